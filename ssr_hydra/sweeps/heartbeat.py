@@ -1,6 +1,6 @@
 """A heartbeat file: a process touches the file while it runs, and removes the file when it ends.
 
-Only a killed process leaves its heartbeat file behind. This module imports neither torch nor Hydra.
+Only a killed process leaves its heartbeat file behind.
 """
 
 from __future__ import annotations
@@ -35,21 +35,13 @@ _MOST_BYTES = 100_000
 
 @dataclass(frozen=True)
 class Pulse:
-    """The content of a heartbeat file: the process that writes the file, and the progress of the job.
+    """The content of a heartbeat file: the process that writes the file, and the progress of the job."""
 
-    Args:
-        machine: Host name, boot id, and the namespace of process ids.
-        pid: The process id.
-        started: The start time of the process. It distinguishes the process from a later process with the same id.
-        attempt: 1 plus the number of earlier attempts that were killed.
-        frac_done: The completed fraction of the run, from 0 to 1; None if unknown.
-    """
-
-    machine: str
+    machine: str  # host name, boot id, and the namespace of process ids
     pid: int
-    started: str
-    attempt: int = 1
-    frac_done: float | None = field(default=None, compare=False)
+    started: str  # the start time of the process, because a later process may have the same id
+    attempt: int = 1  # 1 plus the number of earlier attempts that were killed
+    frac_done: float | None = field(default=None, compare=False)  # the completed fraction of the run; None if unknown
 
     @classmethod
     def read(cls, path: Path) -> Pulse | None:
@@ -68,11 +60,11 @@ class Heartbeat:
     """In the ``with`` block, a heartbeat file shows that this process is alive.
 
     Args:
-        path: The heartbeat file. If a killed process has left this file, ``attempt`` is the attempt in the file plus 1.
+        path: The heartbeat file.
         count_others: A function that counts the other jobs on this machine. A thread calls it every few seconds.
 
     Attributes:
-        attempt: See :class:`Pulse`.
+        attempt: 1, or 1 plus the attempt in a file that a killed process has left.
         frac_done: A function that returns the completed fraction of the run; None to write no progress.
 
     Raises:
@@ -85,7 +77,7 @@ class Heartbeat:
         self.frac_done: Callable[[], float] | None = None
         self._others = _Mean(count_others or (lambda: 0))
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         before = Pulse.read(self.path)
@@ -93,21 +85,19 @@ class Heartbeat:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._pulse = Pulse(_machine(), os.getpid(), _started(os.getpid()) or "", self.attempt)
         self._write(sync=True)
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._over.set()
         try:
-            if self._thread is not None:
-                self._thread.join()
+            self._thread.join()
         finally:  # remove the file also after a second ctrl-C
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Restart the mean of :meth:`jobs_beside`. Call this when training starts, so the mean covers only training."""
+        """Restart the mean of :meth:`jobs_beside`, when training starts."""
         self._others.begin()
 
     def jobs_beside(self) -> float:
@@ -142,10 +132,7 @@ class Heartbeat:
 
 
 class _Mean:
-    """The mean over time of a number that is sampled at irregular times.
-
-    Between two samples, the number is interpolated linearly.
-    """
+    """The mean over time of a number that is sampled at irregular times, with linear interpolation."""
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look, self._lock = look, threading.Lock()
@@ -171,11 +158,9 @@ class _Mean:
 def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
-    If the process ran on this machine, the function looks for a process with the id and start time from the file. If
-    the process ran on a different machine, or its start time is unknown, the file must be younger than
-    ``SILENT_SECONDS``. If the modification time of the file is far in the future, the process is dead: a living
-    process would have reset this time. ``now`` is the current time from :func:`clock_of`. If it is None, this function
-    calls :func:`clock_of`.
+    On this machine, a process with the id and start time from the file must run. If the process ran on a different
+    machine, or its start time is unknown, the time of the file must differ from ``now`` by less than
+    ``SILENT_SECONDS``. ``now`` is the current time from :func:`clock_of`; None calls this function.
     """
     pulse = Pulse.read(path)
     if pulse is None:

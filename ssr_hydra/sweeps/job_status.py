@@ -1,12 +1,8 @@
-"""Read the identity and the status of a study's jobs from their folders, and write the record of a lost job.
-
-This module imports neither torch nor Hydra.
-"""
+"""Read the identity and the status of a study's jobs from their folders, and write the record of a lost job."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +15,7 @@ from typing import Any, NamedTuple
 from ssr_hydra.errors import RunError
 from ssr_hydra.files import open_regular, read_bounded
 from ssr_hydra.metrics_log import METRICS
-from ssr_hydra.records import RESULT, RunResult, config_hash
+from ssr_hydra.records import RESULT, RunResult, config_hash, is_number
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 
 _COUNTS = ("batch", "sample", "token", "train_seconds")
@@ -41,25 +37,19 @@ class LostJobError(RunError):
 
 
 class JobState(Enum):
-    """The status of a job, as its folder shows it.
+    """The status of a job, as its folder shows it."""
 
-    WAITING: the job has not started. RUNNING: its process is alive. DIED: its process ended without a record, for
-    example because it was killed. FAILED: the job raised an error, or died too often. STOPPED: ctrl-C or another
-    signal ended the job, which can be resumed. DIVERGED: a loss or a weight became NaN or infinite. COMPLETED: the job
-    reached its end.
-    """
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DIED = "died"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    DIVERGED = "diverged"
+    WAITING = "waiting"  # the job has not started
+    RUNNING = "running"  # the process of the job is alive
+    DIED = "died"  # the process ended without a record, for example because it was killed
+    FAILED = "failed"  # the job raised an error, or died too often
+    STOPPED = "stopped"  # ctrl-C or another signal ended the job, which can be resumed
+    DIVERGED = "diverged"  # a loss or a weight became NaN or infinite
     COMPLETED = "completed"
 
     @property
     def is_final(self) -> bool:
-        """True if the job has completed or diverged. A second run would have the same result as the first."""
+        """True if the job has completed or diverged: a second run would have the same result."""
         return self in (JobState.COMPLETED, JobState.DIVERGED)
 
     @property
@@ -72,15 +62,11 @@ class JobState(Enum):
 class JobDescription:
     """The parts of a job's config that a study needs.
 
-    Args:
-        identity: SHA-256 of the part of the config that determines the result of the run. It identifies the job.
-        config_hash: SHA-256 of the whole config, as in the run's record.
-        name, ssr, max_duration, seed, control: The settings with these names.
-        objective: Name of the metric in ``trainer.objective``; None if it is not set.
+    The other fields are the settings with these names.
     """
 
-    identity: str
-    config_hash: str
+    identity: str  # SHA-256 of the part of the config that determines the result of the run; it identifies the job
+    config_hash: str  # SHA-256 of the whole config, as in the run's record
     name: str | None = None
     ssr: float = 1.0
     max_duration: str = ""
@@ -166,10 +152,8 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
-    If the record has the status completed or diverged, the function returns this status. Otherwise, if the folder has a
-    heartbeat file, the function returns RUNNING or DIED. In this case it ignores the record, because the record may
-    come from an earlier attempt that failed. ``now`` is the current time from
-    :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
+    A heartbeat file (RUNNING or DIED) takes precedence over a record that is not final, because such a record may come
+    from an earlier attempt. ``now`` is the current time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
     """
     record = None
     with suppress(OSError, ValueError):
@@ -259,10 +243,6 @@ def record_lost(job: StudyJob, error: str) -> None:
     ).save(job.folder)
 
 
-def _is_count(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
-
-
 def _last_line(path: Path) -> dict[str, Any]:
     """Return the last complete line of a metrics log; an empty mapping if the log has no complete line."""
     try:
@@ -276,6 +256,8 @@ def _last_line(path: Path) -> dict[str, Any]:
             content = json.loads(line)
         except ValueError:
             continue
-        if isinstance(content, dict) and "batch" in content and all(_is_count(content.get(key, 0)) for key in _COUNTS):
-            return content
+        if isinstance(content, dict) and "batch" in content:
+            counts = [content.get(key, 0) for key in _COUNTS]
+            if all(is_number(count) and count >= 0 for count in counts):
+                return content
     return {}

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from checkpoint_helpers import largest_file
 from refusals import refused
 
 from ssr_hydra.errors import ConflictError, InputError, PathError, RunError, WrongTypeError
+from ssr_hydra.files import write_atomically
 from ssr_hydra.metrics_log import METRICS, MetricsLog, evaluation_record, read_evaluations
 from ssr_hydra.records import RunResult, config_hash, refuse_finished
 
@@ -46,6 +48,9 @@ def result(**changes: Any) -> RunResult:
     return RunResult(**{**values, **changes})
 
 
+TEXT = result().to_json()
+
+
 def test_result_is_saved_with_exactly_the_promised_keys_and_loaded_unchanged(tmp_path: Path) -> None:
     path = result().save(tmp_path)
     assert list(json.loads(path.read_text("utf-8"))) == KEYS
@@ -62,15 +67,7 @@ def test_non_finite_numbers_are_null(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "{",
-        "[]",
-        "{}",
-        result().to_json()[:-5],
-        json.dumps({**json.loads(result().to_json()), "more": 1}),
-        json.dumps({**json.loads(result().to_json()), "status": "running"}),
-    ],
+    ["", "{", "[]", "{}", TEXT[:-5], TEXT.replace('"ssr"', '"more": 1, "ssr"'), TEXT.replace("completed", "running")],
 )
 def test_incomplete_records_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
@@ -90,23 +87,23 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
         assert lines(tmp_path / "new" / "folder")[1] == {"batch": 2, "loss": None}
 
 
-def test_finished_run_is_not_mixed_with_a_different_run(tmp_path: Path) -> None:
-    before = result().save(tmp_path).read_bytes()
-    with refused("run_dir", ConflictError):
-        refuse_finished(tmp_path)
+@pytest.mark.parametrize(
+    ("status", "steps", "hashed", "is_refused"),
+    [
+        ("completed", 600, "a", True),
+        ("failed", 0, None, False),
+        ("failed", 1, None, True),
+        ("stopped", 5, "a", False),
+        ("stopped", 5, "b", True),
+    ],
+)
+def test_folder_of_a_run_is_refused_unless_the_run_may_start_again(
+    tmp_path: Path, status: str, steps: int, hashed: str | None, is_refused: bool
+) -> None:
+    before = result(status=status, error="E", steps=steps, config_hash="a").save(tmp_path).read_bytes()
+    with refused("run_dir", ConflictError) if is_refused else nullcontext():
+        refuse_finished(tmp_path, hashed=hashed)
     assert (tmp_path / "result.json").read_bytes() == before
-
-
-def test_stopped_run_and_run_that_failed_without_a_step_may_start_again(tmp_path: Path) -> None:
-    result(status="failed", error="OSError: no network", steps=0).save(tmp_path)
-    refuse_finished(tmp_path)
-    result(status="failed", error="OSError: no network", steps=1).save(tmp_path)
-    with refused("run_dir", ConflictError):
-        refuse_finished(tmp_path)
-    result(status="stopped", error="KeyboardInterrupt: interrupted", steps=5, config_hash="a").save(tmp_path)
-    refuse_finished(tmp_path, hashed="a")
-    with refused("run_dir", ConflictError):
-        refuse_finished(tmp_path, hashed="b")
 
 
 @pytest.mark.parametrize(
@@ -114,9 +111,7 @@ def test_stopped_run_and_run_that_failed_without_a_step_may_start_again(tmp_path
 )
 def test_stopped_run_of_an_earlier_release_is_read_as_stopped(tmp_path: Path, error: str) -> None:
     # Earlier releases wrote the status `failed` for these.
-    (tmp_path / "result.json").write_text(
-        json.dumps({**json.loads(result().to_json()), "status": "failed", "error": error})
-    )
+    (tmp_path / "result.json").write_text(result(status="failed", error=error).to_json())
     assert RunResult.load(tmp_path).status == "stopped"
     result(status="failed", error=f"ValueError: {error}").save(tmp_path)
     assert RunResult.load(tmp_path).status == "failed"
@@ -178,38 +173,20 @@ def test_invalid_evaluations_of_a_log_are_refused(tmp_path: Path) -> None:
     assert read_evaluations(tmp_path, 10**9) == read_evaluations(tmp_path / "none", 10**9) == []
 
 
-def _two_lines(folder: Path) -> int:
-    """Write two records; return the number of bytes of the first."""
-    with MetricsLog(folder) as log:
+@pytest.mark.parametrize("link", [Path.hardlink_to, Path.symlink_to])
+def test_resume_does_not_change_a_log_that_is_linked(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    with MetricsLog(tmp_path / "elsewhere") as log:
         log.write({"batch": 10})
         first = log.sync()
         log.write({"batch": 20})
-    return first
-
-
-def test_resume_does_not_change_a_hard_linked_copy(tmp_path: Path) -> None:
-    first = _two_lines(tmp_path / "run")
-    copy = tmp_path / "copy.jsonl"
-    copy.hardlink_to(tmp_path / "run" / METRICS)
-    before = copy.read_bytes()
-    with MetricsLog(tmp_path / "run", keep=first) as log:
-        log.write({"batch": 21})
-    assert copy.read_bytes() == before
-    assert (tmp_path / "run" / METRICS).read_bytes() == b'{"batch":10}\n{"batch":21}\n'
-    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [METRICS]
-
-
-def test_log_that_is_a_link_is_replaced_and_the_target_of_the_link_is_kept(tmp_path: Path) -> None:
-    first = _two_lines(tmp_path / "elsewhere")
-    target = tmp_path / "elsewhere" / METRICS
-    before = target.read_bytes()
+    before = log.path.read_bytes()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / METRICS).symlink_to(target)
-    with MetricsLog(tmp_path / "run", keep=first) as log:
-        log.write({"batch": 21})
-    assert target.read_bytes() == before
-    assert not (tmp_path / "run" / METRICS).is_symlink()
-    assert (tmp_path / "run" / METRICS).read_bytes() == b'{"batch":10}\n{"batch":21}\n'
+    link(tmp_path / "run" / METRICS, log.path)
+    with MetricsLog(tmp_path / "run", keep=first) as resumed:
+        resumed.write({"batch": 21})
+    assert log.path.read_bytes() == before
+    assert lines(tmp_path / "run") == [{"batch": 10}, {"batch": 21}]
+    assert [file.is_symlink() for file in (tmp_path / "run").iterdir()] == [False]
 
 
 def test_pipe_in_place_of_the_log_is_refused(tmp_path: Path) -> None:
@@ -218,26 +195,16 @@ def test_pipe_in_place_of_the_log_is_refused(tmp_path: Path) -> None:
         MetricsLog(tmp_path)
 
 
-def _moved(path: Path) -> None:
-    path.parent.rename(path.parent.with_name("moved"))
+HARMS: dict[str, Callable[[Path], object]] = {
+    "moved": lambda path: path.parent.rename(path.parent.with_name("moved")),
+    "removed": lambda path: shutil.rmtree(path.parent),
+    "cut": lambda path: os.truncate(path, 5),
+    "replaced": lambda path: write_atomically(path, path.read_bytes()),
+}
 
 
-def _removed(path: Path) -> None:
-    shutil.rmtree(path.parent)
-
-
-def _cut(path: Path) -> None:
-    os.truncate(path, 5)
-
-
-def _replaced(path: Path) -> None:
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("harm", [_moved, _removed, _cut, _replaced])
-def test_run_ends_at_the_next_record_if_its_log_is_lost(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_run_ends_at_the_next_record_if_its_log_is_lost(tmp_path: Path, harm: Callable[[Path], object]) -> None:
     with MetricsLog(tmp_path / "run") as log:
         log.write({"batch": 10})
         harm(log.path)

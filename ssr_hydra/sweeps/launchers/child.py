@@ -1,8 +1,7 @@
 """Run one job in a separate process.
 
 The process receives a :class:`JobOrder` over a connection. Then the process sends the path of its output file and, at
-the end, a :class:`JobAnswer`. The process inherits nothing from the sweep's process except the content of the order. If
-the sweep ends before the job, the job writes a checkpoint and stops.
+the end, a :class:`JobAnswer`. If the sweep ends before the job, the job writes a checkpoint and stops.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,17 +34,15 @@ _EXIT_SECONDS = 60.0  # a job ends after this time even if its exit handlers are
 
 @dataclass
 class JobOrder:
-    """The data that a new process needs to run a job. Python can unpickle an order without importing the job's modules.
-
-    ``shared`` is a pickled tuple: Hydra's context, the task function, the config of the sweep, the instances of Hydra's
-    singletons, and the value of ``${run_id:}``.
-    """
+    """The data that a new process needs to run a job. Unpickling an order imports no modules of the job."""
 
     environment: dict[str, str]
     path: list[str]  # ``sys.path``
     folder: str  # the working directory
     argv: list[str]
     main: dict[str, str]  # the argument of ``multiprocessing.spawn.prepare``; empty if the main module is not needed
+    # A pickled tuple: Hydra's context, the task function, the config of the sweep, the instances of Hydra's singletons,
+    # and the value of ``${run_id:}``.
     shared: bytes
     overrides: list[str]
     number: int
@@ -67,11 +64,9 @@ class JobTraceback(Exception):
 
 
 def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> int:
-    """Receive an order on the connection, run the job, and send its answer. Return the exit code of the process.
+    """Receive an order, run the job, and send its answer. Return the exit code of the process.
 
-    Args:
-        connection: The connection to the sweep. When the sweep closes the connection, the job stops.
-        ready: A function to call after the signal handlers are installed.
+    This function calls ``ready`` after it has installed the signal handlers.
     """
     code = 0
     try:
@@ -208,12 +203,8 @@ def _packed(returned: Any) -> JobAnswer:
         trace = "" if isinstance(value, (InputError, RunError)) else _trace(value)
     else:
         text = f"its result, a {type(value).__name__}, cannot be sent to the sweep"
-    failure = RunError(text)
-    for attempt in (
-        returned,
-        replace(returned, status=JobStatus.FAILED, _return_value=failure),
-        JobReturn(overrides=returned.overrides, status=JobStatus.FAILED, _return_value=failure),
-    ):
+    failed = JobReturn(overrides=returned.overrides, status=JobStatus.FAILED, _return_value=RunError(text))
+    for attempt in (returned, failed):
         try:
             data = pickle.dumps(attempt)
             # This raises an error if the exception does not store all arguments of its constructor.

@@ -71,7 +71,6 @@ class ProcessLauncher(Launcher):
         self.on_start: Callable[[int, int], object] | None = None
         self.on_end: Callable[[int, JobReturn], object] | None = None
         self._places: list[dict[str, str]] = []
-        self._fitting = 1
         self._setup: tuple[HydraContext, TaskFunction, DictConfig] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -81,8 +80,9 @@ class ProcessLauncher(Launcher):
             gpus = (uses_gpu(OmegaConf.select(config, "trainer.device")) and visible_gpus()) or "none"
         threads = self.threads or OmegaConf.select(config, "trainer.threads") or _default_threads()
         with within("hydra.launcher"):
-            self._fitting = len(assign(None, threads, gpus, self.gpus_per_job))
-            workers = self._fitting if self.workers is None else self.workers
+            workers = self.workers
+            if workers is None:
+                workers = len(assign(None, threads, gpus, self.gpus_per_job))
             self._places = assign(workers, self.threads, gpus, self.gpus_per_job)
         self._setup = hydra_context, task_function, config
 
@@ -99,9 +99,6 @@ class ProcessLauncher(Launcher):
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         at_a_time = "one after another" if len(self._places) == 1 else f"{len(self._places)} at a time"
-        at_a_time += (
-            f" ({self._fitting} would fit)" if len(self._places) < min(self._fitting, len(job_overrides)) else ""
-        )
         _log.info("1 job" if len(job_overrides) == 1 else f"{len(job_overrides)} jobs, {at_a_time}")
         launch = _JobQueue(self, self._setup, self._places)
         with Stops() as stops:
@@ -266,11 +263,9 @@ class _JobQueue:
             self._send(number)
             if self._running:
                 jobs = f"{len(self._running)} {'job' if len(self._running) == 1 else 'jobs'}"
-                last = (
-                    "ctrl-C again kills"
-                    if stops.interrupts > 1
-                    else "with a checkpoint; ctrl-C again stops immediately"
-                )
+                last = "ctrl-C again kills"
+                if stops.interrupts == 1:
+                    last = "with a checkpoint; ctrl-C again stops immediately"
                 with suppress(OSError):
                     print(f"stopping {jobs}, {last}", file=sys.stderr, flush=True)
 

@@ -58,9 +58,8 @@ def import_path() -> list[str]:
 class ForkServer:
     """Start a fork server at the first job, and use this server for all jobs. Restart the server if it was killed.
 
-    Args:
-        variables: Environment variables of the server, in addition to the variables of this process.
-        modules: Names of the modules that the server imports before the first job.
+    ``variables`` are environment variables of the server, in addition to the variables of this process. The server
+    imports ``modules`` before the first job.
 
     Attributes:
         polls: True while processes of a killed server run. The end of these processes does not wake a caller that waits
@@ -122,20 +121,13 @@ class ForkServer:
             self._process = None
 
     def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
-        """Start a process that runs a job.
+        """Start the process of job number ``serial``. Return its pid, and the connection for its order and answer.
 
-        Args:
-            serial: Number of the job.
-            out: File descriptor for the standard output of the process.
-            err: File descriptor for the standard error of the process.
-            is_stopped: A function that returns True after the sweep was stopped. If the function returns True, this
-                method raises an error.
-
-        Returns:
-            The process id, and the connection for the job's order and answer.
+        ``out`` and ``err`` are file descriptors for the output of the process. ``is_stopped`` returns whether the sweep
+        was stopped.
 
         Raises:
-            RunError: The process cannot be started.
+            RunError: The process cannot be started, or the sweep was stopped.
         """
         try:
             return self._start(serial, out, err, is_stopped)
@@ -168,10 +160,7 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """Read the next message. Return its kind, serial number, and pid or errno.
-
-        If the message reports the end of a process, store how the process ended.
-        """
+        """Read the next message. Return its kind, serial number, and pid or errno. Store the end of a process."""
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:

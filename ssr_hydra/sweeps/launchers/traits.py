@@ -1,4 +1,4 @@
-"""The properties of each launcher that a sweep must know. This module imports neither torch nor Hydra."""
+"""The properties of each launcher that a sweep must know."""
 
 from __future__ import annotations
 
@@ -6,32 +6,19 @@ from typing import NamedTuple
 
 
 class Traits(NamedTuple):
-    """The properties of a launcher. The defaults are safe for an unknown launcher.
+    """The properties of a launcher. The defaults are safe for an unknown launcher."""
 
-    Args:
-        launcher: Name of the launcher's class.
-        library: The library of the plugin ``hydra-<library>-launcher``. The extra ``<library>`` of this package
-            installs the plugin. None for launchers that need no plugin.
-        isolates: True if the death of one job's process does not affect other jobs.
-        finds_out: True if the launcher notices a dead job itself. Otherwise the launcher may wait forever.
-        leaves_jobs: True if the jobs continue after the sweep was stopped.
-        in_main_thread: True if the launcher handles signals, so the sweep must call it in the main thread.
-        starts_all: True if the launcher starts all jobs immediately, even if there are many jobs.
-        is_quiet: True if the jobs print into files, so that the sweep can redraw the terminal.
-        workers: The key below ``hydra.launcher`` for the number of jobs at a time; None if there is no such key.
-        shares: True if a job can wait for steps that a different job trains. This requires that the jobs start in order
-            and use one file system, and that a waiting job does not block a device.
-    """
-
-    launcher: str = ""
-    library: str | None = None
-    isolates: bool = False
-    finds_out: bool = False
-    leaves_jobs: bool = False
-    in_main_thread: bool = False
-    starts_all: bool = False
-    is_quiet: bool = False
-    workers: str | None = None
+    launcher: str = ""  # name of the launcher's class
+    library: str | None = None  # for a plugin: the extra of this package that installs it, as hydra-<library>-launcher
+    isolates: bool = False  # the death of one job's process does not affect other jobs
+    finds_out: bool = False  # the launcher notices a dead job itself; otherwise the launcher may wait forever
+    leaves_jobs: bool = False  # the jobs continue after the sweep was stopped
+    in_main_thread: bool = False  # the launcher handles signals, so the sweep must call it in the main thread
+    starts_all: bool = False  # the launcher starts all jobs immediately, even if there are many jobs
+    is_quiet: bool = False  # the jobs print into files, so that the sweep can redraw the terminal
+    workers: str | None = None  # the key below ``hydra.launcher`` for the number of jobs at a time
+    # A job can wait for steps that a different job trains, because jobs start in order and use one file system, and a
+    # waiting job does not block a device.
     shares: bool = False
 
 

@@ -18,7 +18,8 @@ def job(folder: Path, overrides: str, status: str | None = "completed", error: s
         record(folder, status, error, steps=1200, seconds=61.0, metrics={"eval/accuracy": 0.91234})
 
 
-def shown(folder: Path, stream: io.StringIO) -> list[str]:
+def shown(folder: Path, stream: io.StringIO | None = None) -> list[str]:
+    stream = io.StringIO() if stream is None else stream
     show_sweep(folder, stream)
     return stream.getvalue().splitlines()
 
@@ -26,7 +27,7 @@ def shown(folder: Path, stream: io.StringIO) -> list[str]:
 def test_table_has_a_line_for_each_job_with_its_swept_values(tmp_path: Path) -> None:
     for number in (10, 2):
         job(tmp_path / str(number), f"ssr={number} seed=0")
-    assert shown(tmp_path, io.StringIO()) == [
+    assert shown(tmp_path) == [
         "",
         f"2 jobs in {tmp_path}: 2 completed",
         "all with seed=0",
@@ -40,7 +41,7 @@ def test_table_does_not_list_keys_of_the_sweep_such_as_workers(tmp_path: Path) -
     # Two commands of one study: the first sets workers and trust, the second the launcher.
     job(tmp_path / "0", "ssr=1 study=digits ++workers=2 trust=[mine] study_report=false")
     job(tmp_path / "1", "ssr=2 study=digits launcher=basic plan=false")
-    lines = shown(tmp_path, io.StringIO())
+    lines = shown(tmp_path)
     assert lines[2].split() == ["job", "ssr", "status", "steps", "training", "eval/accuracy"]
     assert not any(line.startswith("all with") for line in lines)
 
@@ -50,7 +51,7 @@ def test_table_shows_failed_and_killed_jobs(tmp_path: Path) -> None:
     job(tmp_path / "1", "model=b", None)
     job(tmp_path / "2", "model=c")
     (tmp_path / "2/result.json").write_text("{")
-    lines = shown(tmp_path, io.StringIO())
+    lines = shown(tmp_path)
     assert lines[1].endswith("1 failed, 1 not begun, 1 without a record")
     assert lines[-1].endswith("result.json is incomplete")
     assert lines[2].split()[:3] == ["job", "model", "status"]
@@ -66,7 +67,7 @@ def test_table_counts_jobs_that_never_started(tmp_path: Path) -> None:
     why = "RunError: no process can be started for it"
     record(tmp_path / "1", "failed", why, steps=0)
     job(tmp_path / "2", "seed=2")
-    lines = shown(tmp_path, io.StringIO())
+    lines = shown(tmp_path)
     assert lines[1] == f"3 jobs in {tmp_path}: 1 not begun, 1 failed, 1 completed"
     assert [line.split()[0] for line in lines[2:]] == ["job", "1", "2"]
     assert lines[3].split()[:3] == ["1", "1", "failed"]
@@ -76,9 +77,9 @@ def test_table_counts_jobs_that_never_started(tmp_path: Path) -> None:
 def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path: Path) -> None:
     for number in range(60):
         job(tmp_path / str(number), f"seed={number}")
-    assert shown(tmp_path, io.StringIO()) == ["", f"60 jobs in {tmp_path}: 60 completed"]
+    assert shown(tmp_path) == ["", f"60 jobs in {tmp_path}: 60 completed"]
     job(tmp_path / "60", "seed=60", "diverged", "DivergedError: NaN")
-    lines = shown(tmp_path, io.StringIO())
+    lines = shown(tmp_path)
     assert lines[1] == f"61 jobs in {tmp_path}: 60 completed, 1 diverged"
     assert [line.split()[0] for line in lines[2:]] == ["job", "60"]
 
@@ -93,7 +94,7 @@ def test_table_fits_the_width_of_the_terminal(tmp_path: Path, monkeypatch: pytes
 
 
 def test_sweep_without_jobs_prints_no_table(tmp_path: Path) -> None:
-    assert shown(tmp_path, io.StringIO()) == []
+    assert shown(tmp_path) == []
     assert shown(tmp_path / "missing", io.StringIO()) == []
 
 
@@ -104,7 +105,7 @@ def test_table_distinguishes_running_and_stopped_and_killed_jobs(tmp_path: Path)
     with Heartbeat(tmp_path / "0" / HEARTBEAT):
         sign = (tmp_path / "0" / HEARTBEAT).read_text()
         (tmp_path / "1" / HEARTBEAT).write_text(sign.replace('"started": "', '"started": "9'))
-        lines = shown(tmp_path, io.StringIO())
+        lines = shown(tmp_path)
     assert lines[1] == f"4 jobs in {tmp_path}: 1 running, 1 died, 1 not begun, 1 stopped"
     assert [line.split()[2] for line in lines[3:5]] == ["running", "died"]
     assert lines[5].split()[2] == "stopped"

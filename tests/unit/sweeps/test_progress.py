@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -33,17 +32,17 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # only the tests read and print the status, not the thread
     folder = tmp_path / "first"
     folder.mkdir()
     return folder
 
 
-def jobs(folder: Path, count: int = 0, ssrs: Sequence[float] = (), lengths: Sequence[str] = ()) -> list[StudyJob]:
-    """Return ``count`` jobs, or jobs with these values of ssr, or with these values of max_duration."""
+def jobs(folder: Path, *runs: tuple[float, str]) -> list[StudyJob]:
+    """Return a job for each pair of ssr and max_duration."""
     study_jobs = []
-    for number in range(count or len(ssrs) or len(lengths)):
-        ssr, length = ssrs[number] if ssrs else 1, lengths[number] if lengths else ""
+    for number, (ssr, length) in enumerate(runs):
         description = JobDescription(str(number), "", ssr=ssr, max_duration=length, objective="eval/loss")
         study_jobs.append(StudyJob(("ssr=0.5", f"seed={number}"), description, folder / str(number)))
         study_jobs[-1].folder.mkdir()
@@ -68,10 +67,9 @@ def test_progress_line_shows_the_number_of_jobs_in_each_state() -> None:
     assert line({JobState.COMPLETED: 1, JobState.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
 
 
-def test_progress_prints_a_line_for_each_job_that_ends(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # only this test reads and prints the status, not the thread
+def test_progress_prints_a_line_for_each_job_that_ends(study: Path) -> None:
     stream = io.StringIO()
-    before, one, two, three, four = study_jobs = jobs(study, 5)
+    before, one, two, three, four = study_jobs = jobs(study, *[(1, "")] * 5)
     end(before)
     with SweepProgress(study, study_jobs, stream, COMMAND) as progress:
         with Heartbeat(one.folder / HEARTBEAT):
@@ -99,7 +97,6 @@ def test_progress_prints_a_line_for_each_job_that_ends(study: Path, monkeypatch:
 def test_bars_and_lines_fit_the_width_of_the_terminal(
     study: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
-    monkeypatch.setattr(progress_module, "_SECONDS", 3600)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setenv("TERM", "xterm")
@@ -130,86 +127,66 @@ def test_bars_and_lines_fit_the_width_of_the_terminal(
     assert stream.getvalue().endswith("first: 1 of 3 jobs done, 1 running\n")
 
 
-def test_remaining_time_is_estimated_from_the_length_of_the_runs(study: Path, now: Clock) -> None:
-    # ssr 0.5 took 10 s; 1 and 2 remain, six times as long: 60 s. Jobs completed earlier do not count.
-    before, short, long, longer = jobs(study, ssrs=(8, 0.5, 1, 2))
-    end(before)
-    progress = SweepProgress(study, [before, short, long, longer], io.StringIO(), COMMAND)
+@pytest.mark.parametrize(
+    ("runs", "left"),
+    [
+        ([(0.5, "4ep"), (1, "4ep"), (2, "4ep")], 60),  # six times the work of the first run is left
+        ([(1, "1ep"), (1, "4ep")], 40),
+        ([(1, "100ba"), (1, "0.05ba")], 0.005),
+        ([(1, "1ep"), (1, "400ba")], 10),  # the number of batches of an epoch is unknown here, so only ssr counts
+        ([(1, ""), (1, "4ep")], 10),
+    ],
+)
+def test_remaining_time_is_estimated_from_ssr_and_max_duration(
+    study: Path, now: Clock, runs: list[tuple[float, str]], left: float
+) -> None:
+    before, first, *others = study_jobs = jobs(study, (8, runs[0][1]), *runs)
+    end(before)  # a job that completed earlier does not count
+    progress = SweepProgress(study, study_jobs, io.StringIO(), COMMAND)
     assert progress._seconds_left() is None
-    with Heartbeat(short.folder / HEARTBEAT):
-        progress.look()
     now.seconds += 10
-    end(short)
+    end(first)
     progress.look()
-    assert progress._seconds_left() == 60
-    now.seconds += 1
-    assert progress._seconds_left() == 66
-    end(long)
-    end(longer)
+    assert progress._seconds_left() == pytest.approx(left)
+    for job in others:
+        end(job)
     progress.look()
     assert progress._seconds_left() is None
-
-
-def test_remaining_time_is_measured_from_the_start_of_the_first_job(study: Path, now: Clock) -> None:
-    again, other = jobs(study, 2)
-    end(again, "failed")  # the sweep retries this job
-    progress = SweepProgress(study, [again, other], io.StringIO(), COMMAND)
-    now.seconds += 3600  # the jobs wait in a queue
-    progress.look()
-    now.seconds += 5
-    end(again)
-    progress.look()
-    assert progress._seconds_left() == 5
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped", "diverged"])
-def test_remaining_time_ignores_jobs_that_ended_early(study: Path, now: Clock, status: str) -> None:
-    # One job ended early and one completed in 10 s, so each of the two remaining jobs takes about 10 s.
-    early, completed, *_ = paths = jobs(study, 4)
-    progress = SweepProgress(study, paths, io.StringIO(), COMMAND)
-    with Heartbeat(early.folder / HEARTBEAT):
-        progress.look()
+def test_remaining_time_counts_completed_jobs_from_the_start_of_the_first_job(
+    study: Path, now: Clock, status: str
+) -> None:
+    early, again, *_ = study_jobs = jobs(study, *[(1, "")] * 4)
+    end(again, "failed")  # the sweep retries this job
+    progress = SweepProgress(study, study_jobs, io.StringIO(), COMMAND)
+    now.seconds += 3600  # the jobs wait in a queue
+    progress.look()
     end(early, status)
     progress.look()
     assert progress._seconds_left() is None
-    now.seconds += 10
-    end(completed)
+    now.seconds += 5
+    end(again)
     progress.look()
-    assert progress._seconds_left() == 20
+    assert progress._seconds_left() == 5 * 2  # two jobs are left
 
 
-@pytest.mark.parametrize(
-    ("lengths", "left"),
-    [
-        (("1ep", "4ep"), 40),  # a quarter of the work took 10 s
-        (("100ba", "0.05ba"), 0.005),
-        (("1ep", "400ba"), 10),  # the number of batches of an epoch is unknown here, so only ssr counts
-        (("", "4ep"), 10),
-    ],
-)
-def test_length_of_a_job_is_read_from_max_duration(
-    study: Path, now: Clock, lengths: tuple[str, str], left: float
-) -> None:
-    study_jobs = jobs(study, lengths=lengths)
-    progress = SweepProgress(study, study_jobs, io.StringIO(), COMMAND)
-    with Heartbeat(study_jobs[0].folder / HEARTBEAT):
-        progress.look()
-    now.seconds += 10
-    end(study_jobs[0])
-    progress.look()
-    assert progress._seconds_left() == pytest.approx(left)
+@pytest.mark.parametrize(("seconds", "text"), [(99.4, "99 s"), (100, "2 min"), (5960, "99 min"), (5971, "1.7 h")])
+def test_remaining_time_has_a_suitable_unit(seconds: float, text: str) -> None:
+    assert progress_module._duration(seconds) == text
 
 
 def test_closed_stream_does_not_end_a_sweep(study: Path) -> None:
     stream = io.StringIO()
     stream.close()
-    with SweepProgress(study, jobs(study, 1), stream, COMMAND):
+    with SweepProgress(study, jobs(study, (1, "")), stream, COMMAND):
         pass
 
 
 def test_message_of_a_stopped_sweep_says_how_to_continue(study: Path) -> None:
     stream = io.StringIO()
-    one, two = jobs(study, 2)
+    one, two = jobs(study, (1, ""), (1, ""))
     end(one)
     with pytest.raises(KeyboardInterrupt), SweepProgress(study, [one, two], stream, COMMAND):
         end(two, "stopped")

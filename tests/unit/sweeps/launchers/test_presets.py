@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from functools import reduce
 from importlib.util import find_spec
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -94,30 +96,23 @@ def test_each_launcher_preset_has_a_row_of_traits() -> None:
     assert traits_of("mine.Launcher") == Traits()  # the conservative defaults
 
 
-def test_joblib_preset_uses_all_cores(app: Callable[..., Answer]) -> None:
-    need("joblib")
-    node = launcher(app, "launcher=joblib")
-    assert node["_target_"].endswith("JoblibLauncher")
-    assert node["n_jobs"] == "${jobs_at_once:${trainer.threads},${trainer.device}}"
-    assert launcher(app, "launcher=joblib", "hydra.launcher.n_jobs=3")["n_jobs"] == 3
-
-
-def test_slurm_preset_requeues_jobs(app: Callable[..., Answer]) -> None:
-    need("slurm")
-    node = launcher(app, "launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1")
-    assert node["_target_"].endswith("SlurmLauncher")
-    assert (node["partition"], node["gpus_per_node"]) == ("gpu", 1)
-    assert node["additional_parameters"] == {"requeue": True}
-    # submitit counts a signal as a timeout if the time limit is below ten minutes.
-    assert node["timeout_min"] > 10
-    assert node["max_num_timeout"] > 100
-
-
-def test_ray_preset_does_not_retry_jobs(app: Callable[..., Answer]) -> None:
-    need("ray")
-    node = launcher(app, "launcher=ray")
-    assert node["ray"]["remote"]["max_retries"] == 0
-    assert node["ray"]["init"]["include_dashboard"] is False
+@pytest.mark.parametrize(
+    ("name", "typed", "expected"),
+    [
+        ("joblib", (), {"n_jobs": "${jobs_at_once:${trainer.threads},${trainer.device}}"}),
+        ("joblib", ("n_jobs=3",), {"n_jobs": 3}),
+        ("slurm", ("partition=gpu",), {"partition": "gpu", "additional_parameters": {"requeue": True}}),
+        # submitit counts a signal as a timeout if the time limit is below ten minutes.
+        ("slurm", (), {"timeout_min": 240, "max_num_timeout": 1000}),
+        ("ray", (), {"ray.remote.max_retries": 0, "ray.init.include_dashboard": False}),
+    ],
+)
+def test_preset_has_the_settings_that_a_sweep_needs(
+    app: Callable[..., Answer], name: str, typed: tuple[str, ...], expected: dict[str, object]
+) -> None:
+    need(name)
+    node = launcher(app, f"launcher={name}", *(f"hydra.launcher.{each}" for each in typed))
+    assert {key: reduce(getitem, key.split("."), node) for key in expected} == expected
 
 
 CLUSTER = """\

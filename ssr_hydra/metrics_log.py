@@ -63,19 +63,16 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """The file ``metrics.jsonl``: one JSON object per line.
-
-    The log writes each line in one call, so a kill truncates at most one line.
+    """The file ``metrics.jsonl``: one JSON object per line, written in one call, so a kill truncates at most one line.
 
     While the log is open, it locks the run's folder, so a second run cannot use the folder. A run that resumes keeps
-    the records up to its checkpoint and writes the later records again. The log copies the kept records to a new file,
-    which replaces the old file. So a hard link to the old file, or the target of a symbolic link, does not change.
+    the records up to its checkpoint. A new file with these records replaces the old file, so that hard links to the old
+    file and the target of a symbolic link do not change.
 
     Args:
         folder: The run's folder; created if missing.
         keep: Number of bytes of the existing file to keep, up to the end of a line.
-        check: A function that the log calls after it has locked the folder and before any file changes. If this
-            function raises an error, no file changes.
+        check: A function that may refuse the locked folder with an error before any file changes.
     """
 
     def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:

@@ -17,26 +17,19 @@ _TOKEN_TYPES = (torch.int64, torch.int32)
 
 def pair_of(batch: Any) -> tuple[Any, Any]:
     """Return the inputs and targets of a batch."""
-    try:
-        if isinstance(batch, (tuple, list)):
-            inputs, targets = batch
-            return inputs, targets
-    except ValueError:
-        pass
-    kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
-    raise WrongTypeError(
-        "train_dataloader",
-        kind,
-        "must return batches that are pairs (inputs, targets) or mappings",
-        "change its collate_fn",
-    )
+    kind = type(batch).__name__
+    if isinstance(batch, (tuple, list)):
+        if len(batch) == 2:
+            return batch[0], batch[1]
+        kind = f"{kind} of {len(batch)}"
+    rule = "must return batches that are pairs (inputs, targets) or mappings"
+    raise WrongTypeError("train_dataloader", kind, rule, "change its collate_fn")
 
 
 def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Return a copy of a nested value, with ``function(part)`` in place of each part.
+    """Return a copy of nested mappings, tuples and lists, with ``function(part)`` in place of each other object.
 
-    A part is an object other than a mapping, a tuple or a list. A tuple or list with a method ``to``,
-    such as a packed sequence, is a part too.
+    A tuple with a method ``to``, such as a packed sequence, is a part too.
     """
     if isinstance(value, Mapping):
         return {key: map_parts(item, function) for key, item in value.items()}
@@ -66,9 +59,8 @@ def num_samples(inputs: Any) -> int:
 def num_tokens(inputs: Any) -> int:
     """Return the number of tokens in the inputs.
 
-    For a mapping, the result is the number of ones in ``attention_mask``, or the number of elements of ``input_ids`` if
-    there is no ``attention_mask``. For a tensor [N, L] of int64 or int32, the result is N * L. For other inputs, the
-    result is 0.
+    Mapping: the ones in ``attention_mask``, else the elements of ``input_ids``. Tensor [N, L] of int64 or int32: N * L.
+    Other inputs: 0.
     """
     if isinstance(inputs, Tensor):
         return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0

@@ -15,9 +15,8 @@ class Deadline:
     """The next time of an event that happens once, or at every multiple of an interval.
 
     The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
-    counted in batches. For example, half of an epoch of seven batches is over after the fourth batch. If the length is
-    unknown, only whole epochs can be used. If the number of batches per epoch changes at a resume, the new number
-    applies to finished epochs too. So the run still ends at the end of an epoch.
+    counted in batches: half of an epoch of seven batches is over after the fourth batch. If the number of batches per
+    epoch changes at a resume, the new number applies to finished epochs too, so the run ends at the end of an epoch.
 
     Args:
         time: The time or the interval, which ssr does not scale. ``dur`` is a fraction of ``state.max_duration``.
@@ -49,12 +48,11 @@ class Deadline:
         self._shift = 0
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
-        if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
-            if unit is TimeUnit.EPOCH:
-                rule = "is a fraction of an epoch, but len(train_dataloader) is not known"
-                raise MissingRateError(
-                    field, str(moment), rule, "use batches, or a time that is a whole number of epochs at this ssr"
-                )
+        if unit is TimeUnit.EPOCH and value.denominator != 1:
+            rule = "is a fraction of an epoch, but len(train_dataloader) is not known"
+            fix = "use batches, or a time that is a whole number of epochs at this ssr"
+            raise MissingRateError(field, str(moment), rule, fix)
+        if unit is TimeUnit.ITERATION and value.denominator != 1:
             raise WrongTypeError(field, str(moment), "must be a whole number of iterations", "use another unit")
         if unit is TimeUnit.SECOND:
             value *= 10**9
@@ -109,19 +107,14 @@ def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
 
 @dataclass
 class Deadlines:
-    """The deadlines of the events of a run. An event whose deadline is None is never due.
-
-    The loop does two more things, which have no deadline. If there is evaluation data, the loop evaluates at the end of
-    the run. After each number of batches in ``saves``, the loop writes a checkpoint. ``saves`` is sorted in ascending
-    order.
-    """
+    """The deadlines of the events of a run. An event whose deadline is None is never due."""
 
     end: Deadline
     evaluation: Deadline | None
     log: Deadline | None
     iteration: Deadline | None = None
     checkpoint: Deadline | None = None
-    saves: list[int] = field(default_factory=list)
+    saves: list[int] = field(default_factory=list)  # ascending numbers of batches after which to write a checkpoint
 
     def all(self) -> list[Deadline]:
         """Return all deadlines that are not None."""
@@ -129,10 +122,7 @@ class Deadlines:
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Return the number of batches after which the next event is due. Ignore events whose time is in seconds.
-
-        Return 0 if the number is unknown for an event, and infinity if there is no event.
-        """
+        """Return the batches after which the next event not in seconds is due: 0 if unknown, infinity if never."""
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
@@ -142,14 +132,13 @@ class Deadlines:
         return is_due
 
     def next_time(self) -> float:
-        """Return the earliest deadline that is in seconds, converted to nanoseconds; infinity if there is none."""
+        """Return the earliest deadline that is in seconds, in nanoseconds; infinity if there is none."""
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:
         """Move each repeated deadline to its first due time after the timestamp from which the run resumes."""
-        for due in (self.evaluation, self.log, self.iteration, self.checkpoint):
-            if due is not None:
-                due.renew(timestamp)
+        for due in self.all()[1:]:
+            due.renew(timestamp)
 
 
 def make_deadlines(

@@ -58,17 +58,16 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 class EvaluationMean:
     """The mean of a loss or metric over the samples of an evaluation.
 
-    If a batch has one value (a scalar), the weight of this value is the number of the batch's samples. If a batch has
-    a value per sample or token, the weight of each value is 1. A tensor of shape [1] is ambiguous: it counts as the
-    value of the batch, unless another batch has several values.
+    The scalar value of a batch has the number of the batch's samples as its weight. If a batch has a value per sample
+    or token, the weight of each value is 1. A tensor of shape [1] is ambiguous: it counts as the value of the batch,
+    unless another batch has several values.
     """
 
     def __init__(self) -> None:
         # The weighted sum of the values, and the sum of their weights. Each tensor of shape [1] has weight 1.
         self.total: Tensor | float = 0.0
         self.count = 0
-        # If no batch has several values, a tensor of shape [1] is the value of its batch. Then these amounts are added
-        # to `total` and `count`.
+        # The amounts to add to `total` and `count` if no batch has several values.
         self.more: Tensor | float = 0.0
         self.more_count = 0
         self.each = 0  # the number of batches that have several values
@@ -126,11 +125,7 @@ def removal(name: str, metric: Any) -> str:
 
 
 def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of a metric. If the function raises an error of a built-in type, name the metric in the message.
-
-    Raises:
-        UserCodeError: The function raised an error of a built-in type.
-    """
+    """Call a function of a metric. For an error of a built-in type, raise a UserCodeError that names the metric."""
     try:
         return function(*arguments)
     except Exception as error:
@@ -172,16 +167,10 @@ def accumulates(metric: Any) -> bool:
 
 def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any], *, evaluates: bool) -> None:
     """Refuse a setting whose value is the name of a metric that the run does not compute."""
-    names = ["train/loss"]
-    if evaluates:
-        names = [*(f"eval/{name}" for name in metrics), "eval/loss", *names]
-        # A metric object may return a mapping. Its keys are known only after the first evaluation, which checks this
-        # name.
-        if metric is not None and any(
-            metric.startswith(f"eval/{name}/") for name, each in metrics.items() if accumulates(each)
-        ):
-            return
-    if metric is not None and metric not in names:
+    names = [*(f"eval/{name}" for name in metrics), "eval/loss", "train/loss"] if evaluates else ["train/loss"]
+    # A metric object may return a mapping. The first evaluation checks the keys of this mapping.
+    objects = [f"eval/{name}/" for name, each in metrics.items() if evaluates and accumulates(each)]
+    if metric is not None and metric not in names and not metric.startswith(tuple(objects)):
         raise UnknownNameError(field, metric, "must be a metric of the run", f"use {' or '.join(names)}")
 
 
@@ -209,9 +198,8 @@ def _syncs(metric: Any) -> bool | None:
 def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
     """Return a metric object that has the batches of all processes.
 
-    The result is ``metric`` itself if there is one process, or if the metric exchanges its state. Otherwise each
-    process moves its object to the CPU and sends a copy to all processes. Then ``merge_state`` merges the objects in
-    the order of the ranks.
+    This is ``metric`` itself for one process, or for a metric that exchanges its state. Otherwise ``merge_state``
+    merges copies of the processes' objects on the CPU, in the order of the ranks.
     """
     if processes.world_size == 1:
         return metric

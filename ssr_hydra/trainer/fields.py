@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +24,7 @@ from ssr_hydra.time import Number
 _Group = dict[str, Any]
 _PART = re.compile(r"(\w*[a-z])([1-9])")
 
-# The most recent multiplier (alpha) of each scheduled field of an optimizer. It shows whether a schedule or the user
-# has set the current value of the field.
+# The last multiplier (alpha) of each scheduled field of an optimizer. It shows who set the field: a schedule or a user.
 _left: WeakKeyDictionary[Optimizer, dict[str, float]] = WeakKeyDictionary()
 
 
@@ -57,6 +57,9 @@ class _Target:
     initial: float
     field: str
 
+    def value(self) -> float:
+        return float(self.place.get(self.group))
+
     def is_left(self, alpha: float) -> bool:
         """Return whether the current value of the field is the initial value times ``alpha``."""
         now = self.place.get(self.group)
@@ -80,20 +83,16 @@ def by_group(
 ) -> list[float] | dict[str, float]:
     """Return a dict from a group's name to its number. If no group has a name, return the list of the numbers.
 
-    A group without a name gets its index as its name. If several groups have the same name, the second group becomes
-    ``NAME-2``, the third ``NAME-3``.
+    A group without a name gets its index as its name. The second group of a name becomes ``NAME-2``.
     """
     every = [group for optimizer in optimizers for group in optimizer.param_groups]
     if not any(group.get("name") for group in every):
         return list(numbers)
     names: dict[str, int] = {}
     for index, group in enumerate(every):
-        name = base = str(group.get("name") or index)
-        count = 1
-        while name in names:
-            count += 1
-            name = f"{base}-{count}"
-        names[name] = id(group)
+        base = str(group.get("name") or index)
+        candidates = (base, *(f"{base}-{count}" for count in range(2, len(every) + 2)))
+        names[next(name for name in candidates if name not in names)] = id(group)
     called = {identity: name for name, identity in names.items()}
     return {called[id(group)]: number for group, number in zip(groups, numbers, strict=True)}
 
@@ -105,13 +104,12 @@ class FieldSchedules:
 
         x_g(t) = initial_x_g * alpha_ssr(t)        for every group g that has the field x
 
-    Batch k uses the value at timestamp k. The constructor sets the value for the current timestamp. After
-    ``state.timestamp`` has moved, call :meth:`step` to set the value for the new timestamp.
+    Batch k uses the value at timestamp k. The constructor sets the value for the current timestamp; after
+    ``state.timestamp`` has moved, call :meth:`step`.
 
     A param group stores the initial value next to the field (``initial_weight_decay``, ``initial_betas``), as torch
-    stores ``initial_lr``. So the initial value is saved with the optimizer. There is no other state: to resume, load
-    the optimizer and set the timestamp. If the user sets a field after a run, a new run uses the user's value as the
-    initial value.
+    stores ``initial_lr``. There is no other state: to resume, load the optimizer and set the timestamp. If the user
+    sets a field after a run, a new run uses this value as the initial value.
 
     A field is a key of the param groups (``weight_decay``, ``momentum``, ``eps``), or an element of a tuple, counted
     from 1: ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
@@ -166,10 +164,7 @@ class FieldSchedules:
         return tuple(self._curves)
 
     def step(self) -> None:
-        """Set the fields to their values at ``state.timestamp``.
-
-        Call this method after the timestamp has moved, and after the state of an optimizer was loaded.
-        """
+        """Set the fields to their values at ``state.timestamp``, also after the state of an optimizer was loaded."""
         if not self._curves:
             return
         if self._is_stale():
@@ -186,11 +181,9 @@ class FieldSchedules:
         """Return each field's value: a number if it is equal in all groups, else the result of :func:`by_group`."""
         by_field: dict[str, float | list[float] | dict[str, float]] = {}
         for field, targets in self._targets.items():
-            numbers = [float(target.place.get(target.group)) for target in targets]
-            alike = len(set(numbers)) == 1
-            by_field[field] = (
-                numbers[0] if alike else by_group(numbers, [each.group for each in targets], self._state.optimizers)
-            )
+            numbers, groups = [target.value() for target in targets], [target.group for target in targets]
+            is_equal = len(set(numbers)) == 1
+            by_field[field] = numbers[0] if is_equal else by_group(numbers, groups, self._state.optimizers)
         return by_field
 
     def _is_stale(self) -> bool:
@@ -223,26 +216,21 @@ class FieldSchedules:
     def _take_set_values(self) -> None:
         """If the user has changed a field after a schedule set it, use the current value as the initial value."""
         left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
-        for field, targets in self._targets.items():
-            for target in targets:
-                alpha = left[id(target.group)].get(field)
-                if alpha is not None and not target.is_left(alpha):
-                    target.initial = float(target.place.get(target.group))
-                    memory = replace(target.place, key=f"initial_{target.place.key}")
-                    now = target.place.get(target.group)
-                    memory.set(target.group, now.clone() if isinstance(now, Tensor) else now)
+        for target in itertools.chain(*self._targets.values()):
+            alpha = left[id(target.group)].get(target.field)
+            if alpha is not None and not target.is_left(alpha):
+                target.initial, now = target.value(), target.place.get(target.group)
+                memory = replace(target.place, key=f"initial_{target.place.key}")
+                memory.set(target.group, now.clone() if isinstance(now, Tensor) else now)
 
     def _targets_of(self, field: str, groups: Sequence[tuple[str, _Group]]) -> Iterator[_Target]:
         entries = [
             (path, group, place) for path, group in groups if (place := _place_in_group(field, group)) is not None
         ]
         if not entries:
-            names = sorted({name for _, group in groups for name in _fields(group)})
-            raise UnknownNameError(
-                f"schedules.{field}", field, "no param group has this field", f"use one of {', '.join(names)}"
-            )
-        # Param groups may share a tensor, for example the optimizer's default value. If a schedule has already changed
-        # this tensor, the first value of the tensor is the initial value.
+            fix = f"use one of {', '.join(sorted({name for _, group in groups for name in _fields(group)}))}"
+            raise UnknownNameError(f"schedules.{field}", field, "no param group has this field", fix)
+        # Param groups may share a tensor, such as the optimizer's default value, which a schedule may have changed.
         initial_by_id = {
             id(value): target.initial
             for target in self._targets.get(field, ())
@@ -251,11 +239,10 @@ class FieldSchedules:
         targets = []
         for path, group, place in entries:
             value = place.get(group)
-            if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-                rule = f"must be a number, but {path} has {value!r}"
-                raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
-            if isinstance(value, Tensor) and value.numel() != 1:
-                rule = f"must be a single number, but {path} has a tensor of {value.numel()}"
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number and not (isinstance(value, Tensor) and value.numel() == 1):
+                content = f"a tensor of {value.numel()}" if isinstance(value, Tensor) else repr(value)
+                rule = f"must be a single number, but {path} has {content}"
                 raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
             memory = replace(place, key=f"initial_{place.key}")
             if memory.key not in group:

@@ -1,8 +1,4 @@
-"""Validation of the first batch of training and of each evaluation.
-
-For a wrong batch, the trainer raises an error of one line instead of training silently on wrong data. All batches have
-the same form, so only the first batch is validated, and later batches cost nothing.
-"""
+"""Validation of the first batch of training and of each evaluation, so that later batches cost nothing."""
 
 from __future__ import annotations
 
@@ -34,16 +30,7 @@ from ssr_hydra.records import as_number
 # because broadcasting one number cannot pair values of different samples.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
 # Torch and Python raise these types of errors if shapes or types do not fit. User code raises the other types.
-_MISFITS = (
-    AssertionError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+_FIT = (AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _LONGEST = 300
 _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
 
@@ -54,8 +41,8 @@ def first_batch(
 ) -> Iterator[None]:
     """Add an explanation to errors of the ``with`` block, which computes outputs, loss and metrics of the first batch.
 
-    ``is_own`` is True if the model computes its own loss for a batch that is a mapping. Errors of unusual types, such
-    as an exception class of the user, are raised unchanged.
+    ``is_own`` is True if the model computes its own loss for a batch that is a mapping. Exception classes of the user
+    are raised unchanged.
 
     Raises:
         InputError: Outputs and targets have different shapes, and torch would broadcast them.
@@ -69,8 +56,8 @@ def first_batch(
             if re.match(_SPREAD, str(warning)) is None:
                 raise
             raise _spread(field, str(warning)) from None
-        except (*_MISFITS, UserCodeError) as error:
-            if type(error) not in (*_MISFITS, UserCodeError):
+        except (*_FIT, UserCodeError) as error:
+            if type(error) not in (*_FIT, UserCodeError):
                 raise
             message, cause = described_error(error), cast(BaseException, error)
             if isinstance(error, UserCodeError) and error.__cause__ is not None:
@@ -85,9 +72,9 @@ def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
     """Refuse a training loss that is not one number, has no gradient, or is always 0."""
     one_number(loss, function)
     if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
-        what = "has no gradient" if isinstance(loss, Tensor) else f"is not a tensor (got {type(loss).__name__})"
+        rule = f"must be a tensor with a gradient (got {describe_value(loss)})"
         fix = "compute the loss from the model's outputs, without item() or detach()"
-        raise WrongTypeError("loss", callable_name(function), f"must be a tensor with a gradient, but {what}", fix)
+        raise WrongTypeError("loss", callable_name(function), rule, fix)
     if _is_cross_entropy(function) and isinstance(outputs, Tensor) and outputs.ndim > 1 and outputs.size(1) == 1:
         rule = "must have several outputs: cross entropy over one class is always 0"
         fix = f"give the model one output per class, or {_REGRESSION}"
@@ -100,13 +87,8 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
         return loss.reshape(())
     number = as_number(loss)
     if number is None:
-        what = (
-            f"has the shape {list(loss.shape)}"
-            if isinstance(loss, Tensor)
-            else f"is not a tensor (got {type(loss).__name__})"
-        )
-        fix = "give a loss that averages over the batch"
-        raise WrongTypeError("loss", callable_name(function), f"must be one number, but {what}", fix)
+        rule = f"must be one number (got {describe_value(loss)})"
+        raise WrongTypeError("loss", callable_name(function), rule, "give a loss that averages over the batch")
     return torch.tensor(number, dtype=torch.float64)
 
 
@@ -130,7 +112,7 @@ def _described(batch: Any) -> str:
 def describe_value(value: Any) -> str:
     """Return a text with the type and shape of each tensor in a nested value, and the type of every other object."""
     if isinstance(value, Tensor):
-        return f"{_dtype_name(value.dtype)} {list(value.shape)}"
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key}: {describe_value(item)}' for key, item in value.items())}}}"
     if isinstance(value, (tuple, list)):
@@ -138,31 +120,25 @@ def describe_value(value: Any) -> str:
     return type(value).__name__
 
 
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    return traceback.extract_tb(error.__traceback__)
-
-
 def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool) -> str:
     loss = _unbound(loss)
-    home = getattr(loss, "__module__", None) or type(loss).__module__
+    try:
+        accepts = str(inspect.signature(model.forward)).partition(" ->")[0]
+    except (TypeError, ValueError):
+        accepts = "other arguments"
     if isinstance(batch, Mapping):
-        if isinstance(error, TypeError) and "argument" in str(error) and "forward" in str(error):
-            return (
-                f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}: rename the batch's keys"
-            )
-        if not is_own and home.startswith("torch.") and isinstance(error, (AttributeError, TypeError)):
+        home = getattr(loss, "__module__", None) or type(loss).__module__
+        is_call = isinstance(error, TypeError) and "argument" in str(error) and "forward" in str(error)
+        if not is_call and not is_own and home.startswith("torch.") and isinstance(error, (AttributeError, TypeError)):
             rule = "the loss of a mapping is called with (outputs, batch), but this loss compares outputs with targets"
             return f"{rule}: set loss to null if the model returns its own loss, or use pairs (inputs, targets)"
-        return f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}"
+        return f"a mapping is passed as model(**batch), and forward accepts {accepts}"
     inputs, targets = batch
     if isinstance(error, TypeError) and isinstance(inputs, (tuple, list, Mapping)):
         way = "**inputs" if isinstance(inputs, Mapping) else "*inputs"
-        return f"these inputs are passed as model({way}), and forward accepts {_taken(model)}"
-    if _is_cross_entropy(loss) and any(frame.name == "cross_entropy" for frame in _frames(error)):
+        return f"these inputs are passed as model({way}), and forward accepts {accepts}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if _is_cross_entropy(loss) and any(frame.name == "cross_entropy" for frame in frames):
         if isinstance(targets, Tensor) and targets.is_floating_point():
             rule = "cross entropy needs classes (int64), or probabilities of the outputs' shape"
             return f"{rule}; for numeric targets, {_REGRESSION}"
@@ -170,7 +146,7 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
     weights = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
     dtype = inputs.dtype if isinstance(inputs, Tensor) and inputs.is_floating_point() else weights
     if weights is not None and dtype != weights and "dtype" in str(error):
-        return f"inputs must have the type of the weights, {_dtype_name(weights)}: inputs.to({weights})"
+        return f"inputs must have the type of the weights: inputs.to({weights})"
     return "if the batch is wrong, change the data set or its collate_fn"
 
 
@@ -183,10 +159,3 @@ def _unbound(loss: Any) -> Any:
 def _is_cross_entropy(loss: Any) -> bool:
     loss = _unbound(loss)
     return loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
-
-
-def _taken(model: nn.Module) -> str:
-    try:
-        return str(inspect.signature(model.forward)).partition(" ->")[0]
-    except (TypeError, ValueError):
-        return "other arguments"

@@ -1,7 +1,4 @@
-"""The hardware and package versions of a run, for its record.
-
-The record contains this information because the last bits of a result depend on the CPU and the number of threads.
-"""
+"""The device of a run, and the hardware and package versions, on which the last bits of a result depend."""
 
 from __future__ import annotations
 
@@ -64,14 +61,13 @@ def repeatable_kernels() -> Iterator[None]:
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """Describe the hardware: CPU model, instruction set, number of cores and of torch's threads, device, GPU name."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "cpu": _cpu_model(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     }
 
 

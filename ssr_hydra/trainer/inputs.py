@@ -72,7 +72,7 @@ def check_loader(loader: Any, field: str) -> None:
 
 
 def check_same_length(loader: Any, field: str, processes: Processes) -> None:
-    """Refuse a loader whose length differs between processes, because the schedules would differ too."""
+    """Refuse a loader whose length differs between processes."""
     lengths = processes.gather(known_length(loader), "the start")
     for rank, length in enumerate(lengths):
         if length != lengths[0]:
@@ -120,9 +120,8 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
             rule = "cannot be used, because it evaluates the loss several times per step"
             raise UnsupportedError("optimizers", "LBFGS", rule, "use a first-order optimizer")
     if not all_optimizers:
-        raise MissingValueError(
-            "optimizers", optimizers, "must have at least one optimizer", "use None for the default"
-        )
+        rule = "must have at least one optimizer"
+        raise MissingValueError("optimizers", optimizers, rule, "use None for the default")
     if is_sharded(model):
         check_sharded(all_optimizers)
     return _that_train(all_optimizers, model, loss)

@@ -46,9 +46,8 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """In the ``with`` block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
-    At the end, the block restores the previous handlers. If another library has installed a handler for a signal, this
-    signal calls that handler and does not raise the error. In a thread other than the main thread, the block changes
-    nothing, because Python does not allow new handlers there.
+    A signal with a handler of another library calls that handler instead. In a thread other than the main thread, the
+    block changes nothing, because Python does not allow new handlers there.
     """
     process = os.getpid()
     ours: list[int] = []
@@ -92,13 +91,11 @@ class StopRequest:
     """In the ``with`` block, store a stop signal, so that the run can finish its step, write a checkpoint and stop.
 
     Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
-    ``KeyboardInterrupt`` immediately. Under torchrun, one ctrl-C arrives twice, from the terminal and from torchrun. So
-    under torchrun, the block ignores a second ctrl-C within two seconds.
+    ``KeyboardInterrupt`` immediately, except within two seconds under torchrun, which repeats the terminal's ctrl-C.
 
-    A job launcher may have installed a handler for SIGUSR2 that requeues the job. :meth:`leave` calls this handler
-    after the run has written the checkpoint. If the user has installed a handler for a different signal, the block does
-    not replace this handler. In a thread other than the main thread, the block changes nothing, because Python does not
-    allow new handlers there.
+    A job launcher may have installed a handler for SIGUSR2 that requeues the job: :meth:`leave` calls this handler.
+    The block replaces no handler that a user has installed for a different signal, and changes nothing in a thread
+    other than the main thread, because Python does not allow new handlers there.
 
     Attributes:
         number: The number of the stored signal, or 0.
@@ -143,8 +140,7 @@ class StopRequest:
             return handler is signal.default_int_handler
         if number not in _PREEMPTS:  # `nohup` ignores SIGHUP on purpose
             return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
-        # Keep a handler that Python did not install, because Python could not restore it later. Keep an ignored signal
-        # ignored, because it is ignored on purpose.
+        # Python could not restore a handler that it did not install. A signal is ignored on purpose.
         return handler is signal.SIG_DFL or callable(handler)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:

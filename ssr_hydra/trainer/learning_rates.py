@@ -52,18 +52,15 @@ class LearningRates:
 
     - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
       timestamp, before every batch.
-    - The class reads the arguments of a torch scheduler once (:func:`ssr_hydra.optim.torch_schedulers.read`), and
-      makes the scheduler a function of time. The value of this function changes at the end of every epoch, or before
-      every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one optimizer are chained, as in torch.
+    - A torch scheduler is an instance of torch's class, a :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an
+      instance, or an object of :mod:`ssr_hydra.torch_schedulers`, which sets the rates of all optimizers. The class
+      reads the scheduler's arguments once and makes it a function of time. Its value changes at the end of every epoch,
+      or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one optimizer are chained.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
     - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
 
-    With ``use_stepwise_scheduler=True``, all schedulers step by batch. With False, all schedulers step by epoch. Only a
-    scheduler with an explicit pace keeps its pace. A torch scheduler is an instance of torch's class, a
-    :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an instance, or an object of
-    :mod:`ssr_hydra.torch_schedulers`. An object of this last module sets the learning rates of all optimizers.
-    ``clock`` is a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and
-    rates (such as batches per epoch) the schedules use.
+    ``use_stepwise_scheduler`` sets the pace of all schedulers without an explicit pace: True is ``batch``, False is
+    ``epoch``. ``clock`` and ``plan`` are those of :class:`~ssr_hydra.trainer.fields.FieldSchedules`.
 
     Raises:
         InputError: A scheduler does not fit the run, its optimizers, or another scheduler.
@@ -83,11 +80,9 @@ class LearningRates:
         plan = state if plan is None else plan
         entries, ours = _sort(schedulers, state.optimizers, use_stepwise_scheduler)
         as_it_is = ssr == 1 and clock is None
-        if not as_it_is:
-            for _, entry in entries:
-                if entry.description is None:
-                    raise _cannot_stretch(entry, ssr)
         for _, entry in entries:
+            if entry.description is None and not as_it_is:
+                raise _cannot_stretch(entry, ssr)
             _check_moves(entry, state, use_stepwise_scheduler)
         self._ours_by_batch = use_stepwise_scheduler is not False
         self._compiled: Any = None
@@ -95,12 +90,16 @@ class LearningRates:
         self._alpha = 1.0
         self._torch: list[TorchRates] = []
         if ours and not entries:
-            own = clock if self._ours_by_batch else self._at_epoch_start
-            self._compiled = compile_composer_scheduler(schedulers, state, ssr, clock=own, plan=plan)
+            own_clock = clock if self._ours_by_batch else self._at_epoch_start
+            self._compiled = compile_composer_scheduler(schedulers, state, ssr, clock=own_clock, plan=plan)
         else:
             if ours:
                 self._alpha_of = product([_bind(item, field, plan, ssr) for field, item in ours])
-            self._torch = _by_optimizer(entries, state, Run.of(plan, ssr), bool(ours), as_it_is)
+            run, is_new = Run.of(plan, ssr), begins(state)
+            for optimizer in state.optimizers:
+                own = [entry for of, entry in entries if of is None or of is optimizer]
+                if own or ours:
+                    self._torch.append(TorchRates(optimizer, own, run, runs_as_it_is=as_it_is, is_new=is_new))
             self._set_all()
 
     @property
@@ -114,10 +113,7 @@ class LearningRates:
         return any(rates.drives_momentum for rates in self._torch)
 
     def batch_ended(self) -> Callable[[], object]:
-        """Return the function that sets the learning rates of the next batch.
-
-        Call this function after every batch, once ``state.timestamp`` has moved to the next batch.
-        """
+        """Return the function that sets the learning rates of the next batch, once ``state.timestamp`` has moved."""
         if self._compiled is not None:
             step: Callable[[], object] = self._compiled.step if self._ours_by_batch else _do_nothing
             return step
@@ -127,8 +123,7 @@ class LearningRates:
     def epoch_ended(self, *, again: bool = False) -> None:
         """Step the schedulers that change by epoch.
 
-        ``again`` is True if the loop set the learning rates of the next batch before it knew that the epoch had ended.
-        In this case, this method sets these rates again.
+        ``again`` is True if the loop set the next rates before it knew that the epoch had ended: set them again.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
@@ -151,18 +146,12 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of torch schedulers that run unchanged; {} if there are none.
-
-        The state has only numbers, strings, lists and dicts, except if a user's scheduler has other values.
-        """
+        """Return the state of ReduceLROnPlateau and of torch schedulers that run unchanged; {} if there are none."""
         states = [rates.state_dict() for rates in self._torch]
         return {"optimizers": states} if any(states) else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the result of :meth:`state_dict`, and set the learning rates for the timestamp of the run.
-
-        Before this call, load the optimizers and set the timestamp of the run.
-        """
+        """Load the result of :meth:`state_dict`, and set the rates. The optimizers and timestamp are already loaded."""
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
             raise wrong_state(state)
@@ -219,28 +208,16 @@ class LearningRates:
 
 def torch_schedulers(schedulers: Any) -> list[LRScheduler]:
     """Return the schedulers that are instances of torch's ``LRScheduler``, including instances inside ``Paced``."""
+    return [item for item in _without_pace(schedulers) if isinstance(item, LRScheduler)]
+
+
+def _without_pace(schedulers: Any) -> list[Any]:
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
-    unpacked = [item.scheduler if isinstance(item, Paced) else item for item in items]
-    return [item for item in unpacked if isinstance(item, LRScheduler)]
+    return [item.scheduler if isinstance(item, Paced) else item for item in items]
 
 
 def _do_nothing() -> None:
     pass
-
-
-def _by_optimizer(
-    entries: Sequence[tuple[Optimizer | None, SchedulerEntry]],
-    state: State,
-    run: Run,
-    all_of_them: bool,
-    as_it_is: bool,
-) -> list[TorchRates]:
-    all_rates = []
-    for optimizer in state.optimizers:
-        own = [entry for of, entry in entries if of is None or of is optimizer]
-        if own or all_of_them:
-            all_rates.append(TorchRates(optimizer, own, run, runs_as_it_is=as_it_is, is_new=begins(state)))
-    return all_rates
 
 
 def _sort(
@@ -281,18 +258,15 @@ def _sort(
 
 def follows_metric(schedulers: Any) -> bool:
     """Return whether a scheduler depends on the metrics of evaluations, as ``ReduceLROnPlateau`` does."""
-    items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
-    bare = [item.scheduler if isinstance(item, Paced) else item for item in items]
-    return any(isinstance(item, (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)) for item in bare)
+    kinds = (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)
+    return any(isinstance(item, kinds) for item in _without_pace(schedulers))
 
 
 def with_modes(schedulers: Any, metric: str, *, evaluates: bool) -> Any:
     """Return the schedulers, with ``min`` or ``max`` instead of ``mode=auto`` in each ``ReduceLROnPlateau``.
 
     Raises:
-        InputError: The run has a ``ReduceLROnPlateau`` but no evaluations. Or a mode contradicts the metric (such as
-            ``min``, torch's default, for an accuracy). Or a mode is ``auto``, and the metric's name does not show which
-            direction is better.
+        InputError: The run has no evaluations, or :func:`~ssr_hydra.metrics.mode_of` refuses a mode.
     """
     if not follows_metric(schedulers):
         return schedulers
@@ -336,13 +310,13 @@ def _entry(
 
 def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> None:
     """Refuse a scheduler without an explicit pace if the run ends before the scheduler's first step."""
-    if entry.instance is None:
-        fix = "set pace='batch', or set pace='epoch' if you mean epochs"
-    else:
-        fix = "use Paced(scheduler, 'batch'), or use Paced(scheduler, 'epoch') if you mean epochs"
     if isinstance(entry.description, TorchScheduler):
+        batch, epoch = (
+            f"set pace='{pace}'" if entry.instance is None else f"use Paced(scheduler, '{pace}')"
+            for pace in (BATCH, EPOCH)
+        )
         with within(entry.field):
-            entry.description.check_moves(state, stepwise, fix)
+            entry.description.check_moves(state, stepwise, f"{batch}, or {epoch} if you mean epochs")
 
 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:

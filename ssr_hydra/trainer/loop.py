@@ -40,10 +40,9 @@ class _Stopped(BaseException):
 class Loop:
     """Trains to the end of the run, and keeps timestamp, learning rates, training clock and records consistent.
 
-    For each batch, the loop runs the forward pass, the backward pass and the optimizer step. Then the loop moves the
-    timestamp, runs the events that are due, and sets the learning rate of the next batch from the new timestamp. So the
-    learning rate of batch k is ``initial_lr * alpha(timestamp k)``. After that, the state is complete for the next
-    batch, and the loop writes a checkpoint if one is due.
+    For each batch, the loop takes a step, moves the timestamp, runs the events that are due, sets the learning rate of
+    the next batch from the new timestamp, and then writes a checkpoint if one is due. So the learning rate of batch k
+    is ``initial_lr * alpha(timestamp k)``.
 
     Attributes:
         metrics: The metrics of the latest evaluation, with ``train/loss``.
@@ -53,7 +52,7 @@ class Loop:
     step: TrainStep
     state: State  # the loop replaces the timestamp of the state after every batch
     rates: LearningRates
-    fields: FieldSchedules | None
+    fields: FieldSchedules
     train: Iterable[Any]
     evaluation: Iterable[Any] | None
     plan: Deadlines
@@ -201,16 +200,13 @@ class Loop:
 
     def _set_rates(self) -> Callable[[], object]:
         """Return the function that sets the hyperparameters of the next batch."""
-        set_rates = self.rates.batch_ended()
-        if self.fields is None:
-            return set_rates
-        set_fields = self.fields.step
+        set_rates, set_fields = self.rates.batch_ended(), self.fields.step
 
         def set_all() -> None:
             set_rates()
             set_fields()
 
-        return set_all
+        return set_all if self.fields.fields else set_rates
 
     def _is_over(self, timestamp: Timestamp) -> bool:
         """Do the evaluation and checkpoint that a stopped run did not finish. Return whether the run is at its end."""
@@ -285,17 +281,15 @@ class Loop:
         state.timestamp = state.timestamp.to_next_epoch()
         timestamp, then = self._do_what_is_due(state.timestamp, then)
         self._end_epoch(again=True)
-        if self.fields is not None:
-            self.fields.step()
+        self.fields.step()
         if self._after:
             then = self._save_and_leave(then)
         return timestamp, then
 
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
-        """Do the things that are due at this batch boundary: log, evaluate, or show progress.
+        """Log, evaluate and show progress if due. The training clock has counted the time up to ``now``.
 
-        The training clock has counted the time up to ``now``. Return the timestamp, whose iterations and seconds may
-        have changed, and the new start time of the training clock.
+        Return the timestamp, with new iterations or seconds, and the new start time of the training clock.
         """
         plan = self.plan
         showing = now >= self._next_show
@@ -336,7 +330,7 @@ class Loop:
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint if one is due or the run must stop. End the run if a stop signal has arrived.
 
-        ``then`` is the time up to which the training clock has counted. Return the time from which it must count again.
+        Return the new start time of the training clock, which has counted the time up to ``then``.
         """
         stop = self.stop
         leaving = bool(stop.number) and not (self._ended and not self._pending)
@@ -370,8 +364,7 @@ class Loop:
         record: _Record = {"event": "train", **self.when(), "train/loss": loss, "lr": rates[0]}
         if len(rates) > 1:
             record["lrs"] = by_group(rates, groups, self._optimizers)
-        if self.fields is not None:
-            record.update(self.fields.values())
+        record.update(self.fields.values())
         began = time.perf_counter_ns()
         self.record(record)
         return time.perf_counter_ns() - began

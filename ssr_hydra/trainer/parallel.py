@@ -48,11 +48,10 @@ def check_several(world_size: int) -> None:
 
 
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
-    """Shard a model's parameters over the processes with torch's ``fully_shard``.
+    """Shard a model's parameters over the processes with torch's ``fully_shard``, before its optimizer is created.
 
-    The caller must create the optimizers after this call. If a child of a ``ModuleList`` or ``Sequential``, such as
-    a transformer block, has submodules and parameters, the function shards this child separately. So only one of these
-    children is unsharded at a time. The function shards all other parameters together.
+    If a child of a ``ModuleList`` or ``Sequential``, such as a transformer block, has submodules and parameters, the
+    function shards this child separately: only one such child is unsharded at a time.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
@@ -73,12 +72,11 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
     """Return the module for the forward pass of training: the model, or a DDP wrapper of the model.
 
     Raises:
-        InputError: ``parallel`` is ``fsdp`` with only one process, or with a model that was not sharded before its
-            optimizer was created. Or ``parallel`` is ``ddp`` with a sharded model.
+        InputError: ``parallel`` does not fit the number of processes or the model.
     """
     if processes.world_size == 1:
         if parallel == "fsdp":
-            shard(model, processes, device)  # raises an InputError
+            check_several(1)
         return model
     if parallel == "fsdp":
         if not is_sharded(model):
@@ -112,15 +110,13 @@ class _Touch(nn.Module):
 def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
     """Make DDP build its final gradient buckets before the first step.
 
-    DDP rebuilds the buckets after the first backward pass, in the order in which gradients arrived. With three or more
-    processes, the order in which DDP adds the gradients depends on the position of a gradient in its bucket. So
-    without this function, the first step after a resume would differ in its last bits from the same step of an
-    uninterrupted run.
+    DDP rebuilds the buckets after the first backward pass. With three or more processes, the position of a gradient in
+    its bucket determines the order in which DDP adds gradients. So without this function, the first step after a resume
+    would differ in its last bits from the same step of an uninterrupted run.
     """
     model = copied.module
     if any(getattr(module, "sparse", False) for module in model.modules()):
-        # _Touch gives only dense gradients, so it cannot replace this model.
-        return
+        return  # _Touch gives only dense gradients
     broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # _Touch has no buffers
     copied.module = _Touch([parameter for parameter in model.parameters() if parameter.requires_grad])
     try:
@@ -131,10 +127,9 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
 
 
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
-    """Yield a loader's batches, so that every process gets the same number of batches.
+    """Yield equally many batches in every process, because all processes compute a sharded model together.
 
-    All processes compute a sharded model together. So a process that has no more batches yields its last batch again,
-    wrapped in a :class:`~ssr_hydra.data.seeded.Padding`.
+    A process that has no more batches yields its last batch in a :class:`~ssr_hydra.data.seeded.Padding`.
     """
     batches, batch, end = iter(loader), None, object()
     while True:
@@ -155,9 +150,8 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
 def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the states of a model and its optimizers. If the model is sharded, every process must call this function.
 
-    The function gathers the states of a sharded model on the CPU of rank 0; the other processes get None instead of
-    each tensor. The gathered states are equal to the states that the model would have in a single process. So a run can
-    resume with a different number of processes.
+    The states of a sharded model are gathered on the CPU of rank 0; other processes get None instead of each tensor.
+    The gathered states are those of a single process, so a run can resume with a different number of processes.
     """
     if not is_sharded(model):
         return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]
@@ -171,10 +165,7 @@ def load_weights(
     model_state: dict[str, Any] | None,
     optimizer_states: list[dict[str, Any]],
 ) -> None:
-    """Load the states that :func:`weights` returned. If the model is sharded, every process loads its own shards.
-
-    If ``model_state`` is None, the model does not change.
-    """
+    """Load the states that :func:`weights` returned. With None instead of a state, the model does not change."""
     if is_sharded(model):
         _reshard(model)
         own = model.state_dict()

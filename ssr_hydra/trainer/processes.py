@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
 # The range 15000-31999. Operating systems use ports from 32768 on for outgoing connections.
 _FIRST_PORT, _PORTS = 15000, 17000
-# _START is the timeout for connecting and for gradients. _SILENCE is the timeout for messages. It is longer, because a
-# process may read data, evaluate or write a checkpoint before its next message.
+# The timeouts for connecting and gradients, and for messages, between which a process may evaluate or save.
 _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
-# _HEAR_SECONDS: how long a failing process waits for rank 0's error. _LINGER_SECONDS: how long rank 0 waits until the
-# other processes have read its error.
+# How long a failing process waits for rank 0's error, and how long rank 0 waits until others have read its error.
 _HEAR_SECONDS, _LINGER_SECONDS = 5.0, 2.0
 _TOLD = "ssr_hydra/told"
 _MOST_SHOWN = 6
@@ -46,10 +44,7 @@ _SIGNS_OF_LOSS = ("connection closed by peer", "connection reset", "broken pipe"
 
 
 def lost_process(error: BaseException, processes: Processes) -> LostProcessError | None:
-    """Return a short error if ``error`` means that the exchange of gradients failed because another process has ended.
-
-    Return None for all other errors.
-    """
+    """Return a short error if ``error`` is a gradient exchange that failed because another process ended, else None."""
     if isinstance(error, UserCodeError) and error.__cause__ is not None:
         error = error.__cause__
     if processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
@@ -78,8 +73,7 @@ class RankAndSize(NamedTuple):
 def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None:
     """Return this process's rank and the number of processes, as ``torchrun`` or Slurm's ``srun`` sets them.
 
-    Return None if no launcher started this process, or if there is only one process. ``environment`` defaults to the
-    environment variables of this process.
+    Return None if there is only one process. ``environment`` defaults to the environment variables of this process.
 
     Example:
         >>> launched({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"})
@@ -90,36 +84,27 @@ def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None
     environment = os.environ if environment is None else environment
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
-        # Slurm sets these variables only in the tasks of a step. SLURM_NTASKS is also set in a batch script, which is a
-        # single process.
+        # Slurm sets these variables only in the tasks of a step, but SLURM_NTASKS also in a batch script.
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
         if not all(name in environment for name in names):
             return None
-    rank, world_size = _environment_number(environment, names[0]), _environment_number(environment, names[1])
-    local_rank = _environment_number(environment, names[2]) if names[2] in environment else rank
+    for name in names:
+        if not (value := environment.get(name, "0")).isdecimal():
+            fix = f"start the run with torchrun or srun, which set {name}"
+            raise WrongTypeError(name, value, "must be a whole number", fix)
+    rank, world_size = int(environment[names[0]]), int(environment[names[1]])
     if not rank < world_size:
-        raise RangeError(
-            names[0], rank, f"must be below {names[1]}, {world_size}", "start the run with torchrun or srun"
-        )
-    return RankAndSize(rank, world_size, local_rank) if world_size > 1 else None
-
-
-def _environment_number(environment: Mapping[str, str], name: str) -> int:
-    value = environment[name]
-    if not value.isdecimal():
-        raise WrongTypeError(
-            name, value, "must be a whole number", f"start the run with torchrun or srun, which set {name}"
-        )
-    return int(value)
+        rule = f"must be below {names[1]}, {world_size}"
+        raise RangeError(names[0], rank, rule, "start the run with torchrun or srun")
+    return RankAndSize(rank, world_size, int(environment.get(names[2], rank))) if world_size > 1 else None
 
 
 class Processes:
     """This process in a group of processes that train a model together, and the communication in this group.
 
-    If there is only one process, each method returns immediately, without communication. Messages use gloo on the CPU,
-    even if gradients use NCCL, so messages never wait for a GPU. The argument ``what`` of a method is for error
-    messages: it names the part of the run, such as ``"a batch"``. If another process has ended, a method raises a
-    :class:`LostProcessError`.
+    A single process does not communicate. Messages use gloo on the CPU, even if gradients use NCCL, so messages never
+    wait for a GPU. If another process has ended, a method raises a :class:`LostProcessError`, in which the argument
+    ``what`` names the part of the run, such as ``"a batch"``.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
@@ -129,9 +114,9 @@ class Processes:
 
     @classmethod
     def start(cls) -> Processes:
-        """Connect the processes that a launcher has started. Without a launcher, return this process alone.
+        """Connect the processes that a launcher has started, or use the existing process group of torch.
 
-        If a process group already exists, the method uses this group, and :meth:`stop` does not destroy it.
+        Without a launcher, return this process alone. :meth:`stop` does not destroy an existing group.
 
         Raises:
             RunError: The processes cannot connect.
@@ -166,8 +151,7 @@ class Processes:
 
         os.environ.update(_address(os.environ))
         store, _, _ = next(iter(rendezvous("env://", self.rank, self.world_size, timeout=_START)))
-        # After a restart, torchrun --max-restarts may keep the old store, with the addresses of ended processes. A new
-        # prefix hides these addresses.
+        # After a restart, torchrun --max-restarts may keep the old store. A new prefix hides the old addresses.
         store = PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=_START)
@@ -196,10 +180,7 @@ class Processes:
         return list(tensor.tolist())
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor's mean over all processes.
-
-        The exchange uses the backend of the gradients (NCCL on CUDA), so Python does not wait for the GPU.
-        """
+        """Return a tensor's mean over all processes, by the backend of the gradients, without waiting for the GPU."""
         if self.world_size == 1:
             return tensor
         import torch.distributed as dist
@@ -222,8 +203,7 @@ class Processes:
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
         """Raise the same InputError in every process if the processes have different settings.
 
-        The error names the first field that differs, and lists several such fields with their values. A field whose
-        name matches the regular expression ``free`` may differ.
+        A field whose name matches the regular expression ``free`` may differ.
         """
         from ssr_hydra.checkpoints.description import differences
 
@@ -235,9 +215,8 @@ class Processes:
                 listed = ", ".join(f"{item.field}: {item.old!r} and {item.new!r}" for item in mismatches[:_MOST_SHOWN])
                 more = f", and {len(mismatches) - _MOST_SHOWN} more" if len(mismatches) > _MOST_SHOWN else ""
                 rule = f"must be the same in all processes of a run (process 0 and process {rank} have {listed}{more})"
-                raise MismatchError(
-                    mismatches[0].field, mismatches[0].old, rule, "start all processes with the same settings"
-                )
+                fix = "start all processes with the same settings"
+                raise MismatchError(mismatches[0].field, mismatches[0].old, rule, fix)
 
     def from_main(self, value: Any, what: str = "the start") -> Any:
         """Return rank 0's value in every process."""
@@ -269,18 +248,15 @@ class Processes:
             import torch.distributed as dist
 
             self._store = self._group = _messages = None
-            # Reference cycles of wrapped models keep references to the process group. Collect these models now,
-            # because the group must be destroyed after them.
-            gc.collect()
+            gc.collect()  # reference cycles of wrapped models, after which the group must be destroyed
             with suppress(RuntimeError):  # the other processes may already have ended
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Disconnect because of an error. Return whether rank 0 reports this error.
+        """Disconnect because of an error. Return whether rank 0 reports this error (always False in rank 0 itself).
 
-        If the result is True, this process need not report the error. In rank 0, the result is always False. A
-        ``message`` of ``""`` matches any error of rank 0. ``seconds`` is the maximum time to wait for an error of rank
-        0, which may fail later; None means 5 seconds.
+        A ``message`` of ``""`` matches any error of rank 0. ``seconds`` is the maximum time to wait for an error of
+        rank 0, which may fail later; None means 5 seconds.
         """
         store = self._store
         self.stop()
@@ -289,9 +265,7 @@ class Processes:
         with _quiet(), suppress(RuntimeError):  # rank 0 has no error, or has ended
             if self.is_main:
                 store.set(_TOLD, message)
-                # Rank 0 may host the store. So before rank 0 exits, it waits until the other processes have read its
-                # error.
-                atexit.register(_linger, store, self.world_size)
+                atexit.register(_linger, store, self.world_size)  # rank 0 may host the store, which others read
                 return False
             store.wait([_TOLD], datetime.timedelta(seconds=_HEAR_SECONDS if seconds is None else seconds))
             reported = store.get(_TOLD).decode()

@@ -16,11 +16,9 @@ from ssr_hydra.trainer.saving import random_numbers, restore_random_numbers
 class Rereading:
     """Reads the epochs of a loader that has no ``seek``, such as torch's ``DataLoader``.
 
-    When an epoch starts, a loader without ``seek`` draws the order of its batches from a random state: the global
-    state, or the state of the loader's generator. This class stores the random state. To resume an epoch,
-    the class restores the random state, and then reads and discards the batches that were trained before the
-    interruption. If the loader uses no other random numbers, the later batches are the same as without the
-    interruption.
+    Such a loader draws the order of an epoch's batches from a random state: the global state, or the state of its
+    generator. To resume an epoch, this class restores the random state of the epoch's start, and then reads and
+    discards the batches that were already trained.
 
     If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also
     stores the loader's state. Then a resumed epoch continues from this state, and no batch is read twice.
@@ -28,8 +26,7 @@ class Rereading:
     Args:
         loader: Any iterable of batches.
         saves: Whether the run writes checkpoints. If so, the class checks the loader's state before training.
-        is_shared: Whether evaluations also read this loader. If so, the loader's state does not show the position in
-            training, so the class reads and discards batches instead.
+        is_shared: Whether evaluations also read this loader. If so, its state does not show the position in training.
     """
 
     def __init__(self, loader: Iterable[Any], *, saves: bool = False, is_shared: bool = False) -> None:
@@ -70,14 +67,11 @@ class Rereading:
         return batches
 
     def _next_epoch(self, epoch: int, batches: Iterator[Any], saved: Mapping[str, Any]) -> Iterator[Any]:
-        """Return an iterator over the next epoch, from a state that was saved at the end of the previous epoch.
-
-        ``batches`` is empty if the state was saved just before the loader's iterator ended. In this case, a new
-        iterator of the loader reads the epoch.
-        """
+        """Return an iterator over the next epoch, from a state that was saved at the end of the previous epoch."""
         first = list(itertools.islice(batches, 1))
         if first:
             return itertools.chain(first, batches)
+        # The state was saved just before the loader's iterator ended, so a new iterator reads the epoch.
         self._set_epoch(epoch)
         self._restore(saved)
         return iter(self._loader)
@@ -104,11 +98,7 @@ class Rereading:
         return state
 
     def state_dict(self, *, within: bool) -> dict[str, Any]:
-        """Return the random state from which the loader can start the epoch again, and the state of a stateful loader.
-
-        If ``within`` is True, the run is within an epoch, and the result has the random state at the epoch's start.
-        Otherwise the result has the current random state.
-        """
+        """Return the random state at the epoch's start (now, if not ``within`` an epoch), and the loader's state."""
         if self._saved is not None:  # the run stops again before it has read a batch, so the saved state is still valid
             return dict(self._saved)
         rng, generators = self._began if within and self._began is not None else self._now()
@@ -116,7 +106,7 @@ class Rereading:
         return {**state, "loader": self._state_of_loader()} if self._is_stateful else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Start the next epoch from the random state that :meth:`state_dict` returned."""
+        """Start the next epoch from the result of :meth:`state_dict`."""
         self._saved = state
 
     def _now(self) -> tuple[GlobalRng, list[torch.Tensor]]:

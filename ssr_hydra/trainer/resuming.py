@@ -42,11 +42,10 @@ class Resuming:
         finished: The record of the run if the run has finished, else None.
         messages: Messages for the user.
         changes: The differences between the run and the checkpoint, as text.
-        count: The number of times that the run was resumed.
+        count: The number of times that the run was resumed. Steps that runs of a sweep share do not count.
         keep: The number of bytes of ``metrics.jsonl`` that the resumed run keeps.
         seconds_before: The total seconds of the run before the checkpoint.
-        is_planned: Whether the run continues from steps that it shares with other runs of its sweep. This does not
-            count as a resume.
+        is_planned: Whether the run continues from steps that it shares with other runs of its sweep.
         logged_evaluations: The number of the run's evaluations that ``metrics.jsonl`` already has.
 
     Raises:
@@ -112,15 +111,11 @@ class Resuming:
             return checkpoint
         if folder is None:
             return None
-        if self._resume == "never" and (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir()):
-            rule = "must not be a folder with checkpoints of another run"
-            raise ConflictError(
-                "run_dir", str(folder), rule, "choose another folder, or continue that run with resume=auto"
-            )
         is_begun = has_log(folder)
-        if self._resume == "never" and ((folder / RESULT).exists() or is_begun):
-            rule = "must not be a folder with the record of another run"
-            raise ConflictError("run_dir", str(folder), rule, "choose another folder")
+        has_checkpoints = (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir())
+        if self._resume == "never" and (is_begun or has_checkpoints or (folder / RESULT).exists()):
+            rule, fix = "must not be the folder of another run", "choose another folder, or use resume=auto"
+            raise ConflictError("run_dir", str(folder), rule, fix)
         refuse_finished(folder, hashed=self._hashed)
         if self._resume == "auto" and is_begun:
             when = "before its first checkpoint" if saves else "and wrote no checkpoint"
@@ -132,8 +127,8 @@ class Resuming:
     ) -> TimeMap:
         """Load the model, optimizers and timestamp from the checkpoint, if any. Return the time map of the run.
 
-        ``plan`` is the run whose length the schedules follow: ``state``, or the run of full length if ``control`` is
-        ``truncate``. ``ssr`` is the SSR of ``plan``.
+        ``plan``, with the SSR ``ssr``, is the run whose length the schedules follow: ``state``, or the full run of a
+        control.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -163,8 +158,7 @@ class Resuming:
             restore_weights(model, checkpoint.state)
         with checkpoint.part("optimizers"):
             before, now = checkpoint.description["optimizers"], description["optimizers"]
-            states = {"optimizers": checkpoint.state["optimizers"]}
-            restore_optimizers(model, state.optimizers, states, before, now)
+            restore_optimizers(model, state.optimizers, checkpoint.state["optimizers"], before, now)
         record = self._finished(timestamp)
         # Refuse to change a finished run unless the change extends the run: other changes would be recorded without
         # effect.
@@ -231,8 +225,7 @@ class Resuming:
     def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
         """Restore this process's random generators from the checkpoint. Return the saved loader state, or None.
 
-        If the run now has more processes, the checkpoint has no state for this process. In this case, seed the
-        generators from ``seed``, the rank and the batch; if ``seed`` is None, do not change them.
+        An added process, of which the checkpoint has no state, seeds its generators from ``seed``, rank and batch.
         """
         assert self.checkpoint is not None
         saved, rank = self.checkpoint.state["random"], self._processes.rank
@@ -248,8 +241,7 @@ class Resuming:
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
     """Return the evaluations of a run up to a checkpoint, and a message if some evaluations are lost (else None).
 
-    The run's ``metrics.jsonl`` contains the evaluations. A checkpoint that an earlier release wrote contains the
-    evaluations itself.
+    They are in the run's ``metrics.jsonl``, or in the checkpoint itself if an earlier release wrote it.
 
     Raises:
         CheckpointError: The checkpoint does not say how many evaluations the run had.

@@ -29,10 +29,7 @@ def random_numbers(now: GlobalRng) -> dict[str, Any]:
 
 
 def restore_random_numbers(state: Mapping[str, Any]) -> None:
-    """Restore this process's random generators from the result of :func:`random_numbers`.
-
-    A run can resume on a different machine, because the function ignores the states of devices that do not exist.
-    """
+    """Restore the result of :func:`random_numbers`, except for devices that this machine does not have."""
     version, numbers, gauss = state["python"]
     numpy = state["numpy"]
     now = GlobalRng.now()
@@ -55,10 +52,7 @@ def restore_random_numbers(state: Mapping[str, Any]) -> None:
 def saved_weights(
     model: nn.Module, optimizers: Sequence[Optimizer], processes: Processes, reading: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the state of the model, the optimizers and every process's random generators, for a checkpoint.
-
-    All processes must call this function.
-    """
+    """Return the state of the model, the optimizers and every process's random generators. Call it in all processes."""
     model_state, optimizer_states = weights(model, tuple(optimizers))
     return {
         "model": model_state,
@@ -83,10 +77,9 @@ class BestSoFar:
         value = None if self._name is None else metrics.get(self._name)
         if value is None or not math.isfinite(value):
             return False
-        if self._best is not None and not (value > self._best if self._mode == "max" else value < self._best):
-            return False
-        self._best = value
-        return True
+        is_best = self._best is None or (value > self._best if self._mode == "max" else value < self._best)
+        self._best = value if is_best else self._best
+        return is_best
 
 
 def check_exportable(model: nn.Module, field: str, path: object) -> None:
@@ -99,10 +92,7 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
 
 
 def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:
-    """Return weights in the format of safetensors. Store tied tensors once, as ``safetensors.torch.save_model`` does.
-
-    ``state`` is the full state of the model, which differs from ``model.state_dict()`` if the model is sharded.
-    """
+    """Return the full ``state`` of a (maybe sharded) model in the format of safetensors, with tied tensors once."""
     from safetensors.torch import save
 
     first: dict[int, str] = {}
@@ -120,29 +110,26 @@ def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None,
 def restore_optimizers(
     model: nn.Module,
     optimizers: Sequence[Optimizer],
-    state: Mapping[str, Any],
+    states: Sequence[dict[str, Any]],
     old: Sequence[Mapping[str, Any]],
     new: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Load the saved state into new optimizers. If ``state`` has the key ``model``, also load the weights of the model.
+    """Load saved states into new optimizers. A hyperparameter that differs between ``old`` and ``new`` stays new.
 
-    ``old`` and ``new`` describe the optimizers of the checkpoint and of this run. A hyperparameter that differs between
-    ``old`` and ``new`` keeps its new value.
+    ``old`` and ``new`` describe the optimizers of the checkpoint and of this run.
 
     Raises:
         TypeError, ValueError: The state of an optimizer does not fit the parameters.
     """
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+    for optimizer, saved in zip(optimizers, states, strict=True):
         _check_fits(optimizer, saved)
     fresh_groups = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
-    load_weights(model, tuple(optimizers), state.get("model"), state["optimizers"])
-    for optimizer in optimizers:
+    load_weights(model, tuple(optimizers), None, list(states))
+    for optimizer, groups, was, is_now in zip(optimizers, fresh_groups, old, new, strict=True):
         # If this flag is not set, torch warns that lr_scheduler.step() was called before optimizer.step().
         optimizer._opt_called = True  # type: ignore[attr-defined]
-    for optimizer, groups, was, is_now in zip(optimizers, fresh_groups, old, new, strict=True):
-        for group, fresh_group, before, after in zip(
-            optimizer.param_groups, groups, was["groups"], is_now["groups"], strict=True
-        ):
+        pairs = zip(optimizer.param_groups, groups, was["groups"], is_now["groups"], strict=True)
+        for group, fresh_group, before, after in pairs:
             for key in fresh_group:
                 name = key.removeprefix("initial_")
                 if key == "params" or (key in group and name in before and before[name] == after.get(name)):
@@ -154,13 +141,12 @@ def restore_optimizers(
 
 
 _COUNTERS = ("step", "eta", "mu", "mu_product")
-# In these torch optimizers, the state of each parameter has only the counters above and tensors of the parameter's
-# shape.
+# The state of these torch optimizers has only the counters above and tensors of the parameter's shape.
 _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Adafactor", "LBFGS", "Optimizer"))
 
 
 def _check_fits(optimizer: Optimizer, saved: Any) -> None:
-    # torch compares only the number of parameters. So torch would load a wrong state, which breaks the first step.
+    # torch compares only the number of parameters, and would load a wrong state, which breaks the first step.
     parameters: dict[Any, torch.Tensor] = {}
     for number, (group, own) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
         for key, value in group.items():
@@ -168,9 +154,8 @@ def _check_fits(optimizer: Optimizer, saved: Any) -> None:
             if name != "params" and name in own and not _is_alike(value, own[name]):
                 raise TypeError(f"{key} of param group {number} is {value!r}")
         parameters.update(zip(group["params"], own["params"], strict=True))
-    if type(optimizer) is not getattr(torch.optim, type(optimizer).__name__, None):
-        return
-    if type(optimizer).__name__ not in _OF_SHAPES:
+    kind = type(optimizer)
+    if kind.__name__ not in _OF_SHAPES or kind is not getattr(torch.optim, kind.__name__):
         return
     names: set[str] | None = None
     for number, state in saved["state"].items():

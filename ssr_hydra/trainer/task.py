@@ -49,8 +49,7 @@ class Task:
         given_loss: The ``loss`` argument.
         train_model: The model for training, possibly wrapped for several processes.
         evaluates_under: A context for the forward passes of evaluation: autocast, if training uses it.
-        needed: A mapping from setting to the name of the metric that the setting uses. An evaluation must compute this
-            metric.
+        needed: A mapping from setting to the metric that the setting uses and an evaluation must compute.
     """
 
     def __init__(
@@ -74,8 +73,7 @@ class Task:
         self._objects = {name: metric for name, metric in self.metrics.items() if accumulates(metric)}
         for metric in self._objects.values():
             move_metric(metric, device)
-        # The number of batches that the metric objects have received since the start of the evaluation.
-        self._updates = 0
+        self._updates = 0  # the number of batches that the metric objects have received in this evaluation
         self.needed: Mapping[str, str | None] = {}
         self._count_samples, self._count_tokens = count_samples, count_tokens
         self._by_tokens = loss_mean_over == "tokens"
@@ -112,8 +110,7 @@ class Task:
             loss, outputs, _ = self._compute(batch, self.train_model)
             check_loss(loss, self._loss, outputs)
         error, self._evaluation_error = self._evaluation_error, None
-        if error is not None:
-            # Raise the error of try_evaluation only here, so that an error of training is reported first.
+        if error is not None:  # raised only here, so that an error of training is reported first
             raise error
         self._is_new, self._plain = False, self._can_be_plain and loss.ndim == 0
         return loss.reshape(())
@@ -123,14 +120,11 @@ class Task:
 
     @staticmethod
     def length(batch: Any) -> int:
-        """Return the size of the first dimension of a batch's first tensor. To split a batch, divide this dimension."""
+        """Return the size of the first dimension of a batch's first tensor."""
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
-        """Return the number of samples and of tokens in a batch.
-
-        Call this method before the batch is moved to the device. Otherwise the method would wait for the device.
-        """
+        """Return the samples and tokens of a batch. A batch on another device than the CPU would make Python wait."""
         inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens
         samples = num_samples(inputs) if count is None else counted(count(batch), "get_num_samples_in_batch", count)
@@ -142,10 +136,7 @@ class Task:
         return samples, tokens
 
     def weigh(self, batch: Any) -> tuple[int, int, int]:
-        """Return the number of samples and of tokens in a batch, and its weight.
-
-        The weight is the number of values over which the loss of the batch is a mean.
-        """
+        """Return the samples, tokens and weight of a batch: the number of values over which its loss is a mean."""
         samples, tokens = self.count(batch)
         if not self._by_tokens:
             return samples, tokens, samples
@@ -215,13 +206,11 @@ class Task:
                 raise UnknownNameError(field, name, "must be a metric of the run", f"use {' or '.join(results)}")
 
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
-        """Compute loss and metrics of the first evaluation batch before training, to find errors early.
+        """Compute loss and metrics of the first evaluation batch before training, and restore all random states.
 
-        The method stores an error instead of raising it, and restores all random states. :meth:`training_loss` raises
-        the error before the first step, after it has validated the first training batch. The method does not read a
-        loader that is an iterator, because an iterator can be read only once.
+        :meth:`training_loss` raises an error of this method after it has validated the first training batch.
         """
-        if isinstance(loader, Iterator):
+        if isinstance(loader, Iterator):  # an iterator can be read only once
             return
         owners = (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
         generators = [getattr(owner, "generator", None) for owner in owners]
@@ -253,21 +242,22 @@ class Task:
         batches: int | None = None,
         split: str = "eval",
     ) -> dict[str, float]:
-        """Return ``eval/loss`` and ``eval/<metric>``, the means over all batches of a loader.
+        """Return ``eval/loss`` and ``eval/<metric>``, the means over all batches of a loader, of any batch size.
 
-        The batch size does not change the means. The loss of each batch is weighted by the batch's number of samples or
-        tokens. If a metric returns one value per batch, this value is weighted by the batch's number of samples. If a
-        metric returns values per sample or token, each value has weight 1. For a metric object, the method calls
-        ``reset``, then ``update`` with every batch, then ``compute``. A loss may have an attribute ``aligned``, as
-        :func:`~ssr_hydra.models.next_token_loss` has. If the loss has this attribute, ``update`` gets the results
-        of ``loss.aligned(outputs, targets)``.
+        The loss of a batch is weighted by the batch's samples or tokens. A metric's single value for a batch is
+        weighted by the batch's samples; each of several values has weight 1. For a metric object, the method calls
+        ``reset``, then ``update`` with every batch, then ``compute``. If the loss has an attribute ``aligned``, as
+        :func:`~ssr_hydra.models.next_token_loss` has, ``update`` gets the results of
+        ``loss.aligned(outputs, targets)``.
 
-        The model is in evaluation mode during the call. At the end, the method restores the modes of all modules and
-        the global random state.
+        At the end, the method restores the modes of all modules and the global random state.
 
-        If there are several processes, each process reads its own part of the batches. ``each_batch`` is called before
-        every batch, and may end the evaluation with an exception. ``batches`` is the largest number of batches to read.
-        ``split`` is the first part of the metrics' names: ``eval`` or ``test``.
+        Args:
+            loader: The batches; in each of several processes, its own part of them.
+            processes: The processes that evaluate together.
+            each_batch: A function to call before every batch. It may end the evaluation with an exception.
+            batches: The largest number of batches to read. With a number, the evaluation is a trial.
+            split: The first part of the metrics' names: ``eval`` or ``test``.
 
         Raises:
             InputError: The loader has no batch, a metric object returns something other than numbers, or a metric in
@@ -305,22 +295,16 @@ class Task:
             for module, mode in modes:
                 module.training = mode
         if not means["eval/loss"].count:
-            raise MissingValueError(
-                f"{split}_dataloader",
-                type(loader).__name__,
-                "must have at least one batch",
-                "give a loader that can be read repeatedly",
-            )
+            rule, fix = "must have at least one batch", "give a loader that can be read repeatedly"
+            raise MissingValueError(f"{split}_dataloader", type(loader).__name__, rule, fix)
         evaluated: dict[str, float] = {}
         for name in self.metrics:
-            if name not in self._objects:
-                evaluated[f"eval/{name}"] = means[f"eval/{name}"].value()
-            elif duplicates := evaluated.keys() & results.get(name, {}):
-                raise ConflictError(
-                    f"metrics.{name}", min(duplicates), "is also the name of another metric", "rename it"
-                )
-            else:
-                evaluated.update(results.get(name, {}))
+            key = f"eval/{name}"
+            numbers = results.get(name, {}) if name in self._objects else {key: means[key].value()}
+            if duplicates := evaluated.keys() & numbers:
+                rule = "is also the name of another metric"
+                raise ConflictError(f"metrics.{name}", min(duplicates), rule, "rename it")
+            evaluated.update(numbers)
         evaluated["eval/loss"] = means["eval/loss"].value()
         if len(results) == len(self._objects):
             self._check_needed(evaluated)

@@ -299,10 +299,9 @@ class Trainer:
         clock = None if time_map.is_identity else time_map
         plan = time_map.plan(state)
         learning_rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
-        fields = None
-        if schedules:
-            check_fields_are_free(schedules, learning_rates.drives_momentum)
-            fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
+        schedules = schedules or {}
+        check_fields_are_free(schedules, learning_rates.drives_momentum)
+        fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
         if resuming.path is None:  # the param groups have their initial rates only from here on
             description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if resuming.checkpoint is not None:

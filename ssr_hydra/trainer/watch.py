@@ -37,10 +37,8 @@ class LossWatch:
     """Sums the losses of training, and raises an error for a loss that is not finite.
 
     In one process on the CPU, the class reads every loss before the optimizer uses the gradients. On another device,
-    such a read would make Python wait for the device in every step. So the sum of the losses stays on that device, and
-    only :meth:`settle` and :meth:`flush` read it. A sum with a NaN or infinite term is not finite, so the class detects
-    every loss that is not finite. If there are several processes, each process adds its part of every loss, and the
-    class sums the parts over all processes.
+    such a read would wait for the device in every step. So the sum of the losses, which is not finite if a loss is not
+    finite, stays on that device until :meth:`settle` reads it. Several processes add their parts of every loss.
     """
 
     def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:
@@ -55,12 +53,7 @@ class LossWatch:
         self.last = math.nan
 
     def add(self, loss: Tensor, batch: int) -> None:
-        """Add the loss of a step.
-
-        Raises:
-            DivergedError: The loss is not finite. This method checks the loss only in a run with one process on the
-                CPU.
-        """
+        """Add the loss of a step. Raise a DivergedError if it is read and not finite."""
         self.count += 1
         if self._on_cpu:
             value: float = loss.item()
@@ -72,11 +65,7 @@ class LossWatch:
             self._pending += loss.detach()
 
     def settle(self, batch: int) -> None:
-        """Read the sum of the losses from the device.
-
-        Raises:
-            DivergedError: A loss since the last call was not finite.
-        """
+        """Read the sum of the losses from the device. Raise a DivergedError if a loss was not finite."""
         if self._on_cpu:
             return
         (pending,) = self._processes.sum_floats([self._pending.item()], "the loss")
@@ -87,13 +76,7 @@ class LossWatch:
         self._checked = batch
 
     def flush(self, batch: int) -> float:
-        """Return the mean loss of the steps since the last call.
-
-        If there were no steps since the last call, return the previous mean, or NaN if there is no previous mean.
-
-        Raises:
-            DivergedError: A loss since the last call was not finite.
-        """
+        """Settle, and return the mean loss of the steps since the last call; without steps, return the last mean."""
         self.settle(batch)
         if self.count > self._logged_count:
             self.last = (self.sum - self._logged_sum) / (self.count - self._logged_count)
@@ -101,22 +84,14 @@ class LossWatch:
         return self.last
 
     def since_evaluation(self) -> float:
-        """Return the mean loss of the steps since the last evaluation; NaN if there was no step.
-
-        Call :meth:`settle` or :meth:`flush` first, so that no loss is missing. The trainer calls this method once per
-        evaluation.
-        """
+        """Return the mean of the settled losses since the last call; NaN if there was no step."""
         mean = self.sum / self.count if self.count else math.nan
         self.sum = self._logged_sum = 0.0
         self.count = self._logged_count = 0
         return mean
 
     def state_dict(self) -> dict[str, float]:
-        """Return the sum and the number of the losses since the last evaluation, and the last logged mean.
-
-        The state also has the sum and the number of those losses that are already logged. Call :meth:`settle` first, so
-        that no loss is missing.
-        """
+        """Return the sums and numbers of the settled losses since the last evaluation, and the last logged mean."""
         return {
             "sum": self.sum,
             "count": self.count,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import signal
@@ -19,8 +18,7 @@ from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 class _Shield:
     """A ``worker_init_fn`` that makes a worker ignore stop signals until training is over.
 
-    A time limit, a preemption and ctrl-C send a signal to every process of a job. After the signal, the run finishes
-    its current step and writes a checkpoint. Without its workers, the step would fail.
+    Ctrl-C or a time limit signals every process of a job. Without workers, the run could not finish its last step.
     """
 
     def __init__(self, init: Callable[[int], object] | None, over: Any) -> None:
@@ -51,8 +49,10 @@ def shielded(*loaders: Any) -> Iterator[None]:
     before = [loader.worker_init_fn for loader in shielded_loaders]
     for loader, init in zip(shielded_loaders, before, strict=True):
         loader.worker_init_fn = _Shield(init, over)
-    # A forked worker has the signal handlers of this process until its worker_init_fn is called.
-    outlive = functools.partial(_is_training, over)
+
+    def outlive() -> bool:  # a forked worker has the signal handlers of this process until its worker_init_fn is called
+        return not over.value
+
     StopRequest.children_outlive.append(outlive)
     try:
         yield
@@ -61,7 +61,3 @@ def shielded(*loaders: Any) -> Iterator[None]:
         StopRequest.children_outlive.remove(outlive)
         for loader, init in zip(shielded_loaders, before, strict=True):
             loader.worker_init_fn = init
-
-
-def _is_training(over: Any) -> bool:
-    return not over.value

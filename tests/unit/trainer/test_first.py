@@ -97,7 +97,7 @@ def test_run_with_targets_of_a_wrong_shape_fails_before_its_first_step(tmp_path:
             nn.Linear(4, 3),
             None,
             (X.double(), CLASSES),
-            ("inputs float64 [7, 4]", "must have the type of the weights, float32"),
+            ("inputs float64 [7, 4]", "must have the type of the weights: inputs.to(torch.float32)"),
         ),
         (nn.Linear(5, 3), None, (X, CLASSES), ("7x4 and 5x3", "collate_fn")),
         (nn.Linear(4, 3), None, ((X, X), CLASSES), ("inputs (float32 [7, 4], float32 [7, 4])", "model(*inputs)")),

@@ -164,10 +164,6 @@ def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate
 def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     """Return the gain of doubling each measured ssr: ``quality(2 ssr) - quality(ssr)``.
 
-    Args:
-        study: The study.
-        confidence: Confidence of the intervals.
-
     Returns:
         A row per recipe x control x measured ssr whose double is in the measured range, with these columns:
 
@@ -286,9 +282,6 @@ def outliers(study: Study) -> pd.DataFrame:
     there are three or more SSRs, the typical standard deviation follows a trend over log SSR (Theil-Sen), because
     shorter runs often have more noise.
 
-    Args:
-        study: The study.
-
     Returns:
         A row per run, the farthest first, with the columns below. If a recipe, control and ssr have only one or two
         runs, these runs are not checked, because two runs cannot show which of them is far off.
@@ -332,10 +325,6 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     fragile if its fraction of diverged runs is significantly larger than the smallest such fraction of any recipe.
     Controls are excluded.
 
-    Args:
-        study: The study.
-        confidence: Confidence of the margin's interval.
-
     Returns:
         A row per ssr, with these columns:
 
@@ -373,10 +362,6 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     The control ``truncate`` runs the schedule of ssr 1 and stops at the same step as the scaled run. The control
     ``scale_warmup`` also scales the warmup.
 
-    Args:
-        study: The study.
-        confidence: Confidence of the intervals.
-
     Returns:
         A row per recipe x control x ssr, with these columns:
 
@@ -394,8 +379,8 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
             continue
         for ssr, one, other in _shared(scaled[series.recipe], series):
             estimate = combine([one, other], [1.0, -1.0], confidence)
-            same = one.seeds is not None and np.array_equal(one.seeds, other.seeds if other.seeds is not None else [])
-            same = bool(same and np.array_equal(one.values, other.values))
+            have_seeds = one.seeds is not None and other.seeds is not None
+            same = have_seeds and np.array_equal(one.seeds, other.seeds) and np.array_equal(one.values, other.values)
             winner = "same" if same else _winner(estimate, "scaling", "control")
             rows.append((series.recipe, series.control, ssr, *_told(estimate), estimate.method, winner))
     columns = ["recipe", "control", "ssr", "n", "gain", "low", "high", "method", "winner"]
@@ -403,12 +388,9 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def decision_accuracy(study: Study) -> pd.DataFrame:
-    """Return how well short runs rank the recipes.
+    """Return how well short runs rank the recipes. Controls are excluded.
 
     The reference is the ranking at the largest SSR that all recipes have run.
-
-    Args:
-        study: The study. Controls are excluded.
 
     Returns:
         A row for each ssr below ``reference_ssr`` that all recipes have run. There are no rows if there are fewer than
@@ -427,13 +409,9 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
     means = np.array([[series.values[series.ssr == ssr][0] for ssr in common] for series in all_series])
     one, other = np.triu_indices(len(all_series), 1)
     signs = np.sign(means[one] - means[other])
-    return pd.DataFrame(
-        [
-            (ssr, common[-1], len(one), float((1 + (signs[:, at] * signs[:, -1])).mean() / 2))
-            for at, ssr in enumerate(common[:-1])
-        ],
-        columns=columns,
-    )
+    agree = ((1 + signs * signs[:, -1:]).mean(axis=0) / 2).tolist()
+    rows = [(ssr, common[-1], len(one), share) for ssr, share in zip(common, agree, strict=True)]
+    return pd.DataFrame(rows[:-1], columns=columns)
 
 
 def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Estimate | None:

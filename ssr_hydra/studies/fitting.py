@@ -325,7 +325,7 @@ def _predicted(
     noise = _roughness(series) if math.isnan(noise) else noise
     if seeds.known:
         scale, deviation, df = "seeds", seeds.error, seeds.df
-    elif count > _PARAMETERS and series.single and not math.isnan(noise):
+    elif count > _PARAMETERS and all(cell.n == 1 for cell in series.cells) and not math.isnan(noise):
         residuals = y - _MODELS[kind](ssr, *parameters)
         df = float(count - _PARAMETERS)
         deviation = math.sqrt(float(residuals @ residuals) / df * (1 + float(influence @ influence)))

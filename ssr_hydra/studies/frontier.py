@@ -91,16 +91,14 @@ def pareto(
         best = max(better, key=lambda item: item[3].mean, default=None)
         if series.fragile not in bests or own.value > bests[series.fragile][3].mean:
             bests[series.fragile] = point
-        if best is None or (own.value == best[3].mean and x == best[0]):
-            # There is no earlier point, or the best earlier point has the same quality and the same time as this point.
-            rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
-            continue
-        loss = combine([best[3], cell], [1.0, -1.0], confidence)
-        status = _frontier_status(loss, rivals_before)
-        if status == "frontier":
-            rows.append([*row, status, "", "", math.nan, math.nan, math.nan, math.nan])
-        else:
-            rows.append([*row, status, best[1].recipe, best[1].control, best[2], loss.value, loss.low, loss.high])
+        row += ["frontier", "", "", *[math.nan] * 4]
+        # A point with the same quality and the same time as the best earlier point is on the frontier as well.
+        if best is not None and (own.value != best[3].mean or x != best[0]):
+            loss = combine([best[3], cell], [1.0, -1.0], confidence)
+            status = _frontier_status(loss, rivals_before)
+            if status != "frontier":
+                row[8:] = [status, best[1].recipe, best[1].control, best[2], loss.value, loss.low, loss.high]
+        rows.append(row)
     columns = ["recipe", "control", "ssr", "n", "x", "mean", "low", "high", "status"]
     columns += ["by_recipe", "by_control", "by_ssr", "loss", "loss_low", "loss_high"]
     return pd.DataFrame(rows, columns=columns)
@@ -220,10 +218,7 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Return the last x at which ``low`` reaches 0 before the first measured SSR at which ``low`` is above 0.
-
-    Return NaN if ``low`` is above 0 at no measured SSR.
-    """
+    """Return the last x at which ``low`` reaches 0 before the first measured SSR at which it is above 0, or NaN."""
     if low[0] >= 0:
         return float(x[0])
     for end in range(_GRID - 1, len(x), _GRID):
@@ -247,8 +242,8 @@ def _band(series: Series, minus: Cell | float, confidence: float) -> Any:
     parts = []
     logs = np.log(series.ssr)
     for index in range(max(len(logs) - 1, 1)):
-        grid = np.linspace(logs[index], logs[index + 1], _GRID) if len(logs) > 1 else logs[:1]
-        weights = series.matrix(grid, index) if len(logs) > 1 else np.ones((1, 1))
+        grid = np.linspace(logs[index], logs[index + 1], _GRID) if len(logs) > 1 else logs
+        weights = series.matrix(grid, index)
         used = np.flatnonzero(weights.any(axis=1))
         cells, weights = [series.cells[place] for place in used], weights[used]
         if isinstance(minus, Cell):
@@ -333,10 +328,7 @@ def speedup(
 
 
 def _clock(study: Study, confidence: float) -> float:
-    """Return the half-width of the t interval of one run's log seconds, from the pooled scatter within all cells.
-
-    Return 0 if every cell has one run.
-    """
+    """Return the half-width of the t interval of one run's log seconds, from the scatter in all cells; 0 if unknown."""
     runs = study.completed
     logs = np.log(runs["seconds"].to_numpy(dtype=float))
     cells = pd.Series(logs).groupby([runs[name].to_numpy() for name in ("recipe", "control", "ssr")])

@@ -207,15 +207,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     common = None if by_seed else _common(cells)
     quantile = 0.5 + confidence / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        if by_seed:
-            counts = np.array([cell.n for cell in cells])
-            n = int(counts.min())
-            value = weights.T @ np.array([cell.mean for cell in cells])
-            error = np.linalg.norm(np.stack([cell.influence for cell in cells]).T @ weights, axis=0)
-            error = np.where((weights[counts == 1] != 0).any(axis=0), math.nan, error)
-            sd = error * math.sqrt(n)
-            df, method = _freedom(cells, weights)
-        elif common is not None:
+        if common is not None:
             values = np.stack(
                 [cell.values if cell.n == len(common) else cell.values[np.isin(cell.seeds, common)] for cell in cells]
             )
@@ -230,16 +222,20 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             method = "paired"
         else:
             counts = np.array([cell.n for cell in cells])
-            means = np.array([cell.mean for cell in cells])
-            variances = np.array([cell.variance for cell in cells])
             n = int(counts.min())
-            value = weights.T @ means
-            parts = np.where(weights == 0, 0.0, weights**2 * variances[:, None])
-            sd = np.sqrt(parts.sum(axis=0))
-            errors = np.array([cell.error for cell in cells])
-            parts = np.where(weights == 0, 0.0, weights**2 * errors[:, None] ** 2)
-            error = np.sqrt(parts.sum(axis=0))
-            df = parts.sum(axis=0) ** 2 / (parts**2 / np.maximum(counts - 1, 1)[:, None]).sum(axis=0)
+            value = weights.T @ np.array([cell.mean for cell in cells])
+        if by_seed:
+            error = np.linalg.norm(np.stack([cell.influence for cell in cells]).T @ weights, axis=0)
+            error = np.where((weights[counts == 1] != 0).any(axis=0), math.nan, error)
+            sd = error * math.sqrt(n)
+            df, method = _freedom(cells, weights)
+        elif common is None:
+            variances, errors = np.array([[cell.variance, cell.error] for cell in cells]).T
+            parts, error_parts = (
+                np.where(weights == 0, 0.0, weights**2 * squares[:, None]) for squares in (variances, errors**2)
+            )
+            sd, error = np.sqrt(parts.sum(axis=0)), np.sqrt(error_parts.sum(axis=0))
+            df = error_parts.sum(axis=0) ** 2 / (error_parts**2 / np.maximum(counts - 1, 1)[:, None]).sum(axis=0)
             method = "welch"
         if (noise := cells[0].noise) is not None:
             is_measured = np.isfinite(error)
@@ -376,9 +372,8 @@ def next_batch(estimate: Estimate, half: float) -> Batch | None:
     """
     if not estimate.known or not half > 0:
         return None
-    quantile = float(
-        special.stdtrit(estimate.df, 0.5 + estimate.confidence / 2)
-    )  # more seeds cannot increase this quantile
+    # More seeds cannot increase this quantile.
+    quantile = float(special.stdtrit(estimate.df, 0.5 + estimate.confidence / 2))
     scales = [1.0, *(math.sqrt(estimate.df / special.chdtri(estimate.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
     counts = [math.ceil((quantile * estimate.sd * scale / half) ** 2 - 1e-9) for scale in scales]
     if counts[0] > _MOST_SEEDS:

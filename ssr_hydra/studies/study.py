@@ -93,11 +93,6 @@ class Series:
         """The mean of each cell, negated if a lower quality is better. So a larger value is always better."""
         return np.array([cell.mean for cell in self.cells])
 
-    @cached_property
-    def single(self) -> bool:
-        """Whether no cell has more than one run."""
-        return all(cell.n == 1 for cell in self.cells)
-
     def axis(self, name: Axis, price_per_hour: float | None) -> Any:
         """Return the x values on an axis such as ``seconds``: the mean time or cost of the runs at each SSR."""
         if name == "ssr":
@@ -135,8 +130,6 @@ class Series:
 
     def curve(self, logs: Any) -> Any:
         """Return the interpolated values at SSRs in the measured range. ``logs`` are the logarithms of these SSRs."""
-        if len(self.cells) == 1:
-            return np.full(len(logs), self.values[0])
         after = np.clip(np.searchsorted(np.log(self.ssr), logs) - 1, 0, len(self.cells) - 2)
         values = np.empty(len(logs))
         for place in np.unique(after):
@@ -149,6 +142,8 @@ class Series:
         All ``logs`` must be between the cell with index ``after`` and the next cell.
         """
         x = np.log(self.ssr)
+        if len(x) == 1:
+            return np.ones((1, len(logs)))
         weights = np.zeros((len(x), len(logs)))
         groups = [[after - 1, after, after + 1], [after, after + 1, after + 2]]
         groups = [group for group in groups if group[0] >= 0 and group[-1] < len(x)] or [[after, after + 1]]
@@ -269,36 +264,30 @@ class Study:
         frame = self.completed
         if frame.empty:
             return ()
-        recipes = frame["recipe"].to_numpy(dtype=object)
-        keys = pd.factorize(recipes)[0]  # give the recipes numbers in the order in which they were read
-        controls = frame["control"].map({name: place for place, name in enumerate(CONTROLS)}).to_numpy(dtype=int)
-        ssr = frame["ssr"].to_numpy(dtype=float)
-        missing = frame["seed"].isna().to_numpy()
-        seeds = frame["seed"].fillna(0).to_numpy(dtype=np.int64)
-        rows = np.lexsort((seeds, ssr, controls, keys))
-        columns = [item[rows] for item in (keys, controls, ssr)]
-        values = self.sign * frame["quality"].to_numpy(dtype=float)[rows]
-        measured = {name: frame[name].to_numpy(dtype=float)[rows] for name in _MEASURED}
-        seeds, missing = seeds[rows], missing[rows]
-        starts = _starts(columns)
-        ends = np.append(starts[1:], len(rows))
+        keys = pd.factorize(frame["recipe"])[0]  # give the recipes numbers in the order in which they were read
+        places = frame["control"].map({name: place for place, name in enumerate(CONTROLS)})
+        order = np.lexsort((frame["seed"].fillna(0), frame["ssr"], places, keys))
+        frame, keys = frame.iloc[order], keys[order]
+        recipes, controls, ssr = (frame[name].to_numpy() for name in ("recipe", "control", "ssr"))
+        values = self.sign * frame["quality"].to_numpy(dtype=float)
+        missing, seeds = frame["seed"].isna().to_numpy(), frame["seed"].fillna(0).to_numpy(dtype=np.int64)
+        starts = _starts([keys, controls, ssr])
+        ends = np.append(starts[1:], len(frame))
         lost = self.frame[self.frame["status"] == "diverged"].groupby(["recipe", "control", "ssr"]).size().to_dict()
         cells = []
         for a, b in zip(starts, ends, strict=True):
             own = None if missing[a:b].any() or (np.diff(seeds[a:b]) == 0).any() else seeds[a:b]
-            name = (recipes[rows[a]], CONTROLS[columns[1][a]], float(columns[2][a]))
-            runs = self.summarized.get(frame.index[rows[a]])
-            cells.append(Cell(values[a:b], None if runs else own, lost.get(name, 0), summarized=runs))
-        cells = with_effects(cells, columns[2][starts], columns[0][starts], self.noise == "pooled")
-        counts = ends - starts
-        means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()}
-        first = _starts([item[starts] for item in columns[:2]])
+            runs = self.summarized.get(frame.index[a])
+            n_lost = lost.get((recipes[a], controls[a], float(ssr[a])), 0)
+            cells.append(Cell(values[a:b], None if runs else own, n_lost, summarized=runs))
+        cells = with_effects(cells, ssr[starts], keys[starts], self.noise == "pooled")
+        sums = {name: np.add.reduceat(frame[name].to_numpy(dtype=float), starts) for name in _MEASURED}
+        first = _starts([keys[starts], controls[starts]])
         all_series = []
         for a, b in zip(first, np.append(first[1:], len(starts)), strict=True):
-            row = rows[starts[a]]
-            own_means = {key: item[a:b] for key, item in means.items()}
-            control = CONTROLS[controls[row]]
-            all_series.append(Series(recipes[row], control, columns[2][starts[a:b]], tuple(cells[a:b]), own_means))
+            means = {name: item[a:b] / (ends - starts)[a:b] for name, item in sums.items()}
+            row = starts[a]
+            all_series.append(Series(recipes[row], controls[row], ssr[starts[a:b]], tuple(cells[a:b]), means))
         return _with_fragile(all_series, lost)
 
     def _repr_html_(self) -> str:
@@ -343,23 +332,22 @@ def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Serie
     """
     if not lost:
         return tuple(all_series)
+    from scipy import stats
+
     diverged: Counter[tuple[str, str]] = Counter()
     for (recipe, control, _), count in lost.items():
         diverged[recipe, control] += count
     runs = {(item.recipe, item.control): sum(cell.n for cell in item.cells) for item in all_series}
     names = [name for name in runs if not name[1]] or list(runs)
     best = min(names, key=lambda name: (diverged[name] / (diverged[name] + runs[name]), -runs[name]))
-    chances = {name: _chance(diverged[name], runs[name], diverged[best], runs[best]) for name in runs}
-    return tuple(replace(item, fragile=chances[item.recipe, item.control] < _FRAGILE) for item in all_series)
 
+    def chance(name: tuple[str, str]) -> float:
+        """Return the probability that at least this many of the diverged runs of both series are of one series."""
+        own = diverged[name] + runs[name]
+        both = own + diverged[best] + runs[best]
+        return float(stats.hypergeom.sf(diverged[name] - 1, both, diverged[name] + diverged[best], own))
 
-def _chance(lost: int, completed: int, best_lost: int, best_completed: int) -> float:
-    """Return the probability that, by chance, at least ``lost`` of all diverged runs are from the first recipe."""
-    from scipy import stats
-
-    return float(
-        stats.hypergeom.sf(lost - 1, lost + completed + best_lost + best_completed, lost + best_lost, lost + completed)
-    )
+    return tuple(replace(item, fragile=chance((item.recipe, item.control)) < _FRAGILE) for item in all_series)
 
 
 def _starts(columns: list[Any]) -> Any:

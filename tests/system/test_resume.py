@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from checkout import REPO
+from checkpoint_helpers import newest
 from cli_helpers import Answer, answer, run_in
 from omegaconf import DictConfig, OmegaConf
 from resume_lab import DIGITS, SIGNALS, arguments, scenarios
@@ -25,9 +26,6 @@ from ssr_hydra.records import RunResult
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a process of Windows")
 
 Run = Callable[..., Answer]
-
-
-# ---- kills and signals; the same command resumes each run, and the result equals that of an uninterrupted run
 
 
 def test_run_survives_kills_and_sigterm_at_random_points(tmp_path: Path) -> None:
@@ -59,9 +57,6 @@ def test_repeating_a_killed_command_resumes_the_run(tmp_path: Path) -> None:
     assert RunResult.load(here / "run").resumes == 1
 
 
-# ---- the same and other commands, in this process
-
-
 @pytest.fixture
 def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Iterator[Run]:
     threads = torch.get_num_threads()
@@ -69,16 +64,9 @@ def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> 
     torch.set_num_threads(threads)
 
 
-def state(run: Path, number: int = -1) -> dict[str, Any]:
-    """Return the content of the last checkpoint, or of the checkpoint of a batch."""
-    folders = sorted(run.glob("checkpoints/ba*"), key=lambda path: int(path.name[2:]))
-    folder = folders[-1] if number < 0 else run / f"checkpoints/ba{number}"
-    content: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
-    return content
-
-
 def weights(run: Path) -> list[bytes]:
-    return [tensor.numpy().tobytes() for tensor in state(run)["model"].values()]
+    """Return the weights in the last checkpoint."""
+    return [tensor.numpy().tobytes() for tensor in newest(run / "checkpoints")[0].state["model"].values()]
 
 
 def records(run: Path, event: str | None = None) -> list[dict[str, Any]]:
@@ -100,14 +88,19 @@ def files(run: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-LAB = {"data": DIGITS, "scheduler": "cosine", "max_duration": "4ep", "checkpoint__interval": "1ep"}
-"""10 batches an epoch, in memory."""
-
-
 def lab(*more: str, **values: Any) -> list[str]:
-    settings: dict[str, Any] = {**LAB, **values}
-    overrides = arguments(*more, **settings)
-    return [item for item in overrides if "t_warmup" not in item]
+    """Return the overrides of a run of 4 epochs with 10 batches each."""
+    settings = {"data": DIGITS, "scheduler": "cosine", "max_duration": "4ep", "checkpoint__interval": "1ep", **values}
+    return [item for item in arguments(*more, **settings) if "t_warmup" not in item]
+
+
+def refused(app: Run, run: Path, code: int, *overrides: str) -> str:
+    """Check that a command is refused in one line and changes no file of a run. Return the error."""
+    before = files(run)
+    completed = app(*overrides)
+    assert (completed.code, completed.err.count("\n")) == (code, 1)
+    assert files(run) == before
+    return completed.err
 
 
 def cosine(tau: float) -> float:
@@ -155,13 +148,10 @@ LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does 
 def test_run_folder_does_not_change_if_the_trainer_refuses_the_run(
     app: Run, run: Path, change: str, message: str
 ) -> None:
-    before = files(run)
     on_change = "rescale" if change.startswith("control") else "extend"  # the trainer refuses this
-    refused = app(*lab(), change, f"resume.on_change={on_change}")
-    assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert message in refused.err
-    assert "never" not in refused.err
-    assert files(run) == before
+    error = refused(app, run, 2, *lab(), change, f"resume.on_change={on_change}")
+    assert message in error
+    assert "never" not in error
 
 
 def test_extended_run_updates_its_config_and_continues_its_log(app: Run, run: Path) -> None:
@@ -203,13 +193,9 @@ CHANGES = [
 def test_error_for_a_different_run_shows_both_values_and_no_file_changes(
     app: Run, run: Path, change: str, words: str
 ) -> None:
-    before = files(run)
-    completed = app(*lab(), change)
-    assert completed.code == 2
-    assert completed.err.startswith("error: resume='auto': run contains a different run: ")
-    assert words in completed.err
-    assert completed.err.count("\n") == 1
-    assert files(run) == before
+    error = refused(app, run, 2, *lab(), change)
+    assert error.startswith("error: resume='auto': run contains a different run: ")
+    assert words in error
 
 
 def test_fields_that_do_not_affect_the_result_may_change(app: Run, run: Path) -> None:
@@ -223,11 +209,8 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
     (in_tmp / "t.csv").write_text("x,y,kind\n" + "".join(rows))
 
     def given(path: str) -> list[str]:
-        return [
-            *("data=arrays", f"data.train.path={path}", "model=mlp", "model.in_features=2", "model.num_classes=3"),
-            *("scheduler=cosine", "max_duration=4ep", "checkpoint.interval=1ep", "hydra.run.dir=run"),
-            "trainer.progress=none",
-        ]
+        text = f"data=arrays data.train.path={path} model=mlp model.in_features=2 model.num_classes=3 scheduler=cosine"
+        return f"{text} max_duration=4ep checkpoint.interval=1ep hydra.run.dir=run trainer.progress=none".split()
 
     assert app(*given("t.csv")).code == 0
     # Write the config as an earlier release did, with different defaults and fewer options.
@@ -257,11 +240,7 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
 
 
 def test_run_with_resume_set_to_never_is_refused_in_a_used_folder(app: Run, run: Path) -> None:
-    before = files(run)
-    completed = app(*lab(), "resume=never")
-    assert (completed.code, completed.err.count("\n")) == (2, 1)
-    assert "resume=never starts a new run" in completed.err
-    assert files(run) == before
+    assert "resume=never starts a new run" in refused(app, run, 2, *lab(), "resume=never")
 
 
 def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_used(
@@ -282,13 +261,11 @@ def test_a_run_without_a_good_checkpoint_is_an_error(app: Run, run: Path) -> Non
         path.write_bytes(b"")
     before = files(run)
     completed = app(*lab())
-    assert completed.code == 1
+    assert (completed.code, completed.err.count("\n")) == (1, 1)
     assert completed.err.startswith(f"error: {run}/checkpoints: none of its checkpoints can be used: ")
-    assert completed.err.count("\n") == 1
     after = files(run)
-    for name in before:
-        if name.startswith("checkpoints") or name == "metrics.jsonl":
-            assert after[name] == before[name]
+    kept = [name for name in before if name.startswith("checkpoints") or name == "metrics.jsonl"]
+    assert [after[name] for name in kept] == [before[name] for name in kept]
     assert "none of its checkpoints" in (RunResult.load(run).error or "")
 
 
@@ -317,8 +294,7 @@ def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, 
     assert files(run) == before
     assert [record["batch"] for record in records(in_tmp / "new", "train")] == list(range(31, 41))
     # The same command again, like a requeued job: the run's own checkpoints have priority.
-    completed = app(*lab("hydra.run.dir=new", "resume=run"))
-    assert "nothing to train" in completed.out
+    assert "nothing to train" in app(*lab("hydra.run.dir=new", "resume=run")).out
     # A different run in that folder is refused, and the error lists the differences to its checkpoint.
     completed = app(*lab("hydra.run.dir=other", "resume=run", "optimizer.lr=0.3"))
     assert completed.code == 2
@@ -333,9 +309,6 @@ def test_resume_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> 
         assert (completed.code, completed.err.count("\n")) == (2, 1)
         assert words in completed.err
     assert not (in_tmp / "run").exists()
-
-
-# ---- a requested change: the learning rates equal closed forms
 
 
 def test_a_finished_run_is_extended_in_its_folder(app: Run, finished_run: Path) -> None:
@@ -396,9 +369,6 @@ def test_resumed_run_uses_new_values_of_param_groups_and_scheduled_fields(app: R
     for batch, decay in rates(run, "weight_decay").items():
         peak, length = (0.2, 20) if batch < 20 else (0.1, 40)
         assert decay["default"] == pytest.approx(peak * (1 - batch / length), rel=1e-12), batch
-
-
-# ---- a replay of a run from its .hydra
 
 
 def test_a_run_is_replayed_from_its_folder(app: Run, in_tmp: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +48,16 @@ def trainer(run_dir: Path | None, **changes: Any) -> Trainer:
     return Trainer(model, train, evaluation, optimizer, [CosineAnnealingScheduler()], **{**settings, **changes})
 
 
-def interrupted_and_resumed(run_dir: Path, parts: Callable[[], dict[str, Any]]) -> Trainer:
-    """A run that fails after batch 37, past the checkpoint at 30, and a run that resumes in its folder."""
-    first = trainer(run_dir, **parts())
+def fail_after(run: Trainer, batch: int) -> None:
+    """Train a run until it fails after a batch."""
 
     def stop(run: Trainer, loss: torch.Tensor) -> None:
-        if run.state.timestamp.batch.value == 37:
+        if run.state.timestamp.batch.value == batch:
             raise _Killed
 
-    first.on("batch_end", stop)
+    run.on("batch_end", stop)
     with pytest.raises(_Killed):
-        first.fit()
-    second = trainer(run_dir, **parts())
-    assert second.fit().status == "completed"
-    return second
+        run.fit()
 
 
 def records(run_dir: Path) -> list[dict[str, Any]]:
@@ -75,7 +70,8 @@ def table(run_dir: Path) -> list[dict[str, str]]:
 
 
 def test_interrupted_run_has_every_record_once_and_the_right_rates(tmp_path: Path) -> None:
-    interrupted_and_resumed(tmp_path, lambda: {"loggers": [CSVLogger(), TensorBoardLogger()]})
+    fail_after(trainer(tmp_path, loggers=[CSVLogger(), TensorBoardLogger()]), 37)  # the last checkpoint is at 30
+    assert trainer(tmp_path, loggers=[CSVLogger(), TensorBoardLogger()]).fit().status == "completed"
     rows = table(tmp_path)
     trained = {int(row["batch"]): row for row in rows if row["event"] == "train"}
     assert [int(row["batch"]) for row in rows if row["event"] == "train"] == list(range(4, 49, 4))
@@ -107,14 +103,7 @@ def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tm
     # The weights themselves are different.
     assert trainer(tmp_path / "whole").evaluate()["eval/loss"] != result.metrics["eval/loss"]
 
-    def stop(run: Trainer, loss: torch.Tensor) -> None:
-        if run.state.timestamp.batch.value == 33:
-            raise _Killed
-
-    cut = trainer(tmp_path / "cut", **parts(), checkpoint={"interval": "32ba"})
-    cut.on("batch_end", stop)
-    with pytest.raises(_Killed):
-        cut.fit()
+    fail_after(trainer(tmp_path / "cut", **parts(), checkpoint={"interval": "32ba"}), 33)
     again = trainer(tmp_path / "cut", **parts())
     before = [parameter.clone() for parameter in again.model.parameters()]
     assert again.evaluate()["eval/loss"] == at_32

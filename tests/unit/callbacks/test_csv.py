@@ -30,6 +30,10 @@ def write(folder: Path, *records: dict[str, Any], batch: int = 0) -> None:
             logger.log(trainer, record)
 
 
+def events(rows: list[dict[str, str]]) -> list[str]:
+    return [f"{row['event']} {row['batch']}" for row in rows]
+
+
 def evaluation(batch: int, **values: Any) -> dict[str, Any]:
     return {"event": "eval", "batch": batch, **values}
 
@@ -37,15 +41,9 @@ def evaluation(batch: int, **values: Any) -> dict[str, Any]:
 def test_every_record_is_a_row_and_every_name_is_a_column(tmp_path: Path) -> None:
     write(tmp_path, train(10), evaluation(10, **{"eval/loss": 0.25}), train(20, lrs=[0.1, 0.2]), evaluation(20, late=7))
     rows = table(tmp_path)
-    assert list(rows[0]) == [
-        *("event epoch batch sample token train_seconds train/loss lr eval/loss lr/0 lr/1 late".split())
-    ]
-    assert [(row["event"], row["batch"]) for row in rows] == [
-        ("train", "10"),
-        ("eval", "10"),
-        ("train", "20"),
-        ("eval", "20"),
-    ]
+    names = "event epoch batch sample token train_seconds train/loss lr eval/loss lr/0 lr/1 late"
+    assert list(rows[0]) == names.split()
+    assert events(rows) == ["train 10", "eval 10", "train 20", "eval 20"]
     assert [row["train/loss"] for row in rows] == ["0.1", "", "0.05", ""]
     assert [row["late"] for row in rows] == ["", "", "", "7"]
     assert {line.count(",") for line in (tmp_path / "metrics.csv").read_text().splitlines()} == {11}
@@ -84,12 +82,7 @@ def test_steps_that_a_resumed_run_repeats_are_logged_once(tmp_path: Path) -> Non
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("train,4,40,64")  # the process was killed in the middle of a row
     write(tmp_path, train(20), train(30, more=1), batch=10)
-    assert [(row["event"], row["batch"]) for row in table(tmp_path)] == [
-        ("train", "10"),
-        ("eval", "10"),
-        ("train", "20"),
-        ("train", "30"),
-    ]
+    assert events(table(tmp_path)) == ["train 10", "eval 10", "train 20", "train 30"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,21 @@ class Memory:
     def __init__(self, value: int = 0) -> None:
         self.value = value
 
-    def batch_end(self, trainer: Any, loss: Any) -> None:
-        self.value += 1
-
+    def batch_end(self, trainer: Any, loss: Any) -> None: ...
     def state_dict(self) -> dict[str, int]:
         return {"value": self.value}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.value = state["value"]
+
+
+def raises(error: BaseException) -> Any:
+    """Return a listener to any event that raises this error."""
+
+    def listener(*args: Any) -> None:
+        raise error
+
+    return listener
 
 
 def test_callbacks_are_called_before_loggers_and_in_order() -> None:
@@ -83,13 +91,9 @@ def test_callback_values_of_any_number_type_become_python_numbers(value: Any) ->
 @pytest.mark.parametrize("value", [torch.ones(2), np.ones(2), object(), {1, 2}, 1j])
 def test_error_names_a_callback_that_adds_an_invalid_value(value: Any) -> None:
     events = Events([Gives(value)])
-    with refused(
-        "metrics.eval/own",
-        WrongTypeError,
-        match=r"^metrics\.eval/own=.*must be one number \(got .* from Gives.eval_end\)",
-    ):
+    with refused("metrics.eval/own", WrongTypeError, r"must be one number \(got .* from Gives.eval_end\)"):
         events.fire("eval_end", None, {})
-    with refused("record.own", WrongTypeError, match=r"^record\.own=.*must be a number.* from Gives.log\)"):
+    with refused("record.own", WrongTypeError, r"must be a number.* from Gives.log\)"):
         events.record(None, {}, None)
 
 
@@ -98,7 +102,7 @@ def test_error_names_a_callback_that_removes_a_metric() -> None:
         def eval_end(self, trainer: Any, metrics: dict[str, Any]) -> None:
             metrics.clear()
 
-    with refused("metrics.eval/loss", MissingValueError, match=r"removed by .*Clears\.eval_end\)"):
+    with refused("metrics.eval/loss", MissingValueError, r"removed by .*Clears\.eval_end\)"):
         Events([Clears()]).fire("eval_end", None, {"eval/loss": 1.0})
 
 
@@ -110,32 +114,14 @@ def test_lists_and_dicts_of_numbers_in_a_record_become_plain_data() -> None:
 
 def test_callbacks_can_add_values_to_a_record_before_it_is_written_and_logged() -> None:
     calls: list[str] = []
-
-    class Adds:
-        def log(self, trainer: Any, record: dict[str, Any]) -> None:
-            record["more"] = 1
-
-    class Fails:
-        def log(self, trainer: Any, record: dict[str, Any]) -> None:
-            calls.append(f"logged {record}")
-            raise OSError
-
-    events = Events([Heard([], "other"), Adds()], [Fails()])
-    events.on("log", lambda trainer, record: calls.append("never"))
-    with pytest.raises(RunError, match="logger fails failed at log: OSError: no message"):
-        events.record(None, {"batch": 1}, lambda record: calls.append(f"written {record}"))
-    assert calls == ["written {'batch': 1, 'more': 1}", "logged {'batch': 1, 'more': 1}"]
-    record: dict[str, Any] = {}
-    Events([Adds()]).record(None, record, None)
-    assert record == {"more": 1}
+    far = SimpleNamespace(log=lambda trainer, record: calls.append(f"logged {record}"))
+    Events([Heard([], "other"), Gives(1)], [far]).record(None, {}, lambda record: calls.append(f"written {record}"))
+    assert calls == ["written {'own': 1}", "logged {'own': 1}"]
 
 
-def test_event_that_no_callback_handles_has_no_listeners() -> None:
+def test_events_without_a_listener_have_no_listeners() -> None:
     events = Events([Heard([], "a")])
-    assert {event: len(events.listeners(event)) for event in EVENTS if events.listeners(event)} == {
-        "batch_end": 1,
-        "close": 1,
-    }
+    assert [event for event in EVENTS if events.listeners(event)] == ["batch_end", "close"]
     assert Events().listeners("batch_end") == ()
     Events().fire("fit_start", None)
 
@@ -150,69 +136,39 @@ def test_only_rank_0_calls_loggers_and_callbacks_marked_main_only() -> None:
     assert calls == ["all batch 1"]
 
 
-def test_error_of_a_logger_names_the_logger_and_its_event() -> None:
-    class Broken:
-        def log(self, trainer: Any, record: Any) -> None:
-            raise OSError("no\nroute to host")
+def test_error_of_a_logger_names_the_logger_and_comes_after_the_record_is_written() -> None:
+    written: list[Any] = []
+    for error, reason in (
+        (OSError("no\nroute to host"), "OSError: no route to host"),
+        (OSError(), "OSError: no message"),
+    ):
+        events = Events(loggers={"far": SimpleNamespace(log=raises(error))})
+        events.on("log", lambda trainer, record: written.append("never"))
+        with pytest.raises(RunError) as caught:
+            events.record(None, {"batch": 1}, written.append)
+        rest = "metrics.jsonl has every record, and the run can be resumed"
+        assert str(caught.value) == f"logger far failed at log: {reason}; {rest}"
+        assert caught.value.__cause__ is error
+    assert written == [{"batch": 1}] * 2
 
-    with pytest.raises(RunError) as caught:
-        Events(loggers={"far": Broken()}).fire("log", None, {})
-    reason = "logger far failed at log: OSError: no route to host"
-    assert str(caught.value) == f"{reason}; metrics.jsonl has every record, and the run can be resumed"
-    assert isinstance(caught.value.__cause__, OSError)
 
-
-def test_input_errors_are_not_wrapped() -> None:
-    class Refuses:
-        def fit_start(self, trainer: Any) -> None:
-            raise InputError("run_dir", None, "is needed", "give it")
-
-        def log(self, trainer: Any, record: Any) -> None:
-            raise KeyboardInterrupt
-
-    events = Events(loggers=[Refuses()])
-    with refused("run_dir"):
+@pytest.mark.parametrize("error", [InputError("run_dir", None, "is needed", "give it"), KeyboardInterrupt()])
+def test_input_errors_and_interrupts_in_a_logger_are_not_wrapped(error: BaseException) -> None:
+    events = Events(loggers=[SimpleNamespace(fit_start=raises(error), log=print)])
+    with pytest.raises(type(error)) as caught:
         events.fire("fit_start", None)
-    with pytest.raises(KeyboardInterrupt):
-        events.fire("log", None, {})
+    assert caught.value is error
 
 
-def test_error_of_a_callback_is_not_wrapped() -> None:
-    class Mine:
-        def batch_end(self, trainer: Any, loss: Any) -> None:
-            raise ZeroDivisionError("mine")
-
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        Events([Mine()]).fire("batch_end", None, 0)
-
-
-@pytest.mark.parametrize("event", ["eval_end", "fit_end", "close"])
-def test_end_events_call_every_listener_and_raise_the_first_error(event: str) -> None:
+@pytest.mark.parametrize("event", ["batch_end", "eval_end", "fit_end", "close"])
+def test_end_events_call_every_listener_and_other_events_stop_at_the_first_error(event: str) -> None:
     calls: list[str] = []
-    events = Events()
-
-    def fail(message: str) -> Any:
-        def listener(*args: Any) -> None:
-            raise ValueError(message)
-
-        return listener
-
-    events.on(event, fail("first"))
-    events.on(event, fail("second"))
+    events = Events([SimpleNamespace(**{event: raises(ValueError("first"))})])
+    events.on(event, raises(ValueError("second")))
     events.on(event, lambda *args: calls.append("after"))
-    with pytest.raises(ValueError, match="first"):
+    with pytest.raises(ValueError, match="first"):  # an error of a callback is not wrapped
         events.fire(event, *EVENTS[event])
-    assert calls == ["after"]
-
-
-def test_events_during_training_stop_at_the_first_error() -> None:
-    calls: list[str] = []
-    events = Events()
-    events.on("batch_end", lambda trainer, loss: 1 // loss)
-    events.on("batch_end", lambda trainer, loss: calls.append("after"))
-    with pytest.raises(ZeroDivisionError):
-        events.fire("batch_end", None, 0)
-    assert calls == []
+    assert calls == ([] if event == "batch_end" else ["after"])
 
 
 def test_second_call_of_close_has_no_effect() -> None:
@@ -224,15 +180,12 @@ def test_second_call_of_close_has_no_effect() -> None:
 
 
 def test_callback_states_are_saved_by_name() -> None:
-    events = Events({"first": Memory(1), "second": Memory(2), "none": Heard([], "a")})
-    saved = events.state_dict()
+    saved = Events({"first": Memory(1), "second": Memory(2), "none": Heard([], "a")}).state_dict()
     assert saved == {"first": {"value": 1}, "second": {"value": 2}}
     again = {"second": Memory(), "first": Memory(), "new": Memory(9)}
     Events(again).load_state_dict({**saved, "gone": {"value": 5}})
     assert {name: item.value for name, item in again.items()} == {"first": 1, "second": 2, "new": 9}
-
-
-def test_callbacks_in_a_list_are_named_by_their_class() -> None:
+    # Callbacks in a list are named after their class.
     events = Events([Memory(1), Memory(2)], [Logger([], "l")])
     assert events.state_dict() == {"memory": {"value": 1}, "memory-2": {"value": 2}}
 
@@ -261,16 +214,10 @@ def test_invalid_callbacks_are_refused(arguments: dict[str, Any], field: str, ki
         Events(**arguments)
 
 
-def test_error_for_a_method_of_another_library_suggests_the_event() -> None:
-    class Lightning:
-        def on_batch_end(self) -> None: ...
-
-    class Both(Lightning):
-        def epoch_end(self, trainer: Any) -> None: ...
-
-    for callback in (Lightning(), Both()):
-        with refused("callbacks.x", UnknownNameError, match=r"for on_batch_end, did you mean batch_end\?"):
-            Events({"x": callback})
+@pytest.mark.parametrize("more", [{}, {"epoch_end": lambda trainer: None}])
+def test_error_for_a_method_of_another_library_suggests_the_event(more: dict[str, Any]) -> None:
+    with refused("callbacks.x", UnknownNameError, r"for on_batch_end, did you mean batch_end\?"):
+        Events({"x": SimpleNamespace(on_batch_end=lambda: None, **more)})
 
 
 def test_helper_methods_and_attributes_are_not_reported_as_misspelt_events() -> None:
@@ -290,7 +237,7 @@ def test_helper_methods_and_attributes_are_not_reported_as_misspelt_events() -> 
 
 
 def test_functions_can_be_added_only_to_existing_events() -> None:
-    with refused("event", UnknownNameError, match="event='on_epoch_end': is unknown; did you mean epoch_end?"):
+    with refused("event", UnknownNameError, "event='on_epoch_end': is unknown; did you mean epoch_end?"):
         Events().on("on_epoch_end", print)
     with refused("function", WrongTypeError):
         Events().on("batch_end", 3)  # type: ignore[arg-type]
@@ -299,9 +246,12 @@ def test_functions_can_be_added_only_to_existing_events() -> None:
 @pytest.mark.parametrize("function", [lambda: None, lambda trainer: None, lambda trainer, *, loss: None, [].append])
 def test_function_that_does_not_accept_the_event_arguments_is_refused_immediately(function: Any) -> None:
     events = Events()
-    with refused("function", WrongTypeError, match=r"function=.*is called as batch_end\(trainer, loss\)"):
+    with refused("function", WrongTypeError, r"function=.*is called as batch_end\(trainer, loss\)"):
         events.on("batch_end", function)
     assert events.listeners("batch_end") == ()
+    with refused("callbacks.own.batch_end", WrongTypeError) as caught:
+        Events({"own": SimpleNamespace(batch_end=function)})
+    assert caught.value.fix == "change its arguments to (trainer, loss)"
 
 
 @pytest.mark.parametrize("function", [lambda a, b: None, lambda *args: None, lambda a, b, c=3: None, max, print])
@@ -309,12 +259,3 @@ def test_any_callable_with_matching_arguments_is_accepted(function: Any) -> None
     events = Events()
     events.on("batch_end", function)
     assert events.listeners("batch_end") == (function,)
-
-
-def test_method_that_does_not_accept_the_event_arguments_is_refused_immediately() -> None:
-    class Mine:
-        def epoch_end(self) -> None: ...
-
-    with refused("callbacks.own.epoch_end", WrongTypeError) as caught:
-        Events({"own": Mine()})
-    assert caught.value.fix == "change its arguments to (trainer)"

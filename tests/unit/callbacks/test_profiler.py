@@ -10,7 +10,6 @@ from callback_helpers import StubTrainer, result
 from refusals import refused
 
 from ssr_hydra.callbacks import Profiler
-from ssr_hydra.errors import RangeError, WrongTypeError
 
 
 def run(folder: Path, batches: int, **arguments: Any) -> list[str]:
@@ -37,12 +36,8 @@ def test_trace_has_only_the_active_batches(tmp_path: Path) -> None:
 
 
 def test_profiler_can_profile_several_cycles(tmp_path: Path) -> None:
-    assert run(tmp_path, 20, wait=0, warmup=1, active=2, repeat=2) == [
-        "table-3.txt",
-        "table-6.txt",
-        "trace-3.json",
-        "trace-6.json",
-    ]
+    names = run(tmp_path, 20, wait=0, warmup=1, active=2, repeat=2)
+    assert names == ["table-3.txt", "table-6.txt", "trace-3.json", "trace-6.json"]
 
 
 def test_profiler_writes_a_cycle_that_the_end_of_the_run_cuts_short(tmp_path: Path) -> None:
@@ -59,5 +54,5 @@ def test_profiler_writes_a_note_if_the_run_is_too_short(tmp_path: Path) -> None:
     [("active", 0), ("warmup", 0), ("active", 1001), ("wait", -1), ("repeat", True), ("rows", 1.5), ("with_stack", 1)],
 )
 def test_invalid_arguments_are_refused(name: str, value: Any) -> None:
-    with refused(name, RangeError if type(value) is int and name != "with_stack" else WrongTypeError):
+    with refused(name):
         Profiler(**{name: value})

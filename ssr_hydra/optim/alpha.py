@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -75,22 +76,21 @@ def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
 
 
 def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr: Any, field: str) -> Curve:
-    for torchs in part if isinstance(part, (list, tuple)) else [part]:
-        if isinstance(torchs, (LRScheduler, TorchScheduler, ReduceLROnPlateau)):
+    factors: dict[str, Any] = {field: part}
+    if isinstance(part, Sequence) and not isinstance(part, (str, bytes)):
+        factors = {f"{field}[{i}]": factor for i, factor in enumerate(part)}
+    if not factors:
+        raise MissingValueError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
+    curves = []
+    for place, factor in factors.items():
+        if isinstance(factor, (LRScheduler, TorchScheduler, ReduceLROnPlateau)):
             rule = "must be a scheduler of this package or a function, not a torch scheduler"
             fix = "pass the torch scheduler to Trainer(schedulers=...), or call its step() yourself"
-            raise WrongTypeError(field, type(torchs).__name__, rule, fix)
-    if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
-        # With only one schedule, an error does not need to name the schedule.
-        return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
-    if not part:
-        raise MissingValueError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
-    return product([_bind_named(factor, state, ssr, f"{field}[{i}]") for i, factor in enumerate(part)])
-
-
-def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> Curve:
-    with within(field):
-        return bind(scheduler, state, ssr)
+            raise WrongTypeError(field, type(factor).__name__, rule, fix)
+        # The error of a single schedule does not need to name the schedule.
+        with nullcontext() if place == "schedulers" else within(place):
+            curves.append(bind(factor, state, ssr))
+    return product(curves)
 
 
 def set_lr(group: _Group, base: float, alpha: float) -> None:

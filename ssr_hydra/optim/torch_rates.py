@@ -83,7 +83,8 @@ class TorchRates:
             self._run_as_they_are(stepped)
         else:
             try:
-                self._parts = [_Part(*part, []) for part in together(_described(functions), run)]
+                entries_of_time: Any = [(entry.field, entry.description, entry.pace) for entry in functions]
+                self._parts = [_Part(*part, []) for part in together(entries_of_time, run)]
             except UnchainableError:
                 if not runs_as_it_is or any(entry.instance is None for entry in functions):
                     raise
@@ -264,10 +265,6 @@ class TorchRates:
 
     def _stateful(self) -> list[LRScheduler]:
         return [*(item for item, _ in self._as_they_are), *self._waiting] if self.runs_as_it_is else []
-
-
-def _described(entries: Sequence[SchedulerEntry]) -> list[tuple[str, ours.TorchScheduler, str]]:
-    return [(entry.field, entry.description, entry.pace) for entry in entries]  # type: ignore[misc]
 
 
 def _waits(entry: SchedulerEntry) -> bool:

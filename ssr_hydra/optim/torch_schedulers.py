@@ -62,18 +62,12 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     name = type(scheduler).__name__
     if not _is_of_torch(scheduler):
         rule = "must be a class of torch, because SSR cannot stretch a custom class"
-        raise WrongTypeError(
-            "scheduler", name, rule, "write the scheduler as a function of (state, ssr), or run at ssr 1"
-        )
+        fix = "write the scheduler as a function of (state, ssr), or run at ssr 1"
+        raise WrongTypeError("scheduler", name, rule, fix)
     try:
         _check_fresh(scheduler, 0)
         return _describe(scheduler, pace)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        IndexError,
-    ) as error:  # attributes may differ in another release of torch
+    except (AttributeError, KeyError, TypeError, IndexError) as error:  # another release of torch has other attributes
         rule = f"has unknown attributes in this release of torch ({error})"
         raise UnsupportedError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
 
@@ -88,14 +82,10 @@ def _is_of_torch(scheduler: Any) -> bool:
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
     """Raise an InputError if a scheduler is not new. Only a new scheduler is at step 0, where the function starts."""
-    parts = getattr(scheduler, "_schedulers", None)
-    if isinstance(scheduler, lr_scheduler.SequentialLR):
+    if hasattr(scheduler, "_schedulers"):
+        is_sequence = isinstance(scheduler, lr_scheduler.SequentialLR)
         for number, part in enumerate(scheduler._schedulers):
-            _check_fresh(part, expected if number == 0 else -1)
-        return
-    if parts is not None:
-        for part in parts:
-            _check_fresh(part, expected)
+            _check_fresh(part, -1 if is_sequence and number > 0 else expected)
         return
     steps = scheduler.last_epoch
     # torch's SequentialLR reverts the first step of each scheduler, and more than one step of a nested scheduler. So a

@@ -115,9 +115,9 @@ def annealed(
         warmup(t) = min(1, t / warmup)
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
-    The warmup rises from 0 to shape(0). All times are resolved, and ``warmup <= begin``. If ``warmup`` is None, the
-    warmup ends at ``begin``. ``field`` is the argument that sets ``end``, for errors. If ``is_endless`` is true, tau
-    increases beyond 1 after ``end``.
+    The warmup rises from 0 to shape(0). All times are resolved, and ``warmup <= begin``. By default, the warmup ends at
+    ``begin``. ``field`` is the argument that sets ``end``, for errors. If ``is_endless`` is true, tau exceeds 1 after
+    ``end``.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor

@@ -90,9 +90,6 @@ class Run:
 
         A time in ``dur`` becomes a fraction of ``max_duration``, which is already multiplied by ssr. Any other time is
         multiplied by ssr if ``scale`` is true. Epochs are converted to batches.
-
-        Raises:
-            MissingRateError: The length of the run or ``dataloader_len`` is needed, but unknown.
         """
         if time.unit is TimeUnit.DURATION:
             if self.max_duration is not None:
@@ -154,12 +151,7 @@ class Run:
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 
     def convert(self, time: Time, unit: TimeUnit, field: str) -> Time:
-        """Convert a time to a different unit with the rates of the run.
-
-        Raises:
-            MissingRateError: The rate that converts between the units is unknown.
-            InputError: No rate can convert between the units.
-        """
+        """Convert a time to a different unit with the rates of the run. Raise an InputError if a rate is unknown."""
         if time.unit is unit or time.value == 0:
             return Time(time.value, unit)
         batches = time.value / self._per_batch(time.unit, time, unit, field)
@@ -173,11 +165,7 @@ class Run:
             return None
 
     def clock(self, unit: TimeUnit, field: str, *points: Time) -> Counter:
-        """Return the counter that counts in ``unit``. Its points are the start of this run and then the given times.
-
-        Raises:
-            InputError: A point cannot be converted to ``unit``.
-        """
+        """Return the counter that counts in ``unit``. Its points are the start of this run and then the given times."""
         try:
             start = self.convert(self.start, unit, field).value
         except InputError as error:
@@ -192,8 +180,8 @@ class Run:
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
         """Return a :meth:`reader` whose values are never below ``start``.
 
-        ``start`` may be the result of a conversion with a rate. A rate is an average, because the last batch of an
-        epoch is often smaller. So in the first batches of a phase, the counter may be below ``start``.
+        A rate is an average, because the last batch of an epoch is often smaller. So in the first batches of a phase,
+        the counter may be below a ``start`` that was converted with the rate.
         """
         read = self.reader(unit)
         if start == 0:

@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, as_time
 from ssr_hydra.time.derived import DerivedTimestamp
-from ssr_hydra.time.timestamp import NANOSECONDS, TOTALS
+from ssr_hydra.time.timestamp import COUNTERS, NANOSECONDS, TOTALS
 
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.run import Run
 
 
 def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
-    """Return the time since the start of the phase, in ``unit``. Seconds are returned as nanoseconds.
-
-    If a rate for ``unit`` is unknown, this function raises an error. So only a user's function that reads the counter
-    of ``unit`` gets this error.
-    """
+    """Return the time since the start of the phase, in ``unit``. Seconds are returned as nanoseconds."""
     run, timestamp = source
     if unit is TimeUnit.EPOCH:
         # The phase may have started in the middle of an epoch, so count epochs by batches.
@@ -34,33 +30,21 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
     return time.value * NANOSECONDS if unit is TimeUnit.SECOND else time.value
 
 
-def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
-    """Return a counter that has the same value in a phase as in the whole run.
+def _own(raw: str, name: str, source: tuple[Run, Any]) -> Any:
+    """Return the counter ``raw``, which has the same value in a phase as in the whole run.
 
-    ``name`` is the counter's name in this package's timestamp. ``foreign`` is its name in other libraries' timestamps.
+    In other libraries' timestamps, its name is ``name``, but ``epoch_wct`` instead of ``epoch_seconds``.
     """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):
-        return getattr(timestamp, name)
-    value = getattr(timestamp, foreign)
+        return getattr(timestamp, raw)
+    value = getattr(timestamp, name.replace("_seconds", "_wct"))
     return round(value.total_seconds() * NANOSECONDS) if isinstance(value, timedelta) else value.value
 
 
 _IN_PHASE: dict[str, Callable[[tuple[Run, Any]], int]] = {
-    **{name: partial(_total, unit) for unit, name in TOTALS.items()},
-    **{
-        name: partial(_own, name, foreign)
-        for name, foreign in {
-            "epochs_in_iteration": "epoch_in_iteration",
-            "tokens_in_iteration": "token_in_iteration",
-            "batches_in_epoch": "batch_in_epoch",
-            "samples_in_epoch": "sample_in_epoch",
-            "tokens_in_epoch": "token_in_epoch",
-            "iteration_nanoseconds": "iteration_wct",
-            "epoch_nanoseconds": "epoch_wct",
-            "batch_nanoseconds": "batch_wct",
-        }.items()
-    },
+    **{raw: partial(_own, raw, name) for raw, name in COUNTERS.items()},
+    **{raw: partial(_total, unit) for unit, raw in TOTALS.items()},
 }
 
 

@@ -35,9 +35,8 @@ _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
     "batch_seconds": ("_batch_nanoseconds", "batch_nanoseconds", TimeUnit.SECOND),
 }
 _SLOTS = tuple(slot for slot, _, _ in _COUNTERS.values())
-_UNITS = {raw: unit for _, raw, unit in _COUNTERS.values()}
-COUNTERS = tuple(_UNITS)
-"""Names of the raw counters of a :class:`Timestamp`. The counters are plain numbers; times are in nanoseconds."""
+COUNTERS = {raw: name for name, (_, raw, _) in _COUNTERS.items()}
+"""A mapping from raw counter of a :class:`Timestamp`, a plain number, to its public name. Raw times are nanoseconds."""
 
 TOTALS: dict[TimeUnit, str] = {
     TimeUnit.ITERATION: "iterations",

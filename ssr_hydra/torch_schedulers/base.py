@@ -71,12 +71,8 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
     """Check a number, or a list with one number for each param group. Return a float or a tuple of floats."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
-            raise MismatchError(
-                name,
-                list(value),
-                "must have one number per param group",
-                "write such a list, or one number without a list",
-            )
+            fix = "write such a list, or one number without a list"
+            raise MismatchError(name, list(value), "must have one number per param group", fix)
         return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
     return finite(value, name, **limits)
 
@@ -87,17 +83,9 @@ def per_group(value: Any, count: int, name: str) -> list[Any]:
         return [value] * count
     if len(value) != count:
         rule = f"must have one value per param group ({count}), but has {len(value)}"
-        raise MismatchError(
-            name,
-            [_name_or_value(part) for part in value],
-            rule,
-            "write a list with one value per group, or one value without a list",
-        )
+        fix = "write a list with one value per group, or one value without a list"
+        raise MismatchError(name, [getattr(part, "__name__", part) for part in value], rule, fix)
     return list(value)
-
-
-def _name_or_value(value: Any) -> Any:
-    return getattr(value, "__name__", value)
 
 
 def ends_in_first_epoch(state: Any) -> bool:
@@ -105,11 +93,8 @@ def ends_in_first_epoch(state: Any) -> bool:
 
     In a run that ends within its first epoch, a scheduler that steps once per epoch never changes the learning rate.
 
-    Args:
-        state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
-
     Example:
-        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra import State
         >>> [ends_in_first_epoch(State(length, dataloader_len=75)) for length in ("1ep", "75ba", "76ba", "9s")]
         [True, True, False, False]
     """
@@ -124,12 +109,7 @@ def ends_in_first_epoch(state: Any) -> bool:
 
 
 class Steps:
-    """A run, or a phase of a run, whose time is counted in the steps of one scheduler. SSR stretches these steps.
-
-    Args:
-        run: The run, or a phase of the run.
-        unit: The unit of a step: batches or epochs.
-    """
+    """A run, or a phase of a run, whose time is counted in the steps of one scheduler. SSR stretches these steps."""
 
     def __init__(self, run: Run, unit: TimeUnit) -> None:
         self.run, self.unit = run, unit
@@ -211,12 +191,8 @@ class Course(ABC):
 class Factor(Course):
     """A course that multiplies the initial rate: ``lr = base * extra * factor(t)``.
 
-    Args:
-        factor: The factor at a timestamp.
-        extra: A constant factor for the effect of the extra first steps (see ``again`` in
-            :meth:`TorchScheduler.course`).
-        growth: A function that returns the change of the factor between two timestamps. None means the quotient of the
-            two factors.
+    ``extra`` is the effect of the extra first steps (see ``again`` in :meth:`TorchScheduler.course`). ``growth``
+    returns the change of the factor between two timestamps; by default, the quotient of the two factors.
     """
 
     chains = True
@@ -281,13 +257,7 @@ class TorchScheduler(metaclass=Opaque):
     def check_moves(self, state: Any, use_stepwise_scheduler: bool | None, fix: str) -> None:
         """Refuse a scheduler that never steps: the default pace is an epoch, and the run ends within its first epoch.
 
-        Args:
-            state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
-            use_stepwise_scheduler: The trainer's setting.
-            fix: The last part of the error message, which tells the user how to set a pace.
-
-        Raises:
-            InputError: The pace is an epoch by default, and the run ends within its first epoch.
+        ``fix`` is the last part of the error message, which says how to set a pace.
         """
         chosen = self.pace is not None or use_stepwise_scheduler is not None
         if not chosen and self.natural_pace == EPOCH and ends_in_first_epoch(state):
@@ -296,12 +266,10 @@ class TorchScheduler(metaclass=Opaque):
 
     @abstractmethod
     def course(self, steps: Steps, again: int = 0) -> Course:
-        """Return the course of this scheduler in a run.
+        """Return the course of this scheduler in a run, which is counted in the steps of the scheduler.
 
-        Args:
-            steps: The run, counted in the steps of the scheduler.
-            again: Number of extra first steps. torch takes one extra step for each SequentialLR whose first scheduler
-                is a sequence or a chain that contains this scheduler.
+        ``again`` is the number of extra first steps. torch takes one extra step for each SequentialLR whose first
+        scheduler is a sequence or a chain that contains this scheduler.
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
@@ -310,9 +278,6 @@ class TorchScheduler(metaclass=Opaque):
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:
         """Return the course of this scheduler in the run of ``state``. The course accepts any timestamp.
-
-        The method resolves the times of the scheduler with ``state.max_duration`` and the rates of the run, such as the
-        number of batches per epoch.
 
         Raises:
             InputError: A time cannot be resolved, or ssr is not above 0.

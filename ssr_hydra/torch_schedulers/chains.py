@@ -97,11 +97,7 @@ class Product(Course):
 
 
 class _Recursion(Course):
-    """A chain of factors and cosines, computed by torch's recursion.
-
-    The recursion runs through all whole steps, and then once more for the remaining fraction of a step. The object
-    caches the rates at the last whole step.
-    """
+    """A chain of factors and cosines: torch's recursion through all whole steps, and then the fraction of a step."""
 
     chains = True
 
@@ -150,10 +146,7 @@ class _Recursion(Course):
 
 
 class _Resetting(Course):
-    """A chain of factors and sequences of factors.
-
-    A sequence sets the rate at each milestone. After the milestone, the other schedulers multiply this rate.
-    """
+    """A chain of factors and sequences. A sequence sets the rate at each milestone, and the factors multiply it."""
 
     chains = True
 

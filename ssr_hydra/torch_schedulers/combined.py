@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import (
-    ConflictError,
-    MismatchError,
-    MissingValueError,
-    RangeError,
-    WrongTypeError,
-    within,
-)
+from ssr_hydra.errors import ConflictError, MismatchError, MissingValueError, RangeError, WrongTypeError, within
 from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp
@@ -36,9 +29,8 @@ def _named(parts: Any) -> list[tuple[str, Any]]:
 def _check_parts(value: Any) -> Any:
     parts = dict(value) if isinstance(value, Mapping) else tuple(listed(value, "schedulers", "schedulers", "[...]"))
     if not parts:
-        raise MissingValueError(
-            "schedulers", value, "must have at least one scheduler", "write e.g. {warmup: ..., decay: ...}"
-        )
+        fix = "write e.g. {warmup: ..., decay: ...}"
+        raise MissingValueError("schedulers", value, "must have at least one scheduler", fix)
     for place, part in _named(parts):
         name = type(part).__name__
         if name == "ReduceLROnPlateau":
@@ -60,13 +52,7 @@ def _pace_of(parts: Any) -> str:
 
 
 class _Continued(Course):
-    """A phase with a MultiplicativeLR, which multiplies the last rate of the previous phase.
-
-    Args:
-        before: The course of the previous phase.
-        last: The timestamp of the last step of the previous phase.
-        own: The course of the MultiplicativeLR.
-    """
+    """A phase with a MultiplicativeLR, which multiplies the last rate of the previous phase, at the time ``last``."""
 
     chains = True
 
@@ -165,15 +151,12 @@ class SequentialLR(TorchScheduler):
             milestones are not in order.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> from ssr_hydra.torch_schedulers import CosineAnnealingLR, LinearLR
         >>> both = SequentialLR([LinearLR(0.5, total_iters="1dur"), CosineAnnealingLR("1dur")], ["0.5dur"])
         >>> course = both.bind(State(max_duration="4ba"), use_stepwise_scheduler=True)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(4)]
         [[0.5], [0.75], [1.0], [0.5]]
-
-    Source: ``torch.optim.lr_scheduler.SequentialLR``.
     """
 
     schedulers: Parts
@@ -261,15 +244,12 @@ class ChainedScheduler(TorchScheduler):
         InputError: There are no schedulers, or a scheduler cannot be in a chain.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> from ssr_hydra.torch_schedulers import ConstantLR, ExponentialLR
         >>> both = ChainedScheduler([ConstantLR(0.5, 2), ExponentialLR(0.5)], pace="batch")
         >>> course = both.bind(State(max_duration="4ba"), ssr=2)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 4)]
         [[0.5], [0.25], [0.25]]
-
-    Source: ``torch.optim.lr_scheduler.ChainedScheduler``.
     """
 
     schedulers: Parts

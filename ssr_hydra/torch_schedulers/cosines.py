@@ -72,13 +72,12 @@ class CosineAnnealingLR(TorchScheduler):
         InputError: ``T_max`` is not above 0, or ``eta_min`` is negative or not finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = CosineAnnealingLR("1dur", pace="batch").bind(State(max_duration="4ba"))
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 4)]
         [[1.0], [0.5], [0.0]]
 
-    Source: ``torch.optim.lr_scheduler.CosineAnnealingLR``; Loshchilov and Hutter 2017 (arXiv 1608.03983).
+    Source: Loshchilov and Hutter 2017 (arXiv 1608.03983).
     """
 
     T_max: Duration
@@ -119,13 +118,12 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
             finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = CosineAnnealingWarmRestarts(4, pace="batch").bind(State(max_duration="4ba"), ssr=0.5)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 1, 2, 3)]
         [[1.0], [0.5], [1.0], [0.5]]
 
-    Source: ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``; Loshchilov and Hutter 2017 (arXiv 1608.03983).
+    Source: Loshchilov and Hutter 2017 (arXiv 1608.03983).
     """
 
     T_0: Duration

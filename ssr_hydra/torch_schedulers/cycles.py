@@ -105,13 +105,12 @@ class CyclicLR(TorchScheduler):
         InputError: A length is not above 0, a number is negative or not finite, or the mode is unknown.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = CyclicLR(0.0, 1.0, step_size_up=4).bind(State(max_duration="9ba"), ssr=0.5)
         >>> [course.rates(Timestamp(batch=k), [0.1]) for k in range(4)]
         [[0.0], [0.5], [1.0], [0.5]]
 
-    Source: ``torch.optim.lr_scheduler.CyclicLR``; Smith 2017 (arXiv 1506.01186).
+    Source: Smith 2017 (arXiv 1506.01186).
     """
 
     base_lr: PerGroup
@@ -249,13 +248,12 @@ class OneCycleLR(TorchScheduler):
             1, a number is negative or not finite, or the strategy is unknown.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = OneCycleLR(1.0, 10, pct_start=0.4).bind(State(max_duration="5ba"), ssr=0.5)
         >>> [round(course.rates(Timestamp(batch=k), [0.1])[0], 3) for k in range(5)]
         [0.04, 0.76, 0.933, 0.5, 0.067]
 
-    Source: ``torch.optim.lr_scheduler.OneCycleLR``; Smith and Topin 2018 (arXiv 1708.07120).
+    Source: Smith and Topin 2018 (arXiv 1708.07120).
     """
 
     max_lr: PerGroup

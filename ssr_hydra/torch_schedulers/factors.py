@@ -49,13 +49,10 @@ class StepLR(TorchScheduler):
         InputError: ``step_size`` is not above 0, or ``gamma`` is negative or not finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = StepLR(2, pace="batch").bind(State(max_duration="4ba"), ssr=0.5)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
         [[1.0], [0.1], [0.010000000000000002]]
-
-    Source: ``torch.optim.lr_scheduler.StepLR``.
     """
 
     step_size: Duration
@@ -96,13 +93,10 @@ class MultiStepLR(TorchScheduler):
         InputError: There are no milestones, a milestone is negative, or ``gamma`` is negative or not finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = MultiStepLR(["0.5dur"], gamma=0.5, pace="batch").bind(State(max_duration="4ba"))
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
         [[1.0], [1.0], [0.5]]
-
-    Source: ``torch.optim.lr_scheduler.MultiStepLR``.
     """
 
     milestones: Sequence[Duration]
@@ -112,9 +106,8 @@ class MultiStepLR(TorchScheduler):
         super().__post_init__()
         stated = listed(self.milestones, "milestones", "milestones", "[30, 60] or ['0.5dur']")
         if not stated:
-            raise MissingValueError(
-                "milestones", stated, "must have at least one milestone", "write e.g. [30, 60] or ['0.5dur']"
-            )
+            fix = "write e.g. [30, 60] or ['0.5dur']"
+            raise MissingValueError("milestones", stated, "must have at least one milestone", fix)
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, milestones=milestones, gamma=finite(self.gamma, "gamma"))
 
@@ -144,13 +137,10 @@ class ConstantLR(TorchScheduler):
         InputError: ``factor`` is out of range, or ``total_iters`` is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = ConstantLR(0.5, 4, pace="batch").bind(State(max_duration="9ba"), ssr=0.5)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
         [[0.5], [0.5], [1.0]]
-
-    Source: ``torch.optim.lr_scheduler.ConstantLR``.
     """
 
     factor: float = 1.0 / 3
@@ -186,13 +176,10 @@ class LinearLR(TorchScheduler):
         InputError: A factor is out of range, or ``total_iters`` is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = LinearLR(0.5, total_iters=4, pace="batch").bind(State(max_duration="9ba"), ssr=0.5)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
         [[0.5], [0.75], [1.0]]
-
-    Source: ``torch.optim.lr_scheduler.LinearLR``.
     """
 
     start_factor: float = 1.0 / 3
@@ -237,13 +224,10 @@ class PolynomialLR(TorchScheduler):
         InputError: ``total_iters`` or ``power`` is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = PolynomialLR("1dur", 2.0, pace="batch").bind(State(max_duration="4ba"))
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 4)]
         [[1.0], [0.25], [0.0]]
-
-    Source: ``torch.optim.lr_scheduler.PolynomialLR``.
     """
 
     total_iters: Duration = 5
@@ -251,11 +235,8 @@ class PolynomialLR(TorchScheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        put(
-            self,
-            total_iters=steps(self.total_iters, "total_iters"),
-            power=finite(self.power, "power", above=True),
-        )
+        power = finite(self.power, "power", above=True)
+        put(self, total_iters=steps(self.total_iters, "total_iters"), power=power)
 
     def course(self, steps: Steps, again: int = 0) -> Course:
         end, power = steps.time(self.total_iters, "total_iters"), self.power
@@ -289,13 +270,10 @@ class ExponentialLR(TorchScheduler):
         InputError: ``gamma`` is negative or not finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = ExponentialLR(0.5, pace="batch").bind(State(max_duration="4ba"), ssr=0.5)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in range(3)]
         [[1.0], [0.25], [0.0625]]
-
-    Source: ``torch.optim.lr_scheduler.ExponentialLR``.
     """
 
     gamma: float

@@ -26,9 +26,8 @@ def check_function(value: Any, name: str) -> Any:
 def _check_functions(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         if not value:
-            raise MismatchError(
-                name, list(value), "a list must have one function per param group", "pass one function without a list"
-            )
+            rule = "a list must have one function per param group"
+            raise MismatchError(name, list(value), rule, "pass one function without a list")
         return tuple(check_function(part, f"{name}[{i}]") for i, part in enumerate(value))
     return check_function(value, name)
 
@@ -92,13 +91,10 @@ class LambdaLR(TorchScheduler):
             ssr needs.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = LambdaLR(lambda step: 1 / (1 + step), pace="batch").bind(State(max_duration="4ba"), ssr=2)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (0, 2, 6)]
         [[1.0], [0.5], [0.25]]
-
-    Source: ``torch.optim.lr_scheduler.LambdaLR``.
     """
 
     lr_lambda: Functions
@@ -179,13 +175,10 @@ class MultiplicativeLR(TorchScheduler):
         InputError: ``lr_lambda`` is not a function, or does not return a finite number.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> course = MultiplicativeLR(lambda step: 1 / step, pace="batch").bind(State(max_duration="4ba"), ssr=2)
         >>> [course.rates(Timestamp(batch=k), [1.0]) for k in (2, 4, 5)]
         [[1.0], [0.5], [0.5]]
-
-    Source: ``torch.optim.lr_scheduler.MultiplicativeLR``.
     """
 
     lr_lambda: Functions

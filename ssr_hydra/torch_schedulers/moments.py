@@ -11,17 +11,11 @@ from typing import Any
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp, TimeUnit
 from ssr_hydra.time.derived import DerivedTimestamp
-from ssr_hydra.time.timestamp import COUNTERS, TOTALS
-
-_NANOSECONDS = 10**9
+from ssr_hydra.time.timestamp import COUNTERS, NANOSECONDS, TOTALS
 
 
-def _started(total: str, within: str) -> Callable[[Timestamp], int]:
-    def count(timestamp: Timestamp) -> int:
-        counted: int = getattr(timestamp, total) - getattr(timestamp, within)
-        return counted
-
-    return count
+def _started(total: str, within: str, timestamp: Timestamp) -> Any:
+    return getattr(timestamp, total) - getattr(timestamp, within)
 
 
 _WITHIN = {
@@ -32,7 +26,7 @@ _WITHIN = {
 }
 _AT_START: dict[str, Callable[[Timestamp], int]] = {
     **{name: attrgetter(name) for name in COUNTERS},
-    **{total: _started(total, within) for total, within in _WITHIN.items()},
+    **{total: partial(_started, total, within) for total, within in _WITHIN.items()},
     **dict.fromkeys([*_WITHIN.values(), "batch_nanoseconds"], lambda timestamp: 0),  # noqa: ARG005
 }
 
@@ -50,7 +44,7 @@ def epoch_start(timestamp: Timestamp) -> Timestamp:
 def _converted(unit: TimeUnit, source: tuple[Run, Time]) -> Any:
     run, time = source
     count = run.convert(run.start, unit, "milestones") + run.convert(time, unit, "milestones")
-    return count.value * _NANOSECONDS if unit is TimeUnit.SECOND else count.value
+    return count.value * NANOSECONDS if unit is TimeUnit.SECOND else count.value
 
 
 _BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
@@ -59,10 +53,7 @@ _BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
 
 
 def moment(run: Run, time: Time) -> Timestamp:
-    """Return a run's timestamp at the resolved time ``time``.
-
-    The counters are computed from the run's rates, such as the number of batches per epoch.
-    """
+    """Return a run's timestamp at the resolved time ``time``, with counters that are computed from the run's rates."""
     return DerivedTimestamp((run, time), _BY_RATES)
 
 

@@ -48,13 +48,10 @@ class ReduceLROnPlateau(metaclass=Opaque):
 
     Example:
         >>> from ssr_hydra.schedulers.run import Run
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> plateau = ReduceLROnPlateau(factor=0.5, patience=2).bind(Run.of(State(), ssr=0.5))
         >>> [plateau.evaluated(1.0, Timestamp(), [0.8]) for _ in range(3)]
         [[0.8], [0.8], [0.4]]
-
-    Source: ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
     """
 
     mode: Annotated[str, _MODES] = "min"
@@ -128,15 +125,9 @@ class Plateau:
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
-        """Process the metric of an evaluation, and reduce the rates if ``patience`` is exceeded.
+        """Process the metric of an evaluation, and return the rates, which are lower if ``patience`` is exceeded.
 
-        Args:
-            metric: The value of the metric.
-            timestamp: The timestamp of the evaluation.
-            rates: The current rate of each group, including past reductions.
-
-        Returns:
-            The new rate of each group.
+        ``rates`` are the current rates of the groups, including past reductions.
         """
         self._evaluations += 1
         now = self._patience.now(self._evaluations, timestamp)
@@ -179,11 +170,7 @@ class Plateau:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the result of :meth:`state_dict`.
-
-        Raises:
-            InputError: The state is invalid. In this case, nothing changes.
-        """
+        """Load the result of :meth:`state_dict`. If the state is invalid, raise an InputError and change nothing."""
         try:
             evaluations, best = int(state["evaluations"]), float(state["best"])
             since, reduced = exact(state["since"], "since"), state["reduced"]

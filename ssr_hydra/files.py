@@ -103,12 +103,7 @@ def create(path: Path) -> int:
 
 
 def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> None:
-    """Write a file atomically: write a temporary file in the same folder, sync it, rename it, and sync the folder.
-
-    Args:
-        path: The file.
-        content: The content of the file.
-        sync: Whether the file must survive a power failure.
+    """Write a file atomically, by renaming a temporary file. With ``sync``, the file survives a power failure.
 
     Raises:
         WriteError: The file cannot be written. In this case, an existing file at ``path`` does not change.

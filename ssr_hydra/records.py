@@ -1,8 +1,7 @@
 """The records of a run. The run writes ``metrics.jsonl`` while it trains, and ``result.json`` atomically at its end.
 
-This module does not import torch, so studies can read the records without torch. JSON has no NaN or infinity, so a
-number that is not finite is written as ``null``. If the run failed or diverged because of such a number, the field
-``error`` contains the number.
+JSON has no NaN or infinity, so a number that is not finite is written as ``null``. If the run failed or diverged
+because of such a number, the field ``error`` contains the number.
 """
 
 from __future__ import annotations
@@ -212,12 +211,9 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
 
 
 def config_hash(config: Mapping[str, Any] | None) -> str | None:
-    """Return the SHA-256 of a config as canonical JSON, or None if ``config`` is None.
+    """Return the SHA-256 of a config of plain data as canonical JSON, or None if ``config`` is None.
 
     The JSON has sorted keys and no spaces, so the order and layout of the config do not matter.
-
-    Args:
-        config: Plain dicts, lists, strings, numbers, booleans and None.
 
     Example:
         >>> config_hash({"ssr": 1.0, "seed": 0}) == config_hash({"seed": 0, "ssr": 1.0})

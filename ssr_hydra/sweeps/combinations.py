@@ -58,18 +58,12 @@ PLANNED: list[PlannedSweep] = []
 
 
 def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple[tuple[str, ...], ...]:
-    """Return the keys of each zip of a sweep.
+    """Return the keys of each zip of a sweep. A key keeps its prefix ``+`` or ``++`` from the overrides.
 
     Args:
         value: The value of ``zip``: a list of keys, a list of such lists for several zips, or None.
         overrides: The overrides of the sweep. They must set each key of ``zip`` exactly once.
         text: The value as the user wrote it, for messages.
-
-    Returns:
-        A tuple of keys for each zip. A key keeps its prefix ``+`` or ``++`` from the overrides.
-
-    Raises:
-        InputError: The value is not a list of keys, or the values of these keys cannot be paired.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -146,20 +140,14 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
-    """Return a text with the number of values of each axis, such as ``2 ssr,optimizer.lr x 3 seed``.
-
-    The text omits axes with one value.
-    """
+    """Return the number of values of each axis with several values, such as ``2 ssr,optimizer.lr x 3 seed``."""
     counts = {item.get_key_element(): _n_values(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)
 
 
 def _axes(keys: Iterable[str], zips: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the axes of the sweep: one axis for each zip, and one axis for each key that is in no zip.
-
-    A zip has the position of its first key.
-    """
+    """Return the axes of the sweep: one for each key that is in no zip, and one for each zip, at its first key."""
     axis_of = {key: axis for axis in zips for key in axis}
     return list(dict.fromkeys(axis_of.get(key, (key,)) for key in keys))
 

@@ -1,7 +1,7 @@
 """The folder of a study. Several sweeps can use the folder at the same time, because a lock protects its files.
 
 ``study.json`` holds the settings that all jobs share. ``<number>/job.json`` identifies the job of the folder
-``<number>``. This module imports neither torch nor Hydra.
+``<number>``.
 """
 
 from __future__ import annotations
@@ -42,17 +42,11 @@ _FIELD = "hydra.sweep.dir"
 
 @dataclass(frozen=True)
 class AssignedJobs:
-    """The jobs of a sweep: the jobs that this sweep runs, and the jobs that other running sweeps have claimed.
+    """The jobs of a sweep."""
 
-    Args:
-        jobs: All jobs of this sweep, in the order of their overrides. The same job may occur several times.
-        mine: The jobs that this sweep runs, without duplicates.
-        others: The jobs that other running sweeps have claimed, without duplicates.
-    """
-
-    jobs: tuple[StudyJob, ...]
-    mine: tuple[StudyJob, ...]
-    others: tuple[StudyJob, ...]
+    jobs: tuple[StudyJob, ...]  # all jobs in the order of their overrides; the same job may occur several times
+    mine: tuple[StudyJob, ...]  # the jobs that this sweep runs, without duplicates
+    others: tuple[StudyJob, ...]  # the jobs that other running sweeps have claimed, without duplicates
 
 
 class StudyFolder:
@@ -77,9 +71,7 @@ class StudyFolder:
         the version of each part of the code, which may differ between the jobs of a study only with ``any_code``.
 
         Raises:
-            InputError: The study in the folder does not match the arguments. The error shows both values of each field
-                that differs.
-            WriteError: The folder cannot be written.
+            InputError: The study in the folder does not match the arguments.
         """
         with self._locked():
             before = self.check(base, swept, code, any_code=any_code)
@@ -98,10 +90,7 @@ class StudyFolder:
     def check(
         self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool
     ) -> dict[str, Any]:
-        """Check that a study in the folder matches the arguments. Return ``study.json`` as a dict, {} without a study.
-
-        The arguments and errors are those of :meth:`open`. This method writes no file.
-        """
+        """Check as :meth:`open` does, but write no file. Return ``study.json`` as a dict, {} without a study."""
         before = self._read()
         if before:
             swept_keys = {*map(_path_of, swept), *before.get("swept", ())}
@@ -158,7 +147,6 @@ class StudyFolder:
 
         Raises:
             InputError: A requested folder belongs to a different job.
-            WriteError: A folder cannot be created.
         """
         with self._locked():
             owners = owners_of(self.path)

@@ -60,10 +60,7 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class JobDescription:
-    """The parts of a job's config that a study needs.
-
-    The other fields are the settings with these names.
-    """
+    """The parts of a job's config that a study needs."""
 
     identity: str  # SHA-256 of the part of the config that determines the result of the run; it identifies the job
     config_hash: str  # SHA-256 of the whole config, as in the run's record
@@ -217,11 +214,7 @@ def owners_of(study: Path) -> dict[str, tuple[Path, str]]:
 
 
 def record_lost(job: StudyJob, error: str) -> None:
-    """Write the ``result.json`` of a job whose process was lost. Read the number of steps from the job's metrics log.
-
-    Raises:
-        WriteError: The record cannot be written.
-    """
+    """Write the ``result.json`` of a job whose process was lost, with the number of steps from its metrics log."""
     last = _last_line(job.folder / METRICS)
     steps, samples, tokens = (int(last.get(key, 0)) for key in _COUNTS[:3])
     seconds = float(last.get("train_seconds", 0.0))

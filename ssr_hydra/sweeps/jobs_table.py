@@ -38,9 +38,8 @@ class _Row(NamedTuple):
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
-    On a terminal, the table fits the width. Elsewhere, no line is wrapped. If the folder has no jobs, the function
-    prints nothing. With more than fifty jobs, completed jobs are counted but not listed. If a job was refused, its
-    folder has a subfolder with the reason. ``pending`` is the name of this subfolder.
+    With more than fifty jobs, completed jobs are counted but not listed. If a job was refused, its folder has a
+    subfolder with the reason. ``pending`` is the name of this subfolder.
     """
     folders = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     folders |= {*job_folders(folder)}  # this also finds jobs that have not started, which have no files of Hydra

@@ -45,8 +45,8 @@ def holds_a_run(folder: Path, subdir: str) -> bool:
 class Pending:
     """If a job's folder has a run, hold back the description and the log lines of the new job until training starts.
 
-    The arguments are the job's folder and Hydra's config of the job. Both arguments are None if the job does not run in
-    the app. ``waits`` is True while the description and the log lines are held back.
+    ``folder`` and ``hydra``, Hydra's config of the job, are None if the job does not run in the app. ``waits`` is True
+    while the description and the log lines are held back.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
@@ -97,8 +97,8 @@ class Pending:
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
         """Discard the description. The files of the earlier run stay unchanged.
 
-        ``refused`` is the reason why the job was refused. This method stores the reason for the table of the sweep. If
-        ``failed`` is true (the job failed), this method writes the log lines that were held back.
+        For the table of the sweep, store the reason ``refused`` why the job was refused. If the job ``failed``, write
+        the log lines that were held back.
         """
         if not self.waits:
             return

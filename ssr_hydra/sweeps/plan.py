@@ -51,13 +51,9 @@ class PlannedJob(NamedTuple):
 class SharingPlan:
     """The steps that each unfinished job of a sweep trains, so that every shared step is trained only once.
 
-    Args:
-        study: The folder of the study.
-        entries: All jobs of the sweep, in order.
-        keep: The value of ``share_keep``: ``all``, ``ends`` or ``none``.
-        describe: A function from a job's config to its :class:`~ssr_hydra.sweeps.sharing.sequences.Candidate`.
-        mine: The identities of the jobs that this sweep runs; None for all jobs.
-        code: The software of the jobs; see :func:`~ssr_hydra.versions.software`.
+    ``entries`` are all jobs of the sweep, and ``mine`` the identities of the jobs that this sweep runs (None for all
+    jobs). ``describe`` returns the :class:`~ssr_hydra.sweeps.sharing.sequences.Candidate` of a job's config. ``code``
+    is the software of the jobs; see :func:`~ssr_hydra.versions.software`.
     """
 
     def __init__(
@@ -76,9 +72,8 @@ class SharingPlan:
                 unique.setdefault(each.identity, each)
         self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # One tuple for each job whose number of steps is known: the job, the step at which it can start without waiting
-        # for other jobs, and a published checkpoint of that step. The checkpoint is None if the job starts at step 0 or
-        # has its own checkpoint.
+        # For each job whose number of steps is known: the job, the step at which it can start without waiting for other
+        # jobs, and the published checkpoint of that step. None if the job starts at step 0 or has its own checkpoint.
         self._known: list[tuple[PlannedJob, int, Point | None]] = []
         planned = []
         for each in self.entries:
@@ -96,11 +91,7 @@ class SharingPlan:
         return {identity: place for place, identity in enumerate([*planned, *others])}
 
     def write_orders(self, folders: dict[str, Path]) -> None:
-        """Write the instructions (orders) for each job: its first step, and the checkpoints that it publishes.
-
-        Raises:
-            WriteError: The study's folder cannot be written.
-        """
+        """Write the instructions (orders) for each job: its first step, and the checkpoints that it publishes."""
         for each in self.entries:
             Orders.remove(self._study, each.identity)
         for index, (each, _, start) in enumerate(self._known):
@@ -146,7 +137,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield lines about jobs that share no steps: how many, and at which step they differ from the other jobs."""
+        """Yield lines about jobs that share no steps, with the step at which they differ from the other jobs."""
         candidates, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(candidates)), key=lambda index: -branches[index].steps):
@@ -241,10 +232,7 @@ def _is_unfinished(entry: PlannedJob) -> bool:
 
 
 def _note(field: str, entries: Sequence[PlannedJob]) -> str:
-    """Explain why a field differs between jobs whose configs have equal text in this field, such as ``0.1dur``.
-
-    Return "" if the texts in the configs differ.
-    """
+    """Explain why a field differs between jobs whose configs have equal text in this field, such as ``0.1dur``."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
@@ -271,10 +259,7 @@ def _origins(
 
 
 def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate]]) -> tuple[int, Point | None]:
-    """Return the step of the latest published checkpoint from which a job can begin, and this checkpoint.
-
-    If there is no such checkpoint, return 0 and None.
-    """
+    """Return the step of the latest published checkpoint from which a job can begin, and it; 0 and None without one."""
     sequences, best, latest = candidate.sequences, 0, None
     for point, origin in origins:
         if sequences is None or origin.sequences is None or candidate.group is None or origin.group != candidate.group:
@@ -297,11 +282,7 @@ def differing(candidates: Sequence[Candidate]) -> list[str]:
 
 
 def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
-    """Print the status, the folder and the swept values of each job of a sweep. Then print the steps to train.
-
-    Raises:
-        InputError: The folder holds a different study.
-    """
+    """Print the status, the folder and the swept values of each job of a sweep. Then print the steps to train."""
     code = software(code_version(sweep.trust))
     StudyFolder(folder).check(sweep.base, sweep.swept, code, any_code=sweep.any_code)
     owners = {identity: path for identity, (path, _) in owners_of(folder).items()}
@@ -332,11 +313,7 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
 def plan_of(
     study: Path, sweep: PlannedSweep, folders: Mapping[str, Path], mine: Collection[str] | None = None
 ) -> SharingPlan:
-    """Return the plan of a sweep.
-
-    ``folders`` is a mapping from the identity of a job to its folder, for jobs that have a folder. ``mine`` are the
-    identities of the jobs that this sweep runs; None for all jobs.
-    """
+    """Return the plan of a sweep. ``folders`` has the folder of each job that has a folder, by the job's identity."""
     entries = [
         PlannedJob(description.identity, of_experiment(overrides), values, candidate, folders.get(description.identity))
         for (overrides, description), (values, candidate) in zip(sweep.jobs, sweep.candidates, strict=True)

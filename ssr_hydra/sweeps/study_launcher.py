@@ -60,13 +60,10 @@ class StudyLauncher:
 
     Args:
         inner: The launcher that runs the jobs.
-        folder: The folder of the study.
-        plan: The jobs of the sweep.
         stream: The stream for progress.
         command: The command that continues the sweep.
         extra: Overrides to add to every job.
-        places: A mapping from the identity of each job to its position in the order in which the jobs start; None if
-            any order is allowed.
+        places: The position of each job, by identity, in the order in which the jobs start; None for any order.
         at_a_time: The number of jobs to pass at a time to a launcher that starts all jobs immediately. None: all.
         batch: The number of jobs to pass at a time to any launcher. None: all.
     """
@@ -216,10 +213,7 @@ class StudyLauncher:
         return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._extra]
 
     def _run_beside(self, launch: Callable[[], None], batch: list[StudyJob]) -> None:
-        """Launch the jobs in a thread. Abandon the thread if the launcher waits for jobs that have died.
-
-        This method never abandons a launcher of submitit, because such a launcher notices dead jobs itself.
-        """
+        """Launch the jobs in a thread. Abandon the thread if the launcher waits for jobs that have died."""
         if self._traits.library == "ray":
             start_cluster(self._inner)
         thread = threading.Thread(target=launch, name="launcher", daemon=True)
@@ -287,11 +281,7 @@ class StudyLauncher:
         (job.folder / HEARTBEAT).unlink(missing_ok=True)  # then the next command counts attempts from zero
 
     def check(self) -> None:
-        """Raise an error if some jobs did not complete.
-
-        Raises:
-            SweepError: Some jobs did not complete.
-        """
+        """Raise a SweepError if some jobs did not complete."""
         states = {job: read_state(job.folder) for job in self._jobs.values()}
         bad = {job: state for job, state in states.items() if state is not JobState.COMPLETED}
         if not bad:

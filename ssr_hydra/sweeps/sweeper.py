@@ -81,7 +81,6 @@ def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch:
     report = planned.report if cfg.get("study_report", True) else None
     try:
         with Heartbeat(study.sign):
-            # If the disk is full, the error names the file.
             write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
             plan = study.assign(planned.jobs, _folder_names(cfg, planned, context.config_loader))
             launcher = StudyLauncher(
@@ -167,8 +166,8 @@ def _folder_names(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) 
 def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
     """Write the instructions (orders) for each job. Return the position of each job in the order in which they start.
 
-    The result is empty if the jobs may start in any order. This function also removes the orders of an earlier sweep
-    that was killed, and the files of removed runs.
+    The result is empty if the jobs may start in any order. This function first removes files of killed sweeps and of
+    removed runs.
     """
     for job in plan.mine:
         Orders.remove(study.path, job.description.identity)

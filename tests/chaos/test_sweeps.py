@@ -137,21 +137,6 @@ def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None)
     assert time.process_time() - began < 20
 
 
-def test_error_names_the_jobs_that_diverged_and_the_other_jobs_complete(start: Sweep, tmp_path: Path) -> None:
-    arguments = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "scheduler=constant", "seed=0,1")
-    answer = ended(start(*arguments))
-    assert answer.code == 1
-    (line,) = [each for each in answer.err.splitlines() if each.startswith("error: ")]
-    assert (
-        "2 of 4 jobs did not complete: 2 (optimizer.lr=1e+30 seed=0), 3 (optimizer.lr=1e+30 seed=1): Diverged" in line
-    )
-    assert "2 of 4 jobs" not in answer.out
-    assert "diverged" in answer.out
-    answer = ended(start(*arguments))  # a diverged job would diverge again, so it does not run and is still reported
-    assert answer.code == 1
-    assert "[HYDRA]" not in answer.out
-
-
 def test_error_names_the_full_disk_and_no_run_is_lost(start: Sweep, tmp_path: Path) -> None:
     # Limits on the size of files in bytes, for heartbeats, for Hydra's files of a job, and for checkpoints.
     assert ended(start("seed=0")).code == 0

@@ -10,7 +10,7 @@ import pytest
 from refusals import refused
 
 from ssr_hydra.errors import PathError, WrongTypeError
-from ssr_hydra.files import check_path, write_atomically
+from ssr_hydra.files import check_path, try_lock, write_atomically
 
 
 def test_failed_write_keeps_the_old_file_and_the_error_has_path_and_size(
@@ -60,3 +60,12 @@ def test_invalid_path_is_a_one_line_error(path: str) -> None:
 def test_path_of_a_wrong_type_is_refused(path: Any) -> None:
     with refused("run_dir", WrongTypeError):
         check_path(path, "run_dir")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no flock")
+def test_lock_is_held_until_its_file_is_closed(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("ab") as other:
+        with (tmp_path / "lock").open("ab") as first:
+            assert try_lock(first.fileno())
+            assert not try_lock(other.fileno())
+        assert try_lock(other.fileno())

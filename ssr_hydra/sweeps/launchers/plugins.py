@@ -123,8 +123,7 @@ def queue_watcher() -> Any:
     """Return a replacement for the watcher with which submitit reads the states of Slurm jobs.
 
     submitit's watcher calls ``sacct``. On a cluster without accounting, ``sacct`` returns nothing, so submitit would
-    wait forever for a killed job. The replacement calls ``squeue``, which lists jobs that wait, run, or were requeued.
-    All other jobs have ended.
+    wait forever for a killed job. The replacement calls ``squeue``, which lists all jobs that have not ended.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
 
@@ -151,9 +150,8 @@ def start_cluster(launcher: Launcher) -> None:
     """Start or join the cluster for Ray's launcher. Call this function in the main thread.
 
     When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. So the main
-    thread must start the cluster, because the main thread lives as long as the sweep. If Ray is started in the main
-    thread, Ray replaces the handler of SIGTERM. This function then restores the sweep's handler. If
-    ``RAY_USAGE_STATS_ENABLED`` is not set, this function sets it to 0, so that Ray sends no usage statistics.
+    thread must start the cluster, because the main thread lives as long as the sweep. There, Ray replaces the handler
+    of SIGTERM, which this function restores. Unless ``RAY_USAGE_STATS_ENABLED`` is set, Ray sends no usage statistics.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
@@ -169,10 +167,9 @@ def start_cluster(launcher: Launcher) -> None:
 
 @dataclass(frozen=True)
 class PoolTask:
-    """A task function for joblib's workers. If the sweep's process dies, the job writes a checkpoint and stops.
+    """A task function for joblib's workers, which do not notice that the sweep's process has died.
 
-    In this case, all workers of the sweep end. Without this class, joblib's workers would not notice that the sweep's
-    process is dead.
+    In this case, the running jobs write checkpoints and stop, and all workers end.
     """
 
     task: Any

@@ -1,8 +1,4 @@
-"""The launcher ``hydra/launcher=processes`` runs each job of a sweep in a separate process, several jobs at a time.
-
-A job that fails or is killed does not affect other jobs. The launcher reports the reason: the exception, the exit code,
-or the signal. Jobs that run at the same time do not share a GPU, and together they use at most all cores.
-"""
+"""The launcher ``hydra/launcher=processes`` runs each job of a sweep in a separate process, several jobs at a time."""
 
 from __future__ import annotations
 
@@ -55,8 +51,8 @@ class ProcessLauncher(Launcher):
         gpus_per_job: Number of GPUs of each job.
 
     Attributes:
-        on_start: A function to call with the number and the pid of each job when the job starts; None for no function.
-        on_end: A function to call with the number and the result of each job when the job ends; None for no function.
+        on_start: A function to call with the number and the pid of each job that starts; None for no function.
+        on_end: A function to call with the number and the result of each job that ends; None for no function.
     """
 
     def __init__(

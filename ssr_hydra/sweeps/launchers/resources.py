@@ -1,7 +1,4 @@
-"""Divide the cores and GPUs of a machine between jobs, and register the resolvers of the launcher presets.
-
-This module neither imports torch nor initializes CUDA.
-"""
+"""Divide the cores and GPUs of a machine between jobs, and register the resolvers of the launcher presets."""
 
 from __future__ import annotations
 
@@ -39,14 +36,8 @@ def assign(
 ) -> list[dict[str, str]]:
     """Return the environment variables of each worker. A worker runs one job at a time. Workers do not share a GPU.
 
-    Args:
-        workers: Number of workers. None means as many workers as the GPUs allow. Without GPUs, None means as many
-            workers as the cores allow.
-        threads: Number of threads of each job. None means ``OMP_NUM_THREADS``. If this variable is not set, several
-            workers get equal parts of the cores, and a single worker gets no limit.
-        gpus: ``auto`` for all visible GPUs, ``none`` to assign no GPUs, or a list of numbers or ids as in
-            ``CUDA_VISIBLE_DEVICES``.
-        gpus_per_job: Number of GPUs of each job.
+    The arguments are those of :class:`~ssr_hydra.sweeps.launchers.processes.ProcessLauncher`, but ``threads`` does not
+    include ``trainer.threads``.
 
     Example:
         >>> for variables in assign(2, 3, [0, 1]):
@@ -152,9 +143,7 @@ def uses_gpu(device: str | None) -> bool:
 def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
     """Return the number of jobs that can run at a time on this machine, for launchers that assign no GPUs to jobs.
 
-    Args:
-        threads: The setting ``trainer.threads``. None gives each job all cores, so only one job runs at a time.
-        device: The setting ``trainer.device``. Jobs that use a GPU run one at a time.
+    Jobs that use a GPU run one at a time, and so do jobs without ``trainer.threads``, because each uses all cores.
     """
     if threads is None or gpus_per_job(device):
         return 1

@@ -1,9 +1,8 @@
 """The fork server: a process that imports torch and other large modules once, and starts each job as a fork of itself.
 
-The server starts as a new process, so it has no CUDA context, thread or lock of the sweep's process. The fork server of
-Python's multiprocessing has three problems. First, if Slurm sends SIGTERM to all processes of a step, that fork server
-dies before the jobs have stopped. Second, it belongs to the terminal, so jobs would receive ctrl-C twice. Third, it
-finds this package only if the package is installed.
+The server starts as a new process, so it has no CUDA context, thread or lock of the sweep's process. Python's own fork
+server is not suitable: it dies if Slurm sends SIGTERM to all processes, it belongs to the terminal, so jobs would
+receive ctrl-C twice, and it finds this package only if the package is installed.
 """
 
 from __future__ import annotations

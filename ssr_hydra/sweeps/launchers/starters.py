@@ -39,12 +39,9 @@ class LostServerError(RunError):
 
 
 def make_starter(variables: Mapping[str, str]) -> ForkServer | Spawner:
-    """Return the fork server, or a :class:`Spawner` on systems that cannot use a fork server.
+    """Return the fork server with these environment variables, or a :class:`Spawner` on macOS and Windows.
 
     On macOS the system libraries do not work after a fork. Windows has no fork.
-
-    Args:
-        variables: Environment variables of the fork server, for libraries that read them when they are loaded.
     """
     forks = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform != "darwin"
     return ForkServer.shared(variables) if forks else Spawner()

@@ -1,4 +1,1 @@
-"""Find jobs of a sweep that start with the same steps (a shared prefix), and train these steps only once.
-
-The modules of this package do not import torch.
-"""
+"""Find jobs of a sweep that start with the same steps (a shared prefix), and train these steps only once."""

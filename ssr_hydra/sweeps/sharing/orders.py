@@ -6,7 +6,7 @@
     shared/points/<job>-ba<step>/    a published checkpoint, and the records up to this step
     shared/taken/<job>.json          the number of steps that the job did not train itself, and their training time
 
-``<job>`` stands for the first characters of the job's identity. This module imports neither torch nor Hydra.
+``<job>`` stands for the first characters of the job's identity.
 """
 
 from __future__ import annotations
@@ -50,22 +50,14 @@ def point_name(identity: str, step: int) -> str:
 
 @dataclass(frozen=True)
 class Orders:
-    """Instructions to a job about the steps that it shares with other jobs.
+    """Instructions to a job about the steps that it shares with other jobs."""
 
-    Args:
-        begin: The first step that the job trains itself.
-        point: The name of the published checkpoint from which the job begins; None if the job trains all steps.
-        source: The folder of the job that will publish this checkpoint, relative to the study's folder; None if the
-            checkpoint is already published.
-        publish: The steps after which the job publishes a checkpoint.
-        publishes_all: True if the job also publishes every checkpoint before the last step in ``publish``.
-    """
-
-    begin: int = 0
-    point: str | None = None
+    begin: int = 0  # the first step that the job trains itself
+    point: str | None = None  # the published checkpoint from which the job begins; None if the job trains all steps
+    # The folder of the job that will publish this checkpoint, relative to the study's folder; None if it is published.
     source: str | None = None
-    publish: list[int] = field(default_factory=list)
-    publishes_all: bool = False
+    publish: list[int] = field(default_factory=list)  # the steps after which the job publishes a checkpoint
+    publishes_all: bool = False  # the job also publishes every checkpoint before the last step in ``publish``
 
     def write(self, study: Path, identity: str) -> None:
         """Write the orders of a job."""
@@ -141,10 +133,8 @@ class Point:
 
 
 def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
-    """Return the number of steps that other jobs trained for these jobs, and the training time of these steps.
-
-    The function looks for a study only once per parent folder, because a table may have a million jobs in few studies.
-    """
+    """Return the number of steps that other jobs trained for these jobs, and the training time of these steps."""
+    # Look for a study only once per parent folder, because a table may have a million jobs in few studies.
     studies: dict[str, Path | None] = {}
     total = Taken(0, 0.0)
     for run_dir in run_dirs:

@@ -32,28 +32,17 @@ class UnknownCounterError(Exception):
 class Calendar:
     """The counters of a run (batches, samples, tokens, epochs) after each step, computed without reading the data.
 
-    Args:
-        batch_size: Samples per batch.
-        batches: Batches per epoch; None if unknown.
-        samples: Samples per epoch; None if unknown.
-        tokens: Tokens per sample; None if unknown.
-        is_counted: True if the number of samples in a batch is the size of the batch. False if a user's function
-            returns this number.
-
-    Even if the size of the data set is unknown, the class can compute the earliest step at which a given number of
-    samples can be reached, because a batch has at most ``batch_size`` samples.
-
     Example:
         >>> calendar = Calendar(batch_size=16, batches=75, samples=1198)
         >>> calendar.count(TimeUnit.SAMPLE, 75), calendar.first(TimeUnit.SAMPLE, 1199)
         (1198, 76)
     """
 
-    batch_size: int
-    batches: int | None = None
-    samples: int | None = None
-    tokens: int | None = None
-    is_counted: bool = True
+    batch_size: int  # samples per batch, at most
+    batches: int | None = None  # batches per epoch; None if unknown
+    samples: int | None = None  # samples per epoch; None if unknown
+    tokens: int | None = None  # tokens per sample; None if unknown
+    is_counted: bool = True  # False if a user's function returns the number of samples in a batch
 
     def is_exact(self, unit: TimeUnit) -> bool:
         """Return whether the exact value of a counter is known. If not, its largest possible value may be known."""
@@ -70,11 +59,7 @@ class Calendar:
         return self.count(unit, step)
 
     def count(self, unit: TimeUnit, step: int) -> int:
-        """Return the value of a counter after ``step`` batches.
-
-        Raises:
-            UnknownCounterError: The value of the counter is unknown.
-        """
+        """Return the value of a counter after ``step`` batches."""
         if unit is TimeUnit.BATCH:
             return step
         if unit is TimeUnit.EPOCH and self.batches is not None:
@@ -98,11 +83,7 @@ class Calendar:
         return bisect_right(range(high), False, low, high, key=lambda step: self.most(unit, step) >= count)
 
     def steps(self, length: Time) -> int:
-        """Return the number of steps of a run with a given length; a lower bound if the exact number is unknown.
-
-        Raises:
-            UnknownCounterError: The number is unknown before training.
-        """
+        """Return the number of steps of a run with a given length; a lower bound if the exact number is unknown."""
         if length.unit is TimeUnit.EPOCH:
             if self.batches is None:
                 raise UnknownCounterError("epochs")
@@ -161,16 +142,9 @@ _COUNTS: Mapping[str, Callable[[_Moment], int]] = {
 class Track:
     """The multipliers of one schedule at each step of a run.
 
-    A schedule can have pieces, such as warmup, constant phase and decay.
-
-    Args:
-        curve: The schedule, bound to the run.
-        calendar: The counters of the run.
-        by_epoch: True if the multiplier changes only at the start of an epoch.
-
-    Attributes:
-        is_exact: True if the multiplier at each step is known. False if only the schedule's piece at each step is
-            known.
+    A schedule can have pieces, such as warmup, constant phase and decay. With ``by_epoch``, the multiplier changes only
+    at the start of an epoch. ``is_exact`` is False if only the schedule's piece at each step is known, but not the
+    multiplier.
     """
 
     def __init__(self, curve: Curve, calendar: Calendar, *, by_epoch: bool = False) -> None:
@@ -203,16 +177,10 @@ class Track:
 
 @dataclass(frozen=True)
 class Sequences:
-    """The number of steps of a run, and the multipliers of each schedule at these steps.
-
-    Args:
-        steps: The number of steps.
-        tracks: A mapping from the path of a schedule, such as ``scheduler`` or ``schedules.momentum``, to its
-            multipliers.
-    """
+    """The number of steps of a run, and the multipliers of each schedule at these steps."""
 
     steps: int
-    tracks: Mapping[str, Track] = field(default_factory=dict)
+    tracks: Mapping[str, Track] = field(default_factory=dict)  # by the path of a schedule, such as ``scheduler``
 
     def at(self, begin: int, end: int) -> tuple[Any, ...]:
         """Return a key for the steps from ``begin`` to ``end`` (exclusive). Equal keys mean equal multipliers."""
@@ -229,20 +197,14 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The properties of a job that decide whether it can share steps with other jobs.
+    """The properties of a job that decide whether it can share steps with other jobs."""
 
-    Args:
-        fields: A mapping from field to value as text. Jobs that share steps must have equal fields.
-        sequences: The number of steps, and the multipliers at each step if the job can share steps. None if the number
-            of steps is unknown.
-        refused: The reason why the job cannot share steps; None if the job can share steps.
-        hint: A text about a setting that prevents sharing; empty if there is no such setting.
-    """
-
-    fields: Mapping[str, str]
-    sequences: Sequences | None
-    refused: str | None = None
-    hint: str = ""
+    fields: Mapping[str, str]  # values as text, which must be equal for all jobs that share steps
+    sequences: (
+        Sequences | None
+    )  # without multipliers if the job shares no steps; None if the number of steps is unknown
+    refused: str | None = None  # the reason why the job cannot share steps
+    hint: str = ""  # a text about a setting that prevents sharing, if there is such a setting
 
     @property
     def group(self) -> str | None:

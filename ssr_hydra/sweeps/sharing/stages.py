@@ -26,38 +26,23 @@ def is_worth(prefix: int, steps: int) -> bool:
 
 
 class Planned(NamedTuple):
-    """A job to plan.
+    """A job to plan."""
 
-    Args:
-        sequences: The scheduled values of the job at each step.
-        group: Jobs in different groups do not share steps. None: the job does not share steps.
-        start: The step from which the job can continue, with a checkpoint in its own folder or a published checkpoint.
-        held: The steps of the checkpoints in the job's own folder. The job can publish these checkpoints.
-    """
-
-    sequences: Sequences
-    group: Hashable
-    start: int = 0
-    held: Collection[int] = ()
+    sequences: Sequences  # the scheduled values of the job at each step
+    group: Hashable  # jobs in different groups do not share steps; None: the job does not share steps
+    start: int = 0  # the step from which the job can continue, with its own or a published checkpoint
+    held: Collection[int] = ()  # the steps of the checkpoints in the job's own folder, which the job can publish
 
 
 @dataclass(frozen=True)
 class Branch:
-    """The steps that one job trains itself.
+    """The steps that one job trains itself."""
 
-    Args:
-        steps: The number of steps of the whole run.
-        begin: The first step that the job trains itself.
-        source: The index of the job that trains the steps before ``begin``; None if these steps are trained already.
-        children: The indices of the jobs that take their first steps from this job, in the order of their ``begin``.
-        held: The latest step with a checkpoint in the job's own folder.
-    """
-
-    steps: int
-    begin: int
-    source: int | None = None
-    children: tuple[int, ...] = ()
-    held: int = 0
+    steps: int  # the number of steps of the whole run
+    begin: int  # the first step that the job trains itself
+    source: int | None = None  # the index of the job that trains the steps before ``begin``; None if they are trained
+    children: tuple[int, ...] = ()  # the indices of the jobs that branch off from this job, in the order of ``begin``
+    held: int = 0  # the latest step with a checkpoint in the job's own folder
 
 
 @dataclass
@@ -132,8 +117,7 @@ class StagePlan:
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
     """Find the latest step at which each job can begin. A different job trains the steps before this step.
 
-    Every job trains at least its last step itself: the run of the job ends with this step, but a longer run continues
-    after this step.
+    Every job trains at least its last step itself, because a longer run continues after this step.
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ with Heartbeat(Path(sys.argv[1])) as beat:
     print(beat.attempt, flush=True)
     sys.stdin.readline()
 """
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def child(path: Path) -> tuple[subprocess.Popen[str], int]:
@@ -39,9 +47,7 @@ def test_process_is_alive_until_killed_and_each_death_counts_as_an_attempt(tmp_p
         assert reported == attempt
         assert is_alive(path)
         process.kill()
-        while Path(f"/proc/{process.pid}/stat").exists() and is_alive(path):  # until the kernel has ended the process
-            time.sleep(0.01)
-        assert not is_alive(path)  # a zombie, which no process has waited for, is dead
+        wait_until(lambda: not is_alive(path))  # a zombie, which no process has waited for, is dead
         process.communicate()
         assert not is_alive(path)
     for attempt in (3, 1):  # after a process that ends normally, the next process is a first attempt again
@@ -92,31 +98,24 @@ def test_heartbeat_file_is_touched_repeatedly(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "a"
     with Heartbeat(path):
         os.utime(path, (1, 1))
-        until = time.monotonic() + 120
-        while path.stat().st_mtime == 1 and time.monotonic() < until:
-            time.sleep(0.01)
-        assert path.stat().st_mtime > 1
+        wait_until(lambda: path.stat().st_mtime > 1)
 
 
 def test_heartbeat_file_has_the_current_progress_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.01)
-    path = tmp_path / "a"
 
-    def until_it_says(expected: float) -> None:
-        until = time.monotonic() + 120
-        while (pulse := Pulse.read(path)) is None or pulse.frac_done != expected:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+    def frac_done() -> float | None:
+        pulse = Pulse.read(tmp_path / "a")
+        return None if pulse is None else pulse.frac_done
 
-    with Heartbeat(path) as beat:
-        first = Pulse.read(path)
-        assert first is not None
-        assert first.frac_done is None
+    with Heartbeat(tmp_path / "a") as beat:
+        first = Pulse.read(tmp_path / "a")
+        assert frac_done() is None
         for frac in (0.25, 1.0):
             beat.frac_done = lambda frac=frac: frac  # type: ignore[misc]
-            until_it_says(frac)
-        assert Pulse.read(path) == first  # it is still the same heartbeat
-        assert is_alive(path)
+            wait_until(lambda frac=frac: frac_done() == frac)
+        assert Pulse.read(tmp_path / "a") == first  # it is still the same heartbeat
+        assert is_alive(tmp_path / "a")
 
 
 def test_other_living_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:

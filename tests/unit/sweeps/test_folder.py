@@ -144,20 +144,17 @@ def test_completed_job_folder_may_be_moved_and_replaced_by_a_link(tmp_path: Path
     assert "1 job in" in output.getvalue()
 
 
-def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
-    StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
-    assert (tmp_path / "x/a" / JOB).exists()
-    StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
+def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path: Path) -> None:
+    def folders(names: str, place: list[str] | None = None) -> list[str]:
+        assigned = StudyFolder(tmp_path).assign(jobs(*names), place).jobs
+        return [job.folder.relative_to(tmp_path).as_posix() for job in assigned]
+
+    assert folders("ab", ["x/a", "x/b"]) == ["x/a", "x/b"]
+    assert folders("abc") == ["x/a", "x/b", "0"]
+    assert folders("acd", ["y/a", "y/c", "y/d"]) == ["x/a", "0", "y/d"]
+    assert (tmp_path / "y/d" / JOB).exists()
     with refused("hydra.sweep.subdir", ConflictError, match=r"='x/a': the folder .* belongs to a different job"):
-        StudyFolder(tmp_path).assign(jobs("c"), ["x/a"])
-
-
-def test_job_keeps_its_folder_if_the_names_of_folders_change(tmp_path: Path) -> None:
-    StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
-    numbered = StudyFolder(tmp_path).assign(jobs("a", "b", "c"))
-    assert [job.folder for job in numbered.jobs] == [tmp_path / "x/a", tmp_path / "x/b", tmp_path / "0"]
-    named = StudyFolder(tmp_path).assign(jobs("a", "c", "d"), ["y/a", "y/c", "y/d"])
-    assert [job.folder for job in named.jobs] == [tmp_path / "x/a", tmp_path / "0", tmp_path / "y/d"]
+        folders("e", ["x/a"])
 
 
 def test_sweep_does_not_run_jobs_of_a_different_running_sweep(tmp_path: Path) -> None:

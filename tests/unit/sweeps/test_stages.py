@@ -105,12 +105,11 @@ def test_worker_runs_other_jobs_before_it_waits_for_shared_steps() -> None:
     assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 
-def test_different_groups_share_no_steps_and_last_steps_are_never_shared() -> None:
+def test_only_jobs_of_one_group_share_steps_and_never_their_last_step() -> None:
     run = run_of(ConstantScheduler(), 1, 100)
-    plan = plan_stages([Planned(run, "a"), Planned(run, "b"), Planned(run, None), Planned(run, None)])
-    assert plan.shared == plan.alone == 400
-    plan = plan_stages([Planned(run, "a"), Planned(run, "a")])
-    assert plan.shared == 101  # the last step of a run, with its evaluation, is not shared
+    for groups, shared in (("aa", 101), ("ab", 200), ((None, None), 200)):
+        plan = plan_stages([Planned(run, group) for group in groups])
+        assert (plan.shared, plan.alone) == (shared, 200)
 
 
 def test_very_short_common_prefix_is_not_shared() -> None:
@@ -121,16 +120,15 @@ def test_very_short_common_prefix_is_not_shared() -> None:
 def test_plan_of_a_started_job_has_only_its_remaining_steps() -> None:
     scheduler = WarmupStableDecayScheduler("0ba", decay="linear")
     trunk, short = run_of(scheduler, 2, 1000), run_of(scheduler, 1, 1000)
-    # The trunk has passed the branch point of the short job, so no job trains its prefix.
-    plan = plan_stages([Planned(trunk, "a", 1500), Planned(short, "a")])
-    assert [branch.begin for branch in plan.branches] == [1500, 0]
-    plan = plan_stages([Planned(trunk, "a", 1500, held=(901, 1500)), Planned(short, "a")])
-    assert [(branch.begin, branch.source) for branch in plan.branches] == [(1500, None), (901, 0)]
-    assert plan.order(1) == [0, 1]
-    plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a")])
-    assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (901, 0)]
-    plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a", 950)])
-    assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (950, None)]
+    for trunk_job, start, expected in (
+        (Planned(trunk, "a", 1500), 0, [(1500, None), (0, None)]),  # the trunk has passed step 901, the branch point
+        (Planned(trunk, "a", 1500, held=(901, 1500)), 0, [(1500, None), (901, 0)]),
+        (Planned(trunk, "a", 500), 0, [(500, None), (901, 0)]),
+        (Planned(trunk, "a", 500), 950, [(500, None), (950, None)]),
+    ):
+        plan = plan_stages([trunk_job, Planned(short, "a", start)])
+        assert [(branch.begin, branch.source) for branch in plan.branches] == expected
+        assert plan.order(1) == [0, 1] or plan.branches[1].source is None
 
 
 def test_steps_that_may_differ_are_not_shared_if_batch_sizes_are_unknown() -> None:

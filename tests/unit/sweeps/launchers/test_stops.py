@@ -14,7 +14,8 @@ from ssr_hydra.trainer.interrupts import TerminatedError, terminable
 
 
 def test_signals_are_kept_in_order_and_the_handlers_are_restored() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGTSTP)]
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGTSTP
+    before = list(map(signal.getsignal, numbers))
     with Stops() as stops:
         assert (stops.take(), stops.first) == ([], 0)
         assert not select.select(stops.waitables(), [], [], 0)[0]
@@ -24,9 +25,7 @@ def test_signals_are_kept_in_order_and_the_handlers_are_restored() -> None:
         assert stops.take() == [signal.SIGTSTP, signal.SIGUSR2, signal.SIGINT, signal.SIGINT]
         assert (stops.first, stops.interrupts) == (signal.SIGUSR2, 2)  # ctrl-Z does not ask the sweep to stop
         assert not select.select(stops.waitables(), [], [], 0)[0]
-    assert before == [
-        signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGTSTP)
-    ]
+    assert list(map(signal.getsignal, numbers)) == before
 
 
 def test_signal_wakes_up_a_waiting_sweep() -> None:
@@ -41,13 +40,13 @@ def test_signal_wakes_up_a_waiting_sweep() -> None:
 def test_error_of_method_leave_depends_on_the_signal() -> None:
     stops = Stops()
     stops.leave("")
-    stops.first = signal.SIGINT
-    with pytest.raises(KeyboardInterrupt, match="^interrupted, done$"):
-        stops.leave(", done")
-    stops.first = signal.SIGTERM
-    with pytest.raises(TerminatedError, match="^terminated by SIGTERM, done$") as caught:
-        stops.leave(", done")
-    assert caught.value.exit_code == 143
+    for number, kind, text in (
+        (signal.SIGINT, KeyboardInterrupt, "interrupted"),
+        (signal.SIGTERM, TerminatedError, "terminated by SIGTERM"),
+    ):
+        stops.first = number
+        with pytest.raises(kind, match=f"^{text}, done$"):
+            stops.leave(", done")
 
 
 def test_handlers_of_other_code_stay_installed() -> None:

@@ -66,7 +66,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
         raise WrongTypeError("scheduler", name, rule, fix)
     try:
         _check_fresh(scheduler, 0)
-        return _describe(scheduler, pace)
+        return _describe_scheduler(scheduler, pace)
     except (AttributeError, KeyError, TypeError, IndexError) as error:  # another release of torch has other attributes
         rule = f"has unknown attributes in this release of torch ({error})"
         raise UnsupportedError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
@@ -183,12 +183,12 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
 _WHOLES = ("SequentialLR", "ChainedScheduler")
 
 
-def _describe(scheduler: Any, pace: str | None) -> Description:
+def _describe_scheduler(scheduler: Any, pace: str | None) -> Description:
     name = type(scheduler).__name__
     if name == "ReduceLROnPlateau":
         return _plateau(scheduler)
     if name in _WHOLES:
-        parts = [_describe(part, None) for part in scheduler._schedulers]
+        parts = [_describe_scheduler(part, None) for part in scheduler._schedulers]
         arguments: Mapping[str, Any] = {"schedulers": parts}
         if name == "SequentialLR":
             arguments = {"schedulers": parts, "milestones": list(scheduler._milestones)}

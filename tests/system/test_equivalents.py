@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import each
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as lr
 
@@ -22,26 +23,20 @@ STEPS = 24
 EPOCH = 1  # batches per epoch: torch and timm count calls, so batches, epochs and calls are equal
 
 
-def alphas_of_torch(make: Callable[[Optimizer], Any]) -> list[float]:
-    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
-    schedule = make(optimizer)
-    alphas = []
-    for _ in range(STEPS):
-        alphas.append(optimizer.param_groups[0]["lr"] / LR)
-        optimizer.step()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # SequentialLR passes an epoch, which torch itself warns about
-            schedule.step()
-    return alphas
-
-
-def alphas_of_timm(make: Callable[[Optimizer], Any]) -> list[float]:
+def alphas_of_torch(make: Callable[[Optimizer], Any], *, counts_epochs: bool = False) -> list[float]:
+    """Return the multiplier of each step of torch's or timm's schedule. timm gets the number of the epoch."""
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     schedule = make(optimizer)
     alphas = []
     for k in range(STEPS):
-        schedule.step(k)
+        if counts_epochs:
+            schedule.step(k)
         alphas.append(optimizer.param_groups[0]["lr"] / LR)
+        optimizer.step()
+        if not counts_epochs:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # SequentialLR passes an epoch, which torch itself warns about
+                schedule.step()
     return alphas
 
 
@@ -50,47 +45,51 @@ def alphas_of_ours(scheduler: Any) -> list[float]:
     return [curve(Timestamp(batch=k, epoch=k)) for k in range(STEPS)]
 
 
-TORCH = {
-    "constant": (lambda o: lr.ConstantLR(o, factor=0.3, total_iters=5), ours.ConstantScheduler(alpha=0.3, t_max="5ba")),
-    "linear": (
-        lambda o: lr.LinearLR(o, start_factor=0.1, end_factor=0.8, total_iters=10),
+def decay_of(d: int, decay: str = "linear", floor: float = 0.0, warmup: str = "0ba") -> Any:
+    return ours.WarmupStableDecayScheduler(warmup, t_decay=f"{d}ba", alpha_f=floor, decay=decay)
+
+
+def after_ramp(first: float, until: int, main: Any) -> Any:
+    ramp = Phase(ours.LinearScheduler(first, 1.0), until=f"{until}ba", scale=False)
+    return ours.SequentialScheduler({"warmup": ramp, "main": main})
+
+
+WARM, RESTARTS = ours.CosineAnnealingWithWarmupScheduler, ours.CosineAnnealingWarmRestartsScheduler
+
+# Each case has the class of torch, its keywords, and the equal scheduler.
+TORCH: list[tuple[str, dict[str, Any], Any]] = [
+    ("ConstantLR", {"factor": 0.3, "total_iters": 5}, ours.ConstantScheduler(alpha=0.3, t_max="5ba")),
+    (
+        "LinearLR", {"start_factor": 0.1, "end_factor": 0.8, "total_iters": 10},
         ours.LinearScheduler(alpha_i=0.1, alpha_f=0.8, t_max="10ba"),
     ),
-    "step": (lambda o: lr.StepLR(o, 7), ours.StepScheduler("7ep")),
-    "multistep": (lambda o: lr.MultiStepLR(o, [5, 12]), ours.MultiStepScheduler(["5ep", "12ep"])),
-    "exponential": (lambda o: lr.ExponentialLR(o, 0.9), ours.ExponentialScheduler(0.9)),
-    "cosine": (lambda o: lr.CosineAnnealingLR(o, STEPS, eta_min=0.02), ours.CosineAnnealingScheduler(alpha_f=0.1)),
-    "restarts": (
-        lambda o: lr.CosineAnnealingWarmRestarts(o, 3, T_mult=2),
-        ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
-    ),
-    "polynomial": (lambda o: lr.PolynomialLR(o, total_iters=STEPS, power=2.0), ours.PolynomialScheduler(2.0)),
-    "sequential": (
-        lambda o: lr.SequentialLR(
-            o,
-            [lr.ConstantLR(o, factor=0.5, total_iters=100), lr.ExponentialLR(o, 0.9)],
-            milestones=[6],
-        ),
-        ours.SequentialScheduler(
-            {
-                "first": Phase(ours.ConstantScheduler(alpha=0.5, t_max="100ba"), until="6ba"),
-                "second": ours.ExponentialScheduler(0.9, decay_period="1ba"),
-            }
-        ),
-    ),
-    "chained": (
-        lambda o: lr.ChainedScheduler([lr.StepLR(o, 7, gamma=0.5), lr.ExponentialLR(o, 0.9)]),
-        ours.ProductScheduler(
-            {"a": ours.StepScheduler("7ba", gamma=0.5), "b": ours.ExponentialScheduler(0.9, decay_period="1ba")}
-        ),
-    ),
-}
+    ("StepLR", {"step_size": 7}, ours.StepScheduler("7ep")),
+    ("MultiStepLR", {"milestones": [5, 12]}, ours.MultiStepScheduler(["5ep", "12ep"])),
+    ("ExponentialLR", {"gamma": 0.9}, ours.ExponentialScheduler(0.9)),
+    ("CosineAnnealingLR", {"T_max": STEPS, "eta_min": 0.02}, ours.CosineAnnealingScheduler(alpha_f=0.1)),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2}, RESTARTS("3ep", t_mult=2)),
+    ("PolynomialLR", {"total_iters": STEPS, "power": 2.0}, ours.PolynomialScheduler(2.0)),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TORCH)
-def test_scheduler_equals_the_scheduler_of_torch(name: str) -> None:
-    theirs, mine = TORCH[name]
-    assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(theirs), abs=1e-9)
+@each("name,keywords,mine", TORCH)
+def test_scheduler_equals_the_scheduler_of_torch(name: str, keywords: dict[str, Any], mine: Any) -> None:
+    theirs = alphas_of_torch(lambda o: getattr(lr, name)(o, **keywords))
+    assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_combinators_equal_those_of_torch() -> None:
+    parts = {
+        "first": Phase(ours.ConstantScheduler(0.5, t_max="100ba"), until="6ba"),
+        "second": ours.ExponentialScheduler(0.9, decay_period="1ba"),
+    }
+    theirs = alphas_of_torch(
+        lambda o: lr.SequentialLR(o, [lr.ConstantLR(o, 0.5, total_iters=100), lr.ExponentialLR(o, 0.9)], [6])
+    )
+    assert alphas_of_ours(ours.SequentialScheduler(parts)) == pytest.approx(theirs, abs=1e-9)
+    factors = {"a": ours.StepScheduler("7ba", gamma=0.5), "b": ours.ExponentialScheduler(0.9, decay_period="1ba")}
+    theirs = alphas_of_torch(lambda o: lr.ChainedScheduler([lr.StepLR(o, 7, gamma=0.5), lr.ExponentialLR(o, 0.9)]))
+    assert alphas_of_ours(ours.ProductScheduler(factors)) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_one_cycle_scheduler_equals_torch_if_the_optimizer_lr_is_max_lr() -> None:
@@ -102,154 +101,107 @@ def test_one_cycle_scheduler_equals_torch_if_the_optimizer_lr_is_max_lr() -> Non
     assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-6)
 
 
-TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
-    "cosine with warmup": (
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=STEPS - 4, lr_min=0.02, warmup_t=4, warmup_prefix=True),
-        ours.CosineAnnealingWithWarmupScheduler("4ep", alpha_f=0.1),
+def _cosine_under_warmup(state: Any, ssr: float = 1.0) -> float:
+    if state.timestamp < "4ep":
+        return float(state.timestamp.epoch.value / 4)
+    return ours.CosineAnnealingScheduler(alpha_f=0.1)(state, ssr)
+
+
+def _falling_cycle(i: int) -> Phase:
+    cycle = ours.CosineAnnealingScheduler(alpha_f=0.1 / 0.5**i)
+    product = ours.ProductScheduler({"peak": ours.ConstantScheduler(0.5**i), "cycle": cycle})
+    return Phase(product, until=f"{8 * (i + 1)}ep")
+
+
+# Each case has the keywords of timm's CosineLRScheduler and the equal scheduler.
+TIMM_COSINES: list[tuple[dict[str, Any], Any]] = [
+    ({"t_initial": STEPS - 4, "lr_min": 0.02, "warmup_t": 4, "warmup_prefix": True}, WARM("4ep", alpha_f=0.1)),
+    ({"t_initial": 3, "cycle_mul": 2, "cycle_limit": 9}, RESTARTS("3ep", t_mult=2)),
+    # Cycles of 3 and 6 epochs, and the floor from epoch 9 on.
+    (
+        {"t_initial": 3, "lr_min": 0.02, "cycle_mul": 2, "cycle_limit": 2},
+        ours.SequentialScheduler({
+            "cycles": Phase(RESTARTS("3ep", t_mult=2, alpha_f=0.1), until="9ep"),
+            "floor": ours.ConstantScheduler(0.1, t_max="2dur"),
+        }),
     ),
-    "cycles": (
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=3, cycle_mul=2, cycle_limit=9),
-        ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
+    ({"t_initial": 10, "lr_min": 0.02}, ours.CosineAnnealingScheduler("10ep", alpha_f=0.1)),
+    (
+        {"t_initial": 3, "cycle_mul": 2, "cycle_decay": 0.5, "cycle_limit": 9},
+        ours.ProductScheduler({
+            "cycles": RESTARTS("3ep", t_mult=2),
+            "decay": ours.MultiStepScheduler(["3ep", "9ep", "21ep"], gamma=0.5),
+        }),
     ),
-    "cycles with a limit": (
-        # Cycles of 3 and 6 epochs, and the floor from epoch 9 on.
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=3, lr_min=0.02, cycle_mul=2, cycle_limit=2),
-        ours.SequentialScheduler(
-            {
-                "cycles": Phase(ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2, alpha_f=0.1), until="9ep"),
-                "floor": ours.ConstantScheduler(0.1, t_max="2dur"),
-            }
-        ),
+    (
+        {"t_initial": 8, "lr_min": 0.02, "cycle_decay": 0.5, "cycle_limit": 9},
+        ours.SequentialScheduler({f"cycle {i}": _falling_cycle(i) for i in range(3)}),
     ),
-    "one cycle by default": (
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=10, lr_min=0.02),
-        ours.CosineAnnealingScheduler("10ep", alpha_f=0.1),
+    ({"t_initial": STEPS, "lr_min": 0.02, "warmup_t": 4}, _cosine_under_warmup),
+    (
+        {"t_initial": 4, "cycle_decay": 0.5, "cycle_limit": 9},
+        ours.ProductScheduler({"cycles": RESTARTS("4ep"), "decay": ours.StepScheduler("4ep", gamma=0.5)}),
     ),
-    "cycles that grow and decay": (
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=3, cycle_mul=2, cycle_decay=0.5, cycle_limit=9),
-        ours.ProductScheduler(
-            {
-                "cycles": ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
-                "decay": ours.MultiStepScheduler(["3ep", "9ep", "21ep"], gamma=0.5),
-            }
-        ),
+    (
+        {"t_initial": STEPS - 4, "warmup_t": 4, "warmup_lr_init": 0.05, "warmup_prefix": True},
+        after_ramp(0.25, 4, ours.CosineAnnealingScheduler()),
     ),
-    "cycles that decay above a floor": (
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=8, lr_min=0.02, cycle_decay=0.5, cycle_limit=9),
-        ours.SequentialScheduler(
-            {
-                f"cycle {i}": Phase(
-                    ours.ProductScheduler(
-                        {
-                            "peak": ours.ConstantScheduler(0.5**i),
-                            "cycle": ours.CosineAnnealingScheduler(alpha_f=0.1 / 0.5**i),
-                        }
-                    ),
-                    until=f"{8 * (i + 1)}ep",
-                )
-                for i in range(3)
-            }
-        ),
-    ),
-    "warmup over the start of the cosine": (
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=STEPS, lr_min=0.02, warmup_t=4),
-        lambda state, ssr=1.0: (
-            state.timestamp.epoch.value / 4
-            if state.timestamp < "4ep"
-            else ours.CosineAnnealingScheduler(alpha_f=0.1)(state, ssr)
-        ),
-    ),
-    "cycles that decay": (
-        lambda timm, o: timm.CosineLRScheduler(o, t_initial=4, cycle_decay=0.5, cycle_limit=9),
-        ours.ProductScheduler(
-            {
-                "cycles": ours.CosineAnnealingWarmRestartsScheduler("4ep"),
-                "decay": ours.StepScheduler("4ep", gamma=0.5),
-            }
-        ),
-    ),
-    "multistep": (
-        lambda timm, o: timm.MultiStepLRScheduler(o, decay_t=[6, 13], decay_rate=0.1),
-        # timm decays one update early: milestone 6 takes effect at 5.
-        ours.MultiStepScheduler(["5ep", "12ep"], gamma=0.1),
-    ),
-    "polynomial": (
-        lambda timm, o: timm.PolyLRScheduler(o, power=0.5, t_initial=STEPS, lr_min=0.02),
-        ours.PolynomialScheduler(0.5, alpha_f=0.1),
-    ),
-    "warmup from above zero": (
-        lambda timm, o: timm.CosineLRScheduler(
-            o, t_initial=STEPS - 4, warmup_t=4, warmup_lr_init=0.05, warmup_prefix=True
-        ),
-        ours.SequentialScheduler(
-            {
-                "warmup": Phase(ours.LinearScheduler(alpha_i=0.25, alpha_f=1.0), until="4ba", scale=False),
-                "main": ours.CosineAnnealingScheduler(),
-            }
-        ),
-    ),
-}
+]  # fmt: skip
+TIMM: list[tuple[str, dict[str, Any], Any]] = [
+    *(("CosineLRScheduler", keywords, mine) for keywords, mine in TIMM_COSINES),
+    # timm decays one update early: milestone 6 takes effect at 5.
+    ("MultiStepLRScheduler", {"decay_t": [6, 13], "decay_rate": 0.1}, ours.MultiStepScheduler(["5ep", "12ep"])),
+    ("PolyLRScheduler", {"power": 0.5, "t_initial": STEPS, "lr_min": 0.02}, ours.PolynomialScheduler(0.5, alpha_f=0.1)),
+]
 
 
 @pytest.mark.extra("timm")
-@pytest.mark.parametrize("name", TIMM)
-def test_scheduler_equals_the_scheduler_of_timm(name: str) -> None:
+@each("name,keywords,mine", TIMM)
+def test_scheduler_equals_the_scheduler_of_timm(name: str, keywords: dict[str, Any], mine: Any) -> None:
     import timm.scheduler as timm
 
-    theirs, mine = TIMM[name]
-    assert alphas_of_ours(mine) == pytest.approx(alphas_of_timm(lambda o: theirs(timm, o)), abs=1e-9)
+    theirs = alphas_of_torch(lambda o: getattr(timm, name)(o, **keywords), counts_epochs=True)
+    assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-9)
 
 
-def _warmup_steps(transformers: Any, share: float) -> int:
-    """Return the number of warmup steps of the Trainer of transformers."""
-    arguments = inspect.signature(transformers.TrainingArguments).parameters
-    name = "warmup_ratio" if "warmup_ratio" in arguments else "warmup_steps"  # in releases 4 and 5
-    steps: int = transformers.TrainingArguments("out", **{name: share}).get_warmup_steps(STEPS)
-    return steps
-
-
-TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
-    "constant": (lambda t, o: t.get_constant_schedule_with_warmup(o, 4), ours.ConstantWithWarmupScheduler("4ba")),
-    "linear": (lambda t, o: t.get_linear_schedule_with_warmup(o, 4, STEPS), ours.LinearWithWarmupScheduler("4ba")),
-    "cosine": (
-        lambda t, o: t.get_cosine_schedule_with_warmup(o, 4, STEPS),
-        ours.CosineAnnealingWithWarmupScheduler("4ba"),
-    ),
-    "cosine with a floor": (
-        lambda t, o: t.get_cosine_with_min_lr_schedule_with_warmup(o, 4, STEPS, min_lr_rate=0.1),
-        ours.CosineAnnealingWithWarmupScheduler("4ba", alpha_f=0.1),
-    ),
-    "polynomial": (
-        lambda t, o: t.get_polynomial_decay_schedule_with_warmup(o, 4, STEPS, lr_end=0.02, power=2.0),
+# Each case has the function of transformers, its positional arguments and keywords, and the equal scheduler.
+TRANSFORMERS: list[tuple[str, tuple[int, ...], dict[str, Any], Any]] = [
+    ("get_constant_schedule_with_warmup", (4,), {}, ours.ConstantWithWarmupScheduler("4ba")),
+    ("get_linear_schedule_with_warmup", (4, STEPS), {}, ours.LinearWithWarmupScheduler("4ba")),
+    ("get_linear_schedule_with_warmup", (STEPS // 4, STEPS), {}, ours.LinearWithWarmupScheduler("0.25dur")),
+    ("get_cosine_schedule_with_warmup", (4, STEPS), {}, WARM("4ba")),
+    ("get_cosine_with_min_lr_schedule_with_warmup", (4, STEPS), {"min_lr_rate": 0.1}, WARM("4ba", alpha_f=0.1)),
+    (
+        "get_polynomial_decay_schedule_with_warmup", (4, STEPS), {"lr_end": 0.02, "power": 2.0},
         ours.PolynomialWithWarmupScheduler("4ba", power=2.0, alpha_f=0.1),
     ),
-    "inverse square root": (
-        lambda t, o: t.get_inverse_sqrt_schedule(o, 4, timescale=9),
-        ours.InverseSquareRootWithWarmupScheduler("4ba", t_scale="9ba"),
+    ("get_inverse_sqrt_schedule", (4, 9), {}, ours.InverseSquareRootWithWarmupScheduler("4ba", t_scale="9ba")),
+    (
+        "get_wsd_schedule", (4,), {"num_decay_steps": 6, "num_training_steps": STEPS},
+        decay_of(6, "cosine", warmup="4ba"),
     ),
-    "warmup, stable, decay": (
-        lambda t, o: t.get_wsd_schedule(o, 4, num_decay_steps=6, num_training_steps=STEPS),
-        ours.WarmupStableDecayScheduler("4ba", t_decay="6ba", decay="cosine"),
-    ),
-    "warmup as a share": (
-        lambda t, o: t.get_linear_schedule_with_warmup(o, STEPS // 4, STEPS),
-        ours.LinearWithWarmupScheduler("0.25dur"),
-    ),
-    "warmup as a share of whole steps": (
-        # 0.3 of 24 steps is 7.2, and transformers makes 8 of it.
-        lambda t, o: t.get_linear_schedule_with_warmup(o, _warmup_steps(t, 0.3), STEPS),
-        ours.LinearWithWarmupScheduler(f"{math.ceil(0.3 * STEPS)}ba"),
-    ),
-}
+]  # fmt: skip
 
 
 @pytest.mark.extra("transformers")
-@pytest.mark.parametrize("name", TRANSFORMERS)
-def test_scheduler_equals_the_scheduler_of_transformers(name: str) -> None:
+@each("name,arguments,keywords,mine", TRANSFORMERS)
+def test_scheduler_equals_the_scheduler_of_transformers(
+    name: str, arguments: tuple[int, ...], keywords: dict[str, Any], mine: Any
+) -> None:
     import transformers
 
-    theirs, mine = TRANSFORMERS[name]
-    assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda o: theirs(transformers, o)), abs=1e-9)
+    theirs = alphas_of_torch(lambda o: getattr(transformers, name)(o, *arguments, **keywords))
+    assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.extra("transformers")
+def test_warmup_ratio_of_transformers_is_rounded_up_to_whole_steps() -> None:
+    import transformers
+
+    arguments = inspect.signature(transformers.TrainingArguments).parameters
+    name = "warmup_ratio" if "warmup_ratio" in arguments else "warmup_steps"  # in releases 4 and 5
+    steps = transformers.TrainingArguments("out", **{name: 0.3}).get_warmup_steps(STEPS)
+    assert steps == math.ceil(0.3 * STEPS)
 
 
 # Formulas of codebases that are not libraries or that are too large to install for one function. Each function returns
@@ -286,15 +238,6 @@ def olmo(k: int, w: int, shape: Callable[[float], float], floor: float) -> float
     return k / w if k < w else floor + (1 - floor) * shape((k - w) / (STEPS - w))
 
 
-def after_ramp(first: float, until: int, main: Any) -> Any:
-    ramp = Phase(ours.LinearScheduler(first, 1.0), until=f"{until}ba", scale=False)
-    return ours.SequentialScheduler({"warmup": ramp, "main": main})
-
-
-def decay_of(d: int, decay: str = "linear", floor: float = 0.0, warmup: str = "0ba") -> Any:
-    return ours.WarmupStableDecayScheduler(warmup, t_decay=f"{d}ba", alpha_f=floor, decay=decay)
-
-
 FORMULAS: dict[str, tuple[Callable[[int], float], Any]] = {
     "nanoGPT": (lambda k: nanogpt(k, 5, 0.1), after_ramp(1 / 6, 5, ours.CosineAnnealingScheduler(alpha_f=0.1))),
     "nanochat": (lambda k: nanochat(k, 5, 8, 0.05), after_ramp(1 / 5, 4, decay_of(8, floor=0.05))),
@@ -320,31 +263,27 @@ def test_scheduler_equals_the_formula_of_language_model_codebases(name: str) -> 
     assert alphas_of_ours(mine) == pytest.approx([theirs(k) for k in range(STEPS)], abs=1e-12)
 
 
-OPTAX: dict[str, tuple[Callable[[Any], Callable[[int], Any]], Any]] = {
-    "linear": (lambda o: o.linear_schedule(LR, 0.02, 10), ours.LinearScheduler(alpha_f=0.1, t_max="10ba")),
-    "cosine": (lambda o: o.cosine_decay_schedule(LR, 10, 0.1), ours.CosineAnnealingScheduler("10ba", alpha_f=0.1)),
-    "cosine with warmup": (
-        lambda o: o.warmup_cosine_decay_schedule(0.0, LR, 4, STEPS, 0.02),
-        ours.CosineAnnealingWithWarmupScheduler("4ba", alpha_f=0.1),
-    ),
-    "constant with warmup": (lambda o: o.warmup_constant_schedule(0.0, LR, 4), ours.ConstantWithWarmupScheduler("4ba")),
-    "polynomial": (
-        lambda o: o.polynomial_schedule(LR, 0.02, 2.0, 10),
-        ours.PolynomialScheduler(2.0, t_max="10ba", alpha_f=0.1),
-    ),
-    "exponential": (lambda o: o.exponential_decay(LR, 5, 0.5), ours.ExponentialScheduler(0.5, decay_period="5ba")),
-    "step": (lambda o: o.exponential_decay(LR, 5, 0.5, staircase=True), ours.StepScheduler("5ba", gamma=0.5)),
-}
+# Each case has the function of optax, its positional arguments and keywords, and the equal scheduler.
+OPTAX: list[tuple[str, tuple[float, ...], dict[str, Any], Any]] = [
+    ("linear_schedule", (LR, 0.02, 10), {}, ours.LinearScheduler(alpha_f=0.1, t_max="10ba")),
+    ("cosine_decay_schedule", (LR, 10, 0.1), {}, ours.CosineAnnealingScheduler("10ba", alpha_f=0.1)),
+    ("warmup_cosine_decay_schedule", (0.0, LR, 4, STEPS, 0.02), {}, WARM("4ba", alpha_f=0.1)),
+    ("warmup_constant_schedule", (0.0, LR, 4), {}, ours.ConstantWithWarmupScheduler("4ba")),
+    ("polynomial_schedule", (LR, 0.02, 2.0, 10), {}, ours.PolynomialScheduler(2.0, t_max="10ba", alpha_f=0.1)),
+    ("exponential_decay", (LR, 5, 0.5), {}, ours.ExponentialScheduler(0.5, decay_period="5ba")),
+    ("exponential_decay", (LR, 5, 0.5), {"staircase": True}, ours.StepScheduler("5ba", gamma=0.5)),
+]
 
 
 @pytest.mark.extra("optax")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", OPTAX)
-def test_scheduler_equals_the_schedule_of_optax(name: str) -> None:
+@each("name,arguments,keywords,mine", OPTAX)
+def test_scheduler_equals_the_schedule_of_optax(
+    name: str, arguments: tuple[float, ...], keywords: dict[str, Any], mine: Any
+) -> None:
     import optax
 
-    theirs, mine = OPTAX[name]
-    schedule = theirs(optax)
+    schedule = getattr(optax, name)(*arguments, **keywords)
     # optax computes in float32.
     assert alphas_of_ours(mine) == pytest.approx([float(schedule(k)) / LR for k in range(STEPS)], abs=1e-6)
 

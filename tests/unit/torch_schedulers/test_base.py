@@ -103,52 +103,47 @@ def test_numbers_of_steps_may_be_larger_than_any_float() -> None:
     assert rates == [1.0, 0.5]
 
 
-@each(
-    "make,field",
-    [
-        (lambda: ours.StepLR(0), "step_size"),
-        (lambda: ours.StepLR("3"), "step_size"),
-        (lambda: ours.StepLR(None), "step_size"),  # type: ignore[arg-type]
-        (lambda: ours.StepLR(3, -0.1), "gamma"),
-        (lambda: ours.StepLR(3, "0.1"), "gamma"),  # type: ignore[arg-type]
-        (lambda: ours.MultiStepLR("3ep"), "milestones"),
-        (lambda: ours.MultiStepLR([]), "milestones"),
-        (lambda: ours.MultiStepLR([3, -1]), "milestones[1]"),
-        (lambda: ours.ConstantLR(1.5), "factor"),
-        (lambda: ours.ConstantLR(0.5, 0), "total_iters"),
-        (lambda: ours.LinearLR(0.0), "start_factor"),
-        (lambda: ours.LinearLR(0.5, 1.5), "end_factor"),
-        (lambda: ours.ExponentialLR(-1.0), "gamma"),
-        (lambda: ours.PolynomialLR(5, 0.0), "power"),
-        (lambda: ours.CosineAnnealingLR("0dur"), "T_max"),
-        (lambda: ours.CosineAnnealingLR(3, -0.1), "eta_min"),
-        (lambda: ours.CosineAnnealingWarmRestarts(3, 1.5), "T_mult"),  # type: ignore[arg-type]
-        (lambda: ours.CyclicLR([0.1, -1.0], 1.0), "base_lr[1]"),
-        (lambda: ours.CyclicLR([], 1.0), "base_lr"),
-        (lambda: ours.CyclicLR(0.1, 1.0, mode="square"), "mode"),
-        (lambda: ours.CyclicLR(0.1, 1.0, scale_fn=3), "scale_fn"),  # type: ignore[arg-type]
-        (lambda: ours.CyclicLR(0.1, 1.0, step_size_down=0), "step_size_down"),
-        (lambda: ours.OneCycleLR(1.0, pct_start=1.5), "pct_start"),
-        (lambda: ours.OneCycleLR(1.0, anneal_strategy="cosine"), "anneal_strategy"),
-        (lambda: ours.OneCycleLR(1.0, epochs=3), "epochs"),
-        (lambda: ours.OneCycleLR(1.0, 10, epochs=3, steps_per_epoch=3), "epochs"),
-        (lambda: ours.OneCycleLR(1.0, div_factor=0.0), "div_factor"),
-        (lambda: ours.LambdaLR(3), "lr_lambda"),  # type: ignore[arg-type]
-        (lambda: ours.MultiplicativeLR([squash, int]), "lr_lambda[1]"),
-        (lambda: ours.SequentialLR([ours.StepLR(1)], [3]), "milestones"),
-        (lambda: ours.SequentialLR(ours.StepLR(1), [3]), "schedulers"),  # type: ignore[arg-type]
-        (lambda: ours.ChainedScheduler([ours.StepLR(1), 3]), "schedulers[1]"),  # type: ignore[list-item]
-        (lambda: ours.ChainedScheduler({"a": ours.ReduceLROnPlateau()}), "schedulers.a"),  # type: ignore[dict-item]
-        (lambda: ours.ChainedScheduler([ours.StepLR(1, pace="batch")]), "schedulers[0].pace"),
-        (lambda: ours.ReduceLROnPlateau("low"), "mode"),
-        (lambda: ours.ReduceLROnPlateau(factor=1.0), "factor"),
-        (lambda: ours.ReduceLROnPlateau(patience=-1), "patience"),
-        (lambda: ours.ReduceLROnPlateau(cooldown="3"), "cooldown"),
-        (lambda: ours.ReduceLROnPlateau(min_lr=-1.0), "min_lr"),
-        (lambda: ours.ReduceLROnPlateau(threshold_mode="none"), "threshold_mode"),
+# For each argument: calls in which it is invalid.
+STEP: Any = ours.StepLR(1)
+BAD: dict[str, list[Any]] = {
+    "step_size": [lambda: ours.StepLR(0), lambda: ours.StepLR("3"), lambda: ours.StepLR(None)],  # type: ignore[arg-type]
+    "gamma": [lambda: ours.StepLR(3, -0.1), lambda: ours.StepLR(3, "0.1"), lambda: ours.ExponentialLR(-1.0)],  # type: ignore[arg-type]
+    "milestones": [
+        lambda: ours.MultiStepLR("3ep"), lambda: ours.MultiStepLR([]), lambda: ours.SequentialLR([STEP], [3])
     ],
-)
-def test_invalid_arguments_are_refused_in_one_line(make: Any, field: str) -> None:
+    "milestones[1]": [lambda: ours.MultiStepLR([3, -1])],
+    "factor": [lambda: ours.ConstantLR(1.5), lambda: ours.ReduceLROnPlateau(factor=1.0)],
+    "total_iters": [lambda: ours.ConstantLR(0.5, 0)],
+    "start_factor": [lambda: ours.LinearLR(0.0)],
+    "end_factor": [lambda: ours.LinearLR(0.5, 1.5)],
+    "power": [lambda: ours.PolynomialLR(5, 0.0)],
+    "T_max": [lambda: ours.CosineAnnealingLR("0dur")],
+    "eta_min": [lambda: ours.CosineAnnealingLR(3, -0.1)],
+    "T_mult": [lambda: ours.CosineAnnealingWarmRestarts(3, 1.5)],  # type: ignore[arg-type]
+    "base_lr": [lambda: ours.CyclicLR([], 1.0)],
+    "base_lr[1]": [lambda: ours.CyclicLR([0.1, -1.0], 1.0)],
+    "mode": [lambda: ours.CyclicLR(0.1, 1.0, mode="square"), lambda: ours.ReduceLROnPlateau("low")],
+    "scale_fn": [lambda: ours.CyclicLR(0.1, 1.0, scale_fn=3)],  # type: ignore[arg-type]
+    "step_size_down": [lambda: ours.CyclicLR(0.1, 1.0, step_size_down=0)],
+    "pct_start": [lambda: ours.OneCycleLR(1.0, pct_start=1.5)],
+    "anneal_strategy": [lambda: ours.OneCycleLR(1.0, anneal_strategy="cosine")],
+    "epochs": [lambda: ours.OneCycleLR(1.0, epochs=3), lambda: ours.OneCycleLR(1.0, 10, epochs=3, steps_per_epoch=3)],
+    "div_factor": [lambda: ours.OneCycleLR(1.0, div_factor=0.0)],
+    "lr_lambda": [lambda: ours.LambdaLR(3)],  # type: ignore[arg-type]
+    "lr_lambda[1]": [lambda: ours.MultiplicativeLR([squash, int])],
+    "schedulers": [lambda: ours.SequentialLR(STEP, [3])],
+    "schedulers[1]": [lambda: ours.ChainedScheduler([STEP, 3])],  # type: ignore[list-item]
+    "schedulers.a": [lambda: ours.ChainedScheduler({"a": ours.ReduceLROnPlateau()})],  # type: ignore[dict-item]
+    "schedulers[0].pace": [lambda: ours.ChainedScheduler([ours.StepLR(1, pace="batch")])],
+    "patience": [lambda: ours.ReduceLROnPlateau(patience=-1)],
+    "cooldown": [lambda: ours.ReduceLROnPlateau(cooldown="3")],
+    "min_lr": [lambda: ours.ReduceLROnPlateau(min_lr=-1.0)],
+    "threshold_mode": [lambda: ours.ReduceLROnPlateau(threshold_mode="none")],
+}  # fmt: skip
+
+
+@each("field,make", [(field, make) for field, calls in BAD.items() for make in calls])
+def test_invalid_arguments_are_refused_in_one_line(field: str, make: Any) -> None:
     with refused(field):
         make()
 

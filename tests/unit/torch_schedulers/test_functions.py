@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cases import each
 from refusals import refused
 
 from ssr_hydra.errors import RangeError, UnsupportedError
@@ -45,30 +46,19 @@ def test_multiplicative_lr_calls_its_function_once_per_whole_step() -> None:
     assert course.rates(Timestamp(batch=1), [8.0]) == [8.0]  # the clock may go back, because this is a function of time
 
 
-def test_function_that_takes_only_ints_is_accepted_if_all_steps_are_whole() -> None:
-    course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 0.5)
-    assert [course.rates(Timestamp(batch=k), [1.0])[0] for k in range(3)] == [1.0, 0.25, 0.0625]
-
-
-def test_function_for_ints_is_refused_if_steps_are_fractional() -> None:
+def test_function_for_ints_is_accepted_only_if_all_steps_are_whole() -> None:
     scheduler = LambdaLR(lambda step: TABLE[step], pace="batch")
-    with refused(
-        "lr_lambda",
-        UnsupportedError,
-        match=r"\(0.5\).*write lambda step: f\(int\(step\)\)",
-    ):
+    course = scheduler.bind(State("60ba"), 0.5)
+    assert [course.rates(Timestamp(batch=k), [1.0])[0] for k in range(3)] == [1.0, 0.25, 0.0625]
+    with pytest.raises(IndexError):  # an error of the function at a whole step is unchanged
+        course.rates(Timestamp(batch=9), [1.0])
+    with refused("lr_lambda", UnsupportedError, match=r"\(0.5\).*write lambda step: f\(int\(step\)\)"):
         scheduler.bind(State("60ba"), 2)
     wrapped = LambdaLR(lambda step: TABLE[int(step)], pace="batch").bind(State("60ba"), 2)
     assert [wrapped.rates(Timestamp(batch=k), [1.0])[0] for k in range(5)] == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
-def test_errors_of_a_function_at_whole_steps_are_unchanged() -> None:
-    course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"))
-    with pytest.raises(IndexError):
-        course.rates(Timestamp(batch=9), [1.0])
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "half"])
+@each("value", [float("nan"), float("inf"), None, "half"])
 def test_function_must_return_finite_numbers(value: Any) -> None:
     course = LambdaLR(lambda step: value, pace="batch").bind(State("60ba"))
     with refused("lr_lambda", RangeError, match="at step 3"):

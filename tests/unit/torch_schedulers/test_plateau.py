@@ -65,37 +65,27 @@ def test_plateau_at_ssr_1_equals_the_plateau_of_torch(
     assert [base * factor for base, factor in zip(BASES, ours.factors(3), strict=True)] == pytest.approx(expected[-1])
 
 
-def reductions(options: dict[str, Any], ssr: Any, every: int = 10, **state: Any) -> list[int]:
-    """Return the evaluations at which the rate falls if the metric never improves."""
-    plateau = ReduceLROnPlateau(factor=0.5, **options).bind(Run.of(State(**state), ssr))
+@each(
+    "options,ssr,every,expected",
+    [
+        # The first evaluation is always the best. The rate falls when more than 5, 10, 2.5 and 1 evaluations follow.
+        ({"patience": 5}, 1, 10, [7]), ({"patience": 5}, 2, 10, [12]), ({"patience": 5}, 0.5, 10, [4]),
+        ({"patience": 5}, 0.2, 10, [3]),
+        # Patience restarts after a cooldown of two evaluations: 1 + 1 for patience, 2 for the cooldown, 1 + 1 again.
+        ({"patience": 1, "cooldown": 2}, 1, 10, [3, 7, 11]), ({"patience": 0, "cooldown": 4}, 0.5, 10, [2, 5, 8]),
+        ({"patience": 0, "cooldown": 2}, 2, 10, [2, 7, 12]),
+        # As a time, patience does not depend on the number of batches between evaluations.
+        ({"patience": "50ba"}, 1, 10, [7]), ({"patience": "50ba"}, 1, 20, [4]), ({"patience": "50ba"}, 0.5, 10, [4]),
+        ({"patience": "5ep"}, 1, 10, [7]),
+        ({"patience": "0.5dur"}, 0.5, 10, [7]),  # a fraction of a run of 100 batches, which is already scaled by ssr
+    ],
+)  # fmt: skip
+def test_ssr_multiplies_patience_and_cooldown_without_rounding(
+    options: dict[str, Any], ssr: float, every: int, expected: list[int]
+) -> None:
+    plateau = ReduceLROnPlateau(factor=0.5, **options).bind(Run.of(State("100ba", dataloader_len=10), ssr))
     rates = [first for first, *_ in [BASES, *follow(plateau, [1.0] * 16, every)]]
-    return [number for number in range(1, 17) if rates[number] != rates[number - 1]]
-
-
-def test_ssr_multiplies_patience_without_rounding() -> None:
-    # The first evaluation is always the best. The rate falls when more than 5, 10, 2.5 and 1 evaluations have followed.
-    assert reductions({"patience": 5}, 1)[0] == 7
-    assert reductions({"patience": 5}, 2)[0] == 12
-    assert reductions({"patience": 5}, 0.5)[0] == 4
-    assert reductions({"patience": 5}, 0.2)[0] == 3
-
-
-def test_ssr_multiplies_cooldown() -> None:
-    # Patience restarts after a cooldown of two evaluations: 1 + 1 for patience, 2 for the cooldown, then 1 + 1 again.
-    assert reductions({"patience": 1, "cooldown": 2}, 1)[:3] == [3, 7, 11]
-    assert reductions({"patience": 0, "cooldown": 4}, 0.5)[:3] == [2, 5, 8]
-    assert reductions({"patience": 0, "cooldown": 2}, 2)[:3] == [2, 7, 12]
-
-
-def test_patience_given_as_a_time_does_not_depend_on_the_evaluation_interval() -> None:
-    # The first evaluation is the best. The rate falls more than 50 batches later: at the 7th evaluation if there is one
-    # every 10 batches, and at the 4th if there is one every 20.
-    assert reductions({"patience": "50ba"}, 1, every=10)[0] == 7
-    assert reductions({"patience": "50ba"}, 1, every=20)[0] == 4
-    assert reductions({"patience": "50ba"}, 0.5, every=10)[0] == 4
-    assert reductions({"patience": "5ep"}, 1, every=10, dataloader_len=10)[0] == 7
-    # A fraction of a run of 100 batches, which is already scaled by ssr.
-    assert reductions({"patience": "0.5dur"}, 0.5, every=10, max_duration="100ba")[0] == 7
+    assert [number for number in range(1, 17) if rates[number] != rates[number - 1]][: len(expected)] == expected
 
 
 def test_state_is_plain_data_and_can_be_restored() -> None:

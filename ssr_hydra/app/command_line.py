@@ -26,7 +26,6 @@ VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "
 _MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help", "schema", "new")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 NO_DASHES = "write overrides without dashes, for example ssr=0.5"
-_REPLAY = "--config-path RUN/.hydra --config-name config"
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class CommandLine:
     """A parsed command line.
 
     Args:
-        overrides: The overrides. The key ``resume`` is replaced by ``resume.path``, and ``share.keep`` by
-            ``share_keep``.
+        overrides: The overrides, with ``resume.path`` for ``resume`` and ``share_keep`` for ``share.keep``.
         mode: ``run``, ``multirun``, or the name of the flag that selects a different mode, such as ``cfg``.
         show: The flags to pass to Hydra in modes other than ``run`` and ``multirun``.
         config_name: Name of the main config.
@@ -123,8 +121,11 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """
     args = _parser().parse(argv)
     if args.experimental_rerun is not None:
-        rule = "is not supported, because a pickle can run code"
-        raise UntrustedError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
+        rule, fix = (
+            "is not supported, because a pickle can run code",
+            "use --config-path RUN/.hydra --config-name config",
+        )
+        raise UntrustedError("--experimental-rerun", args.experimental_rerun, rule, fix)
     modes = [mode for mode in _MODES if getattr(args, mode) not in (None, False)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
@@ -264,6 +265,5 @@ def quoted(value: str) -> str:
     """
     if re.fullmatch(r"[\w./+@%-]+", value, re.ASCII):
         return value
-    # A backslash is literal, except directly before a quote or before ${. So double only the backslashes at these
-    # places.
+    # A backslash is literal, except directly before a quote or before ${.
     return re.sub(r'(\\*)("|\$\{|$)', lambda match: match[1] * 2 + (match[2] and f"\\{match[2]}"), value).join('""')

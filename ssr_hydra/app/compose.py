@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,10 @@ _SEARCH_PATH = "hydra.searchpath"
 
 @contextmanager
 def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
-    """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
+    """Yield a :class:`Composer` for a command line, which works only in the ``with`` block.
 
     ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
-    If ``keeps_files`` is true, the checked files stay in memory after the block, so that Hydra's own composition can
-    use them.
+    With ``keeps_files``, the checked files stay in memory for Hydra's own composition.
     """
     register_presets()
     register_resolvers()
@@ -166,10 +165,7 @@ class Composer:
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return the config that the command line would give without the user's files.
-
-        Also return the nodes, such as ``hydra.launcher.``, for which the command line chose a file of the user.
-        """
+        """Return the config without the user's files, and the nodes, such as ``hydra.launcher.``, that they set."""
         parts: list[str] = []
         chosen: list[str] = []
         for override in overrides:
@@ -209,21 +205,14 @@ class Composer:
             for group, name in suspects:
                 if any(Path(folder, group, f"{name}.yml").is_file() for folder in self._folders):
                     refusal = UnknownNameError(group, name, "unknown choice", f"rename {name}.yml to {name}.yaml")
-            is_typed = refusal.field in map(key_of, overrides)
             location = files.locate(refusal.field, refusal.value)
-            if (
-                "No match in the defaults list" in refusal.rule
-                and location
-                and OmegaConf.is_config(location[1])
-                and location[1]
-            ):
+            if "No match in the defaults list" in refusal.rule and location and isinstance(location[1], Mapping):
                 rule = f"cannot be chosen, because {shown_path(Path(location[0]))} sets its values"
                 fix = f"set single values of {refusal.field}, or repeat the command of the run with a different choice"
                 raise ConflictError(refusal.field, refusal.value, rule, fix) from error
-            if location is not None and not is_typed:
-                path, value = location
-                rule = f"{refusal.rule} (in {shown_path(Path(path))})"
-                refusal = type(refusal)(refusal.field, value, rule, refusal.fix)
+            if location is not None and refusal.field not in map(key_of, overrides):
+                rule = f"{refusal.rule} (in {shown_path(Path(location[0]))})"
+                refusal = type(refusal)(refusal.field, location[1], rule, refusal.fix)
             raise refusal from error
 
 

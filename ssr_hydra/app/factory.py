@@ -117,12 +117,8 @@ def _check_known(
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
                 rule = f"is not a hyperparameter of {target}, which trains parameters that this rule selects"
-                raise UnknownNameError(
-                    grouping.field_of(key, name),
-                    key,
-                    rule,
-                    "correct the name, or exclude these parameters from the rule",
-                )
+                fix = "correct the name, or exclude these parameters from the rule"
+                raise UnknownNameError(grouping.field_of(key, name), key, rule, fix)
 
 
 # Devices on which an optimizer has a fused kernel, which is several times faster for small tensors.
@@ -139,11 +135,11 @@ def _fused(
 ) -> Mapping[str, Any]:
     """Add ``fused=True`` if the optimizer has a fused kernel for this device, and the config chooses no other kernel.
 
-    A fused kernel and torch's default kernel give results that differ in the last bits. To compare a run with a loop
-    that uses the default kernel, set ``optimizer.fused=false``.
+    The results of the fused kernel and of torch's default kernel differ in the last bits.
     """
-    chosen = any(node.get(key) not in (None, False) for key in ("foreach", "differentiable", "capturable"))
-    if node.get("fused") is not None or node.get("foreach") is not None or chosen:
+    if any(node.get(key) is not None for key in ("fused", "foreach")):
+        return node
+    if node.get("differentiable") or node.get("capturable"):
         return node
     possible = device.type in _FUSED_ON.get(node["_target_"], ()) and all(p.is_floating_point() for p in parameters)
     if any(hasattr(p, "device_mesh") for p in parameters):  # some fused kernels do not support sharded parameters
@@ -156,8 +152,8 @@ def make_schedulers(
 ) -> Any:
     """Create the schedulers. The result has the structure of the config: None, a scheduler, a list or a mapping.
 
-    For torch's own schedulers, the function creates descriptions, which need no optimizer. A custom subclass of
-    torch's ``LRScheduler`` gets the optimizer.
+    A scheduler of torch becomes a description, which needs no optimizer. A custom subclass of torch's ``LRScheduler``
+    gets the optimizer.
     """
     node = values["scheduler"]
     return None if node is None else _make(node, trust, optimizers, "scheduler")

@@ -68,8 +68,8 @@ def run_job(cfg: DictConfig) -> float | None:
         if _launched() is not None:
             from ssr_hydra.trainer.processes import Processes
 
-            # Wait until Hydra has created the folder in every process. Otherwise a slow process could create the
-            # folder again after rank 0 has refused the run and removed the folder.
+            # Wait for all processes. Otherwise Hydra in a slow process could create the folder again after rank 0 has
+            # refused the run and removed the folder.
             Processes.start().sum([0], "the start")
         return train(cfg, trust_of(cfg))
     except Exception as error:
@@ -119,16 +119,13 @@ def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
             print(new_project(line.target))
         else:
             _print_output(line)
-    except KeyboardInterrupt as error:
-        _exit(f"{str(error) or 'interrupted'}{_continued(error, typed)}", _INTERRUPTED, error)
-    except TerminatedError as error:
-        _exit(f"{error}{_continued(error, typed)}", error.exit_code, error)
+    except (KeyboardInterrupt, TerminatedError) as error:
+        code = error.exit_code if isinstance(error, TerminatedError) else _INTERRUPTED
+        _exit(f"{str(error) or 'interrupted'}{_continued(error, typed)}", code, error)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        if isinstance(error, InputError):
-            _exit(f"error: {error}", _BAD_INPUT, error)
-        if isinstance(error, (HydraException, OmegaConfBaseException)):
+        if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
             from ssr_hydra.app.messages import explain
 
             _exit(f"error: {explain(error, typed.arguments)}", _BAD_INPUT, error)
@@ -145,8 +142,8 @@ def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
 def run(*fixed: str) -> None:
     """Run :func:`main`, and then exit the process.
 
-    If the run has several processes, exit without the interpreter's cleanup. During that cleanup, threads of torch's
-    process groups could still run and abort the process, and torchrun would report a completed run as failed.
+    A process of a run with several processes exits without the interpreter's cleanup. During the cleanup, threads of
+    torch could abort the process, and torchrun would report a completed run as failed.
 
     Args:
         fixed: Arguments that a custom script puts in front of the arguments of the command line:
@@ -246,7 +243,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return the end of an error message: how to continue a stopped run; ``""`` for all other errors."""
+    """Return how to continue a stopped run, as the end of a message; ``""`` for a sweep."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
@@ -280,10 +277,7 @@ def _call_hydra(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _together() -> Iterator[Processes]:
-    """Connect this process to the other processes of the run.
-
-    Rank 0 reports errors that all ranks share. If a rank dies, exactly one of the other ranks reports it.
-    """
+    """Connect the processes of a run. Rank 0 reports errors that all ranks share; one rank reports a dead rank."""
     from ssr_hydra.trainer.processes import LostProcessError, Processes
 
     processes = Processes.start()
@@ -329,10 +323,7 @@ def _print_traceback(error: Exception) -> None:
 
 
 def _remove_refused(command: CheckedCommand) -> None:
-    """Remove the folders that Hydra created for a command with invalid input. Keep a folder in which a run has started.
-
-    Some errors appear only when the data is read or the model is created, which is after Hydra has started.
-    """
+    """Remove the folders that Hydra created before the job refused its input. Keep a folder that contains a run."""
     from ssr_hydra.sweeps.folder import LOCK, STUDY, SWEEPS
 
     new = command.new_folders

@@ -1,7 +1,6 @@
 """Share steps between jobs: one job trains the first steps and publishes checkpoints, and other jobs start from these.
 
-A job that starts from a published checkpoint gets the files that a run has if it was stopped at that step. Then the job
-resumes like any stopped run.
+A job copies the files of a published checkpoint into its folder, and then resumes like any stopped run.
 """
 
 from __future__ import annotations
@@ -134,11 +133,9 @@ class Prefix:
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the time map of the checkpoint as if this job had trained the shared steps itself."""
-    length, ssr = as_time(values["max_duration"], "max_duration"), check_ssr(values["ssr"])
-    if values["control"] is None:
-        length = length * ssr
-    else:  # a truncated run follows the schedule of the full run
-        ssr = Fraction(1)
+    # A truncated run (control) follows the schedule of the full run.
+    ssr = check_ssr(values["ssr"]) if values["control"] is None else Fraction(1)
+    length = as_time(values["max_duration"], "max_duration") * ssr
     return {**state, "max_duration": [str(length.value), length.unit.value], "ssr": str(ssr)}
 
 

@@ -59,27 +59,18 @@ _SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
 
 @dataclass
 class CheckedCommand:
-    """A checked command, ready for Hydra.
+    """A checked command, ready for Hydra."""
 
-    Args:
-        argv: Arguments for ``hydra.main``.
-        folder: The folder of the run or the sweep.
-        resume: The ``resume.path`` of a run.
-        new_folders: Folders that do not exist yet and that Hydra will create: ``folder``, then its parents.
-        sweep: The jobs of a sweep; None for a single run.
-        is_plan: Whether to list the jobs without running them (``plan=true``).
-        is_null: Whether the value of ``--package`` is null. Hydra cannot print null.
-        checked: The experiment of a single run and its ``trust``, for :data:`~ssr_hydra.app.check.CHECKED`.
-    """
-
-    argv: list[str]
-    folder: Path = Path()
-    new_folders: list[Path] = field(default_factory=list)
-    resume: str = AUTO
-    sweep: PlannedSweep | None = None
-    is_plan: bool = False
-    is_null: bool = False
-    checked: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)
+    argv: list[str]  # the arguments for ``hydra.main``
+    folder: Path = Path()  # the folder of the run or the sweep
+    new_folders: list[Path] = field(
+        default_factory=list
+    )  # folders that Hydra will create: ``folder``, then its parents
+    resume: str = AUTO  # the ``resume.path`` of a run
+    sweep: PlannedSweep | None = None  # the jobs of a sweep; None for a single run
+    is_plan: bool = False  # whether to list the jobs without running them (``plan=true``)
+    is_null: bool = False  # whether the value of ``--package`` is null, which Hydra cannot print
+    checked: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)  # the experiment, and its trust
 
 
 @contextmanager
@@ -248,8 +239,8 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     if most is not None:
         count(most, "hydra.sweeper.max_batch_size", 1)
     content: Any = OmegaConf.to_container(master, resolve=False)
-    sweep = PlannedSweep(trust=trust_of(master), any_code=master.get("study_code") == "any")
-    sweep.base = {key: value for key, value in content.items() if key in ExperimentConfig.__dataclass_fields__}
+    base = {key: value for key, value in content.items() if key in ExperimentConfig.__dataclass_fields__}
+    sweep = PlannedSweep(base=base, trust=trust_of(master), any_code=master.get("study_code") == "any")
     shares = _check_share(master)
     if str(OmegaConf.select(master, "hydra.sweeper._target_")) == _SWEEPER:
         params = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("params") or {}  # type: ignore[union-attr]
@@ -269,7 +260,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
             sweep.jobs.append((overrides, describe(values)))
             if shares or master.get("plan"):
                 sweep.candidates.append((values, sweep.describe(values)))
-        if "${" in _typed_sweep_dir(master) and line.is_typed("hydra.sweep.dir"):
+        if "${" in (line.typed("hydra.sweep.dir") or ""):
             for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # these two jobs differ in every swept key
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
@@ -286,10 +277,10 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 def sweep_axes(
     composer: Composer, master: DictConfig, parsed: Sequence[Override], params: Mapping[str, Any]
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
-    """Return two values: the overrides of a sweep without the override ``zip``, and the keys of each zip.
+    """Return the overrides of a sweep without ``zip``, and the keys of each zip.
 
-    The overrides come from ``parsed``, the overrides on the command line, and from ``params``, the
-    ``hydra.sweeper.params`` of the config. ``master`` is the config that was composed without the sweeps.
+    ``master`` is the config without the sweeps. The sweeps are in ``parsed``, the overrides on the command line, and in
+    ``params``, the ``hydra.sweeper.params`` of the config.
     """
     in_file = composer.parse([f"{key}={value}" for key, value in params.items()])
     typed = [each for each in parsed if not each.is_hydra_override()]
@@ -316,15 +307,10 @@ def _override_values(composer: Composer, override: Override) -> Any:
     return override.get_value_string() if override.is_sweep_override() else override.value()
 
 
-def _typed_sweep_dir(cfg: DictConfig) -> str:
-    node: Any = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
-    return str(node["dir"])
-
-
 def _check_shared(folder: str | None, job: DictConfig) -> None:
-    """Refuse a value of ``hydra.sweep.dir`` that differs between jobs, because all jobs must be in one study.
+    """Refuse a ``hydra.sweep.dir`` that is ``folder`` for the whole sweep but differs for ``job``.
 
-    ``folder`` is the value of ``hydra.sweep.dir`` for the whole sweep; None if the value depends on the job.
+    ``folder`` is None if the value needs a job. All jobs must be in one study.
     """
     job = copy.deepcopy(job)
     with read_write(job.hydra):
@@ -338,7 +324,8 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
         sweep = "" if folder is None else f" and {folder} for the sweep"
         rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
         fix = "remove references to values that differ by job, or move them to hydra.sweep.subdir"
-        raise MismatchError("hydra.sweep.dir", _typed_sweep_dir(job), rule, fix)
+        typed: Any = OmegaConf.to_container(job.hydra.sweep, resolve=False)
+        raise MismatchError("hydra.sweep.dir", typed["dir"], rule, fix)
 
 
 def _check_study(cfg: DictConfig) -> None:
@@ -365,10 +352,7 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(cfg: DictConfig) -> bool:
-    """Return whether the jobs share steps.
-
-    Refuse ``share=true`` if the jobs cannot share steps. Also refuse an invalid ``share_keep``.
-    """
+    """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and an invalid ``share_keep``."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
@@ -388,10 +372,10 @@ def _check_share(cfg: DictConfig) -> bool:
 
 
 class JobComposer:
-    """Compose the jobs of one sweep quickly.
+    """Compose the jobs of one sweep.
 
-    Hydra composes only one job for each combination of group choices. For all other jobs of this combination, this
-    class sets the swept values in a copy of the first job's config.
+    Hydra composes only the first job for each combination of group choices. For the other jobs, this class sets the
+    swept values in a copy of the first job's config, which is faster.
 
     Args:
         composer: The composer of the command line.

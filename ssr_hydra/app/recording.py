@@ -56,12 +56,9 @@ class RecordedJob(NamedTuple):
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
     """Write a ``result.json`` in ``run_dir`` if the job fails in this block before its training starts.
 
-    The trainer itself records errors during training. A single run with invalid input leaves no record. In a sweep, a
-    job with invalid input leaves a record, because the other jobs continue. If Hydra runs the job, SIGTERM stops the
-    job as ctrl-C does.
-
-    If the folder already has a run, the job writes nothing before training starts. So a job with invalid input does not
-    change the folder. If the run in the folder is finished, the job only adds a line to the log.
+    The trainer itself records errors during training. Invalid input leaves a record only in a sweep, because the other
+    jobs of the sweep continue. If Hydra runs the job, SIGTERM stops the job as ctrl-C does. If the folder already has a
+    run, the job writes nothing but a line of the log before training starts.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -69,7 +66,7 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
-    """In the ``with`` block, keep a heartbeat file in the folder of a sweep's job. The file shows that the job runs."""
+    """In the ``with`` block, keep a heartbeat file in the folder of a sweep's job."""
     study = sweep_dir()
     if run_dir is None or study is None:
         yield None

@@ -1,7 +1,4 @@
-"""Determine whether a job can share its first steps with other jobs of a sweep.
-
-Jobs can share steps if their configs differ only in fields that change only later steps, such as ``ssr``.
-"""
+"""Determine whether a job can share its first steps with jobs whose configs differ only in fields such as ``ssr``."""
 
 from __future__ import annotations
 

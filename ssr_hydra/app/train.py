@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,12 +127,8 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
     seed_everything(values["seed"])
     data = instantiate(values["data"], trust, "data")
     test = data.pop("test", None)
-    place: dict[str, Any] = {
-        "seed": values["seed"],
-        "device": device,
-        "rank": processes.rank,
-        "world_size": processes.world_size,
-    }
+    place: dict[str, Any] = {"rank": processes.rank, "world_size": processes.world_size}
+    place |= {"seed": values["seed"], "device": device}
     try:
         train_loader, eval_loader = make_loaders(**data, **place)
         test_loader = None if test is None else _test_loader(test, data, place)
@@ -186,10 +183,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
 
 
 def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """Return the loader of the test data, with the settings of the evaluation loader.
-
-    ``test`` is a data set or the name of a file.
-    """
+    """Return the loader of ``test``, a data set or a file name, with the settings of the evaluation loader."""
     from torch.utils.data import TensorDataset
 
     from ssr_hydra.data import make_loaders
@@ -202,9 +196,9 @@ def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -
     check_apart(data["train"], test, "test")
     if data["eval"] is not None:
         check_apart(data["eval"], test, "test", "evaluation data")
-    size, is_in_memory = data["eval_batch_size"], isinstance(test, TensorDataset)
+    size = data["eval_batch_size"]
     settings = {"batch_size": size, "eval_batch_size": size, "limit_train": data["limit_eval"], "shuffle": False}
-    if not is_in_memory:
+    if not isinstance(test, TensorDataset):
         settings |= {key: data[key] for key in ("num_workers", "prefetch_factor")}
     try:
         return make_loaders(test, **settings, **place)[0]
@@ -227,14 +221,9 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
     """Replace the field in an error of ``Trainer`` by its path in the config."""
-    first, dot, rest = error.field.partition(".")
-    if first in settings or first in ("step", "counts"):
-        field = f"trainer.{rest if first in ('step', 'counts') else error.field}"
-        return error.renamed(field)
-    if first in ("loggers", "schedules"):
-        return error.renamed(error.field.replace("loggers", "logger", 1))
-    argument, bracket, index = first.partition("[")
-    if argument in ("schedulers", "optimizers"):
-        field = f"{argument.removesuffix('s')}{bracket}{index}{dot}{rest}"
-        return error.renamed(field)
-    return error
+    first, _, rest = error.field.partition(".")
+    if first in ("step", "counts"):
+        return error.renamed(f"trainer.{rest}")
+    if first in settings:
+        return error.renamed(f"trainer.{error.field}")
+    return error.renamed(re.sub(r"^(logger|optimizer|scheduler)s\b", r"\1", error.field))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -99,41 +100,12 @@ def test_error_names_a_missing_file_of_a_checkpoint(two: tuple[Path, Path], name
 def forge(folder: Path, content: bytes) -> None:
     """Rewrite files with correct digests, as an attacker who knows the format could."""
     (folder / "state.pt").write_bytes(content)
-    index = Index.read(folder)
-    Index(
-        index.number, len(content), hashlib.sha256(content).hexdigest(), index.timestamp, index.description, None
-    ).write(folder)
-
-
-class Code:
-    """A pickle that runs code if it is read without weights_only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("as_torch", [True, False])
-def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_path: Path, as_torch: bool) -> None:
-    mark, file = tmp_path / "was-run", tmp_path / "evil"
-    if as_torch:
-        torch.save({"model": Code(mark)}, file)
-        torch.load(file, weights_only=False)
-        assert mark.exists()  # the code runs if the file is not refused
-        mark.unlink()
-    else:
-        file.write_bytes(pickle.dumps(Code(mark)))
-    forge(two[1], file.read_bytes())
-    with pytest.raises(CheckpointError, match=r"state\.pt: it has more than plain data, so it is not read") as caught:
-        load(two[1])
-    assert "\n" not in str(caught.value)
-    assert not mark.exists()
+    sha256 = hashlib.sha256(content).hexdigest()
+    dataclasses.replace(Index.read(folder), size=len(content), sha256=sha256).write(folder)
 
 
 class Calls:
-    """Return a pickle that calls a harmless function with a harmful argument."""
+    """An object whose pickle calls a function if it is read without weights_only."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.reduced = function, arguments
@@ -142,17 +114,29 @@ class Calls:
         return self.reduced
 
 
-def archive(content: Any, compressed: bool = False) -> bytes:
-    """Return a file of torch's format that contains a pickle of ``content``. ``bytes`` already are a pickle.
+@pytest.mark.parametrize("as_torch", [True, False])
+def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_path: Path, as_torch: bool) -> None:
+    mark, file = tmp_path / "was-run", tmp_path / "evil"
+    if as_torch:
+        torch.save({"model": Calls(Path.touch, mark)}, file)
+        torch.load(file, weights_only=False)
+        assert mark.exists()  # the code runs if the file is not refused
+        mark.unlink()
+    else:
+        file.write_bytes(pickle.dumps(Calls(Path.touch, mark)))
+    forge(two[1], file.read_bytes())
+    with pytest.raises(CheckpointError, match=r"state\.pt: it has more than plain data, so it is not read") as caught:
+        load(two[1])
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
 
-    torch never compresses its files.
-    """
+
+def archive(content: Any, compressed: bool = False) -> bytes:
+    """Return a file of torch's format with a pickle of ``content``, or with ``content`` if it is bytes."""
     file = io.BytesIO()
-    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    with zipfile.ZipFile(file, "w", kind) as members:
-        members.writestr(
-            "archive/data.pkl", content if isinstance(content, bytes) else pickle.dumps(content, protocol=2)
-        )
+    pickled = content if isinstance(content, bytes) else pickle.dumps(content, protocol=2)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as members:
+        members.writestr("archive/data.pkl", pickled)
         members.writestr("archive/byteorder", "little")
         members.writestr("archive/version", "3")
         if compressed:
@@ -166,12 +150,9 @@ def in_old_format() -> bytes:
     return file.getvalue()
 
 
-def endless() -> list[Any]:
-    """Return the last of forty lists, each of which contains the previous list ten times."""
-    nested: list[Any] = []
-    for _ in range(40):
-        nested = [nested] * 10
-    return nested
+def nested(levels: int, width: int) -> list[Any]:
+    """Return a list that contains the list of one level less, several times."""
+    return functools.reduce(lambda inner, _: [inner] * width, range(levels), [])
 
 
 @pytest.mark.parametrize(
@@ -180,12 +161,12 @@ def endless() -> list[Any]:
         (lambda: archive({}, compressed=True), "would unpack to 33,5"),
         (lambda: archive({"x": Calls(bytearray, 2**40)}), "it refers to __builtin__.bytearray"),
         (lambda: archive({"x": Calls(torch.UntypedStorage, 2**40)}), "not callable"),
-        (lambda: archive({"x": endless()}), "nested too deeply"),
+        (lambda: archive({"x": nested(40, 10)}), "nested too deeply"),
         # A dict with the number 2**25 in the memo, for which the pickle module allocates 2**26 pointers.
         (lambda: archive(b"\x80\x02}r" + (2**25).to_bytes(4, "little") + b"."), "has the number 33,554,432"),
         (lambda: archive(b"\x80\x04\x8e" + (2**25).to_bytes(8, "little") + b"."), "expected 33554432 bytes"),
         (lambda: in_old_format() + archive({}), "not a zip archive"),
-        (lambda: archive({"x": functools.reduce(lambda inner, _: [inner], range(200), [])}), "nested too deeply"),
+        (lambda: archive({"x": nested(200, 1)}), "nested too deeply"),
     ],
 )
 def test_file_that_needs_more_memory_than_its_size_is_refused(

@@ -93,14 +93,6 @@ def test_refused_checkpoints_are_reported(a_run: Path) -> None:
         open_checkpoint(a_run / "checkpoints" / "ba20", None)
 
 
-def test_run_with_only_damaged_checkpoints_does_not_start_from_scratch(a_run: Path) -> None:
-    for batch in (10, 20):
-        (a_run / "checkpoints" / f"ba{batch}" / "checkpoint.json").unlink()
-    for resume in ("auto", str(a_run)):
-        with pytest.raises(CheckpointError, match="none of its checkpoints can be used"):
-            open_checkpoint(resume, a_run)
-
-
 def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     (tmp_path / "weights.pt").write_bytes(b"")

@@ -13,7 +13,6 @@ from refusals import refused
 from ssr_hydra.checkpoints import TimeMap
 from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.schedulers import (
-    CosineAnnealingScheduler,
     CosineAnnealingWithWarmupScheduler,
     LinearScheduler,
     MultiStepScheduler,
@@ -52,8 +51,6 @@ def alpha(scheduler: Any, time_map: TimeMap, state: State) -> Any:
     curve = bind(scheduler, time_map.plan(state), time_map.ssr)
     return lambda batch: curve(time_map(at(batch)))
 
-
-# --- the law of rescaling, in every unit ----------------------------------------------------------------------------
 
 PER_BATCH = {"ba": 1, "ep": Fraction(1, LENGTH), "sp": SAMPLES, "tok": 10 * SAMPLES, "sec": 1}
 COUNTERS = {"ba": "batch", "ep": "batch", "sp": "sample", "tok": "token", "sec": "seconds"}
@@ -112,12 +109,10 @@ def test_rescale_stretches_the_remaining_schedule_over_the_remaining_run(
 @given(journeys())
 def test_time_never_jumps_or_decreases(journey: tuple[str, list[int], list[int]]) -> None:
     unit, lengths, times = journey
-    before = travel(unit, lengths[:-1], times[:-1])
-    after = travel(unit, lengths, times)
+    before, after = travel(unit, lengths[:-1], times[:-1]), travel(unit, lengths, times)
     assert virtual(after, times[-1], unit) == virtual(before, times[-1], unit)
     virtual_times = [virtual(after, times[-1] + k, unit) for k in range(5)]
-    assert virtual_times == sorted(virtual_times)
-    assert len(set(virtual_times)) == 5
+    assert virtual_times == sorted(set(virtual_times))
 
 
 @given(journeys(), st.floats(0, 1))
@@ -131,12 +126,9 @@ def test_resuming_without_a_change_changes_nothing(journey: tuple[str, list[int]
 @given(journeys())
 def test_time_map_can_be_saved_and_restored(journey: tuple[str, list[int], list[int]]) -> None:
     time_map = travel(*journey)
-    stored = json.loads(json.dumps(time_map.state_dict()))
-    again = TimeMap.from_state_dict(stored)
-    assert again == time_map
-    assert hash(again) == hash(time_map)
-    assert again.is_identity is time_map.is_identity
-    assert again.max_duration == time_map.max_duration
+    again = TimeMap.from_state_dict(json.loads(json.dumps(time_map.state_dict())))
+    assert {again} == {time_map}
+    assert (again.is_identity, again.max_duration) == (time_map.is_identity, time_map.max_duration)
 
 
 @given(journeys(), units)
@@ -154,35 +146,9 @@ def test_unit_of_the_run_length_may_change_at_a_resume(journey: tuple[str, list[
     assert len(set(batches.values())) == 1
 
 
-# --- learning rates against closed forms ------------------------------------------------------------------------------
-
-
-def cosine(tau: float) -> float:
-    return (1 + math.cos(math.pi * tau)) / 2
-
-
 def test_finished_run_cannot_be_rescaled() -> None:
-    with refused("resume.on_change", RangeError) as caught:
+    with refused("resume.on_change", RangeError, r"nothing left to rescale.* \(10ep\); use resume.on_change=extend"):
         TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 10 * LENGTH))
-    assert str(caught.value) == (
-        "resume.on_change='rescale': has nothing left to rescale, because the schedule is at its end (10ep); "
-        "use resume.on_change=extend, which follows the new schedule from the checkpoint on"
-    )
-
-
-@pytest.mark.parametrize(("begin", "old", "new"), [(4, 10, 20), (8, 20, 12), (1, 10, 2), (7, 10, 10)])
-def test_rescale_follows_the_formula_for_longer_and_shorter_runs(begin: int, old: int, new: int) -> None:
-    state = run(f"{new}ep", begin * LENGTH)
-    time_map = TimeMap.planned(run(f"{old}ep"), 1).rescaled(state)
-    of_cosine, of_linear = (alpha(item, time_map, state) for item in (CosineAnnealingScheduler(), LinearScheduler()))
-    for batch in range(begin * LENGTH, new * LENGTH + 1, 5):
-        epoch = batch / LENGTH
-        tau = (begin + (old - begin) * (epoch - begin) / (new - begin)) / old
-        assert of_cosine(batch) == pytest.approx(cosine(tau), abs=1e-14)
-        assert of_linear(batch) == pytest.approx(1 - tau, abs=1e-14)
-    was = bind(CosineAnnealingScheduler(), run(f"{old}ep"))(at(begin * LENGTH))
-    assert of_cosine(begin * LENGTH) == was  # continuous, bitwise
-    assert of_cosine(new * LENGTH) == 0.0  # and it ends when the run ends
 
 
 def test_new_ssr_stretches_the_remaining_schedule() -> None:
@@ -196,9 +162,6 @@ def test_new_ssr_stretches_the_remaining_schedule() -> None:
     # After rescaling, epoch 5 of the plan is at 2 + 3/8 * 3 = 3.125. If planned from the start, it would be at 2.5.
     assert [of_rescaled(batch) for batch in (234, 235)] == [1.0, 0.1]  # 3.125 * 75 = 234.375
     assert [of_extended(batch) for batch in (187, 188)] == [1.0, 0.1]  # 2.5 * 75 = 187.5
-
-
-# --- schedules in units of their own --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("begin", [30, 100, 400])
@@ -233,9 +196,6 @@ def test_extend_discards_an_earlier_rescaling() -> None:
     assert not rescaled.is_identity
     new = run("30ep", 600)
     assert rescaled.extended(new, 1) == TimeMap.planned(new, 1)
-
-
-# --- another batch size, another data set ---------------------------------------------------------------------------
 
 
 def test_position_in_epochs_is_kept_if_the_epoch_length_changes() -> None:
@@ -280,20 +240,13 @@ def test_only_complete_epochs_are_counted_if_their_length_is_unknown() -> None:
     assert rescaled(now).batch_in_epoch == now.batch_in_epoch
 
 
-# --- the rest of the interface ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("batch", [750, 751])
 @pytest.mark.parametrize("mode", ["extend", "rescale"])
 def test_new_length_must_be_longer_than_the_run_so_far(mode: str, batch: int) -> None:
     old, new = TimeMap.planned(run("20ep"), 1), run("10ep", batch)
-    with refused("max_duration", RangeError) as caught:
-        old.rescaled(new) if mode == "rescale" else old.extended(new, 1)
     here = "10ep" if batch == 750 else "751/75ep"
-    assert str(caught.value) == (
-        f"max_duration='10ep': must be longer than the run so far: the checkpoint is at {here}; "
-        "give a longer max_duration or a larger ssr, resume from an earlier checkpoint, or use a new folder"
-    )
+    with refused("max_duration", RangeError, f"^max_duration='10ep': .*: the checkpoint is at {here}; give a longer"):
+        old.rescaled(new) if mode == "rescale" else old.extended(new, 1)
 
 
 def test_new_length_in_a_unit_without_a_counter_is_refused() -> None:

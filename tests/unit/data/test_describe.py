@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 
-import pytest
 import torch
 
 from ssr_hydra.data.describe import describe_tensors
@@ -14,18 +13,10 @@ def test_description_is_the_hash_of_types_shapes_and_bytes() -> None:
     assert describe_tensors("x", [x]) == {"name": "x", "samples": 2, "sha256": hashlib.sha256(raw).hexdigest()}
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        torch.tensor([[1.0, 2.0], [3.0, 5.0]]),
-        torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64),
-        torch.tensor([1.0, 2.0, 3.0, 4.0]),
-        torch.tensor([[1.0, 3.0], [2.0, 4.0]]),
-    ],
-)
-def test_different_content_has_a_different_hash(other: torch.Tensor) -> None:
+def test_different_content_has_a_different_hash() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert describe_tensors("x", [x])["sha256"] != describe_tensors("x", [other])["sha256"]
+    contents = [x, x + torch.tensor([[0, 0], [0, 1]]), x.double(), x.flatten(), x.T]
+    assert len({describe_tensors("x", [content])["sha256"] for content in contents}) == 5
 
 
 def test_description_accepts_any_memory_format_and_any_type() -> None:

@@ -163,14 +163,6 @@ def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(
         SmallImages("cifar10", root="here", download=False)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "field"), [(("imagenet",), "name"), (("mnist", "test"), "split"), (("mnist", "train", ""), "root")]
-)
-def test_error_for_an_invalid_argument_names_the_argument(arguments: Any, field: str) -> None:
-    with refused(field):
-        SmallImages(*arguments)
-
-
 def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with refused("name", NotInstalledError, match=r'pip install "ssr-hydra\[vision\]"'):
@@ -216,15 +208,18 @@ def test_fake_images_of_both_splits_have_the_same_patterns_and_different_noise()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field"),
+    ("cls", "arguments", "field"),
     [
-        ({"size": 0}, "size"),
-        ({"shape": [3, 32]}, "shape"),
-        ({"shape": [3, 0, 32]}, "shape[1]"),
-        ({"noise": -1}, "noise"),
-        ({"data_seed": -1}, "data_seed"),
+        (SmallImages, {"name": "imagenet"}, "name"),
+        (SmallImages, {"split": "test"}, "split"),
+        (SmallImages, {"root": ""}, "root"),
+        (FakeData, {"size": 0}, "size"),
+        (FakeData, {"shape": [3, 32]}, "shape"),
+        (FakeData, {"shape": [3, 0, 32]}, "shape[1]"),
+        (FakeData, {"noise": -1}, "noise"),
+        (FakeData, {"data_seed": -1}, "data_seed"),
     ],
 )
-def test_error_for_invalid_fake_data_names_the_argument(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(cls: Any, arguments: dict[str, Any], field: str) -> None:
     with refused(field):
-        FakeData(**arguments)
+        cls(**arguments)

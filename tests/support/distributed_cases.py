@@ -211,28 +211,6 @@ def run_out(kind: str) -> Any:
 # ---- 3 and 7: gradients of any number of parts
 
 
-def gradients(accumulate: int, length: int = 13, batch_size: int = 5, **options: Any) -> Any:
-    """Return the gradient of every batch of an epoch with learning rate 0, so that the weights stay the same."""
-    torch.manual_seed(3)
-    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
-    loader, _ = make_loaders(Numbers(length), batch_size=batch_size, seed=1, **shares())
-    recorder = Seen(gradients=True)
-    schedule = LinearScheduler(alpha_i=1e-30, alpha_f=0.0)
-    trainer = plain(
-        model,
-        loader,
-        max_duration="1ep",
-        schedule=schedule,
-        callbacks=[recorder],
-        lr=1.0,
-        step={"accumulate": accumulate},
-        **options,
-    )
-    trainer.fit()
-    tensors = [[gradient.numpy() for gradient in batch] for batch in recorder.gradients]
-    return {"when": when(trainer), "lrs": recorder.lrs, "losses": recorder.losses, "gradients": tensors}
-
-
 class Ragged(Dataset[Mapping[str, Tensor]]):
     """Texts of very different lengths."""
 
@@ -270,24 +248,31 @@ class Bigram(nn.Module):
         return {"logits": self.head(self.embedding(input_ids))}
 
 
-def ragged_gradients(accumulate: int, batch_size: int = 4) -> Any:
+def model_and_loader(ragged: bool, **shares: int) -> tuple[nn.Module, Any]:
+    """Return a model, and 11 samples: texts in batches of 4, or numbers in batches of 5, 5 and 1."""
     torch.manual_seed(3)
-    model = Bigram()
-    loader, _ = make_loaders(Ragged(), batch_size=batch_size, seed=1, **shares())
+    model = Bigram() if ragged else nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    data: Any = Ragged() if ragged else Numbers(11)
+    return model, make_loaders(data, batch_size=4 if ragged else 5, seed=1, **shares)[0]
+
+
+def gradients(accumulate: int, ragged: bool = False) -> Any:
+    """Return the gradient of every batch of an epoch with learning rate 0, so that the weights stay the same."""
+    model, loader = model_and_loader(ragged, **shares())
     recorder = Seen(gradients=True)
     trainer = plain(
         model,
         loader,
         max_duration="1ep",
         schedule=LinearScheduler(alpha_i=1e-30, alpha_f=0.0),
-        loss=next_token_loss,
         callbacks=[recorder],
-        step={"accumulate": accumulate, "loss_mean_over": "tokens"},
         lr=1.0,
+        step={"accumulate": accumulate, "loss_mean_over": "tokens" if ragged else "samples"},
+        loss=next_token_loss if ragged else None,
     )
     trainer.fit()
     tensors = [[gradient.numpy() for gradient in batch] for batch in recorder.gradients]
-    return {"when": when(trainer), "losses": recorder.losses, "gradients": tensors}
+    return {"when": when(trainer), "lrs": recorder.lrs, "losses": recorder.losses, "gradients": tensors}
 
 
 # ---- 4: the same run on one process and on two
@@ -295,18 +280,15 @@ def ragged_gradients(accumulate: int, batch_size: int = 4) -> Any:
 
 def whole_run(
     folder: Path | None,
-    model: str = "conv",
     duration: str = "30ba",
-    double: bool = False,
     parallel: str = "ddp",
-    optimizer: str = "sgd",
     **options: Any,
 ) -> Any:
     """The digits with augmentation, an uneven last batch in every epoch, an evaluation, and test data of odd length."""
     images, labels = Digits("eval").tensors
-    data = torch.utils.data.TensorDataset(images[:95].double() if double else images[:95], labels[:95])
+    data = torch.utils.data.TensorDataset(images[:95].double(), labels[:95])
     options["test_dataloader"] = make_loaders(data, data, batch_size=2, eval_batch_size=19, **shares())[1]
-    trainer = digits(folder, model, duration, double, parallel, optimizer, **options)
+    trainer = digits(folder, duration, parallel, **options)
     result = trainer.fit()
     return {
         "when": when(trainer),
@@ -319,33 +301,26 @@ def whole_run(
 
 def digits(
     folder: Path | None,
-    model: str = "conv",
     duration: str = "30ba",
-    double: bool = False,
     parallel: str = "ddp",
-    optimizer: str = "sgd",
+    dropout: bool = False,
     warmup: str = "300sp",
     **options: Any,
 ) -> Trainer:
+    """Train in float64 with SGD, or a model with dropout with AdamW."""
     seed_everything(0)
-    data: list[Any] = [Digits("train"), Digits("eval")]
-    if double:
-        data = [torch.utils.data.TensorDataset(part.tensors[0].double(), part.tensors[1]) for part in data]
+    images = ((Digits(split).tensors) for split in ("train", "eval"))
+    data = [torch.utils.data.TensorDataset(inputs.double(), labels) for inputs, labels in images]
     loaders = make_loaders(*data, batch_size=100, eval_batch_size=101, augment=RandomShift(1), seed=7, **shares())
-    network: nn.Module = ConvNet() if model == "conv" else MLP()
-    if model == "dropout":
-        network = nn.Sequential(MLP(), nn.Dropout(0.3), nn.Linear(10, 10))
-    network = network.double() if double else network
+    model: nn.Module = nn.Sequential(MLP(), nn.Dropout(0.3), nn.Linear(10, 10)) if dropout else ConvNet()
+    model.double()
     if parallel == "fsdp":
-        shard(network, Processes.start(), torch.device("cpu"))
-    makers: dict[str, Any] = {
-        "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-4),
-        "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3),
-    }
+        shard(model, Processes.start(), torch.device("cpu"))
+    sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     return plain(
-        network,
+        model,
         *loaders,
-        optimizer=makers[optimizer](network.parameters()),
+        optimizer=torch.optim.AdamW(model.parameters(), lr=1e-3) if dropout else sgd,
         schedule=CosineAnnealingWithWarmupScheduler(warmup),
         max_duration=duration,
         eval_interval="1ep",
@@ -434,13 +409,6 @@ def many_tokens(each: int) -> Any:
     trainer = plain(nn.Linear(4, 3), loader, max_duration="1ep", counts={"get_num_tokens_in_batch": tokens})
     trainer.fit()
     return {"when": when(trainer), "sum": sum(batches), "batches": len(batches)}
-
-
-def ragged_tokens() -> Any:
-    loader, _ = make_loaders(Ragged(), batch_size=4, seed=1, **shares())
-    trainer = plain(Bigram(), loader, max_duration="2ep", loss=next_token_loss, step={"loss_mean_over": "tokens"})
-    trainer.fit()
-    return when(trainer)
 
 
 # ---- the rest

@@ -47,7 +47,7 @@ def killable(folder: Path, parallel: str, length: int, kill: tuple[int, int, flo
     """Resume a run at its last checkpoint, and kill one of its processes."""
     callbacks = [KillAfter(*kill[1:])] if kill is not None and kill[0] == rank_of()[0] else []
     options: dict[str, Any] = {"checkpoint": {"interval": "2ba"}, "callbacks": callbacks}
-    trainer = digits(folder, "dropout", f"{length}ba", False, parallel, "adamw", **options)
+    trainer = digits(folder, f"{length}ba", parallel, dropout=True, **options)
     trainer.fit()
     state = trainer.state.timestamp.state_dict()
     return state["batch"], trainer.state.optimizers[0].param_groups[0]["lr"]

@@ -17,29 +17,23 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to a
 
 
 @pytest.fixture(autouse=True)
-def _hangup_is_not_ignored() -> Iterator[None]:
-    """Give SIGHUP its default action, because ``nohup pytest`` ignores it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def _handlers_are_restored() -> Iterator[None]:
+    """Give SIGHUP its default action, because ``nohup pytest`` ignores it. Restore all handlers after the test."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_sigterm_raises_one_error_and_restores_the_previous_handler() -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 140), (signal.SIGHUP, 129)])
+def test_signal_raises_one_error_and_restores_the_previous_handler(number: signal.Signals, code: int) -> None:
     with pytest.raises(TerminatedError) as info, terminable():
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             signal.sigtimedwait([], 1)
         finally:
-            os.kill(os.getpid(), signal.SIGTERM)  # as if it came while the record is written
-    assert reason(info.value) == "terminated by SIGTERM"
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR2, 140), (signal.SIGHUP, 129)])
-def test_other_signals_also_end_a_job_before_training(number: signal.Signals, code: int) -> None:
-    with pytest.raises(TerminatedError) as info, terminable():
-        os.kill(os.getpid(), number)
-        signal.sigtimedwait([], 1)
+            os.kill(os.getpid(), number)  # as if it came while the record is written
     assert (reason(info.value), info.value.exit_code) == (f"terminated by {number.name}", code)
     assert signal.getsignal(number) is signal.SIG_DFL
 
@@ -51,13 +45,10 @@ def test_handler_of_another_library_stays_installed() -> None:
         signals.append(number)
 
     signal.signal(signal.SIGTERM, theirs)
-    try:
-        with terminable():
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert signal.getsignal(signal.SIGTERM) is theirs
-        assert signals == [signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with terminable():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is theirs
+    assert signals == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize("block", [terminable, StopRequest])
@@ -91,17 +82,11 @@ def test_signal_is_stored_until_it_is_checked(number: int, error: type[BaseExcep
     with pytest.raises(error) as info, StopRequest() as stop:
         assert stop.number == 0
         os.kill(os.getpid(), number)
-        assert stop.number == number
+        os.kill(os.getpid(), signal.SIGUSR2 if number != signal.SIGUSR2 else signal.SIGTERM)
+        assert stop.number == number  # the first signal is the reason
         stop.leave(", with a checkpoint")
     assert str(info.value) == words
     assert signal.getsignal(number) is before
-
-
-def test_first_of_several_signals_is_the_reason_of_the_stop() -> None:
-    with StopRequest() as stop:
-        for number in (signal.SIGUSR2, signal.SIGTERM):
-            os.kill(os.getpid(), number)
-        assert stop.number == signal.SIGUSR2
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
@@ -142,15 +127,12 @@ def test_ctrl_c_that_torchrun_repeats_is_counted_once(monkeypatch: pytest.Monkey
 
 def test_signal_handler_of_a_launcher_is_called_when_the_run_ends() -> None:
     signals: list[int] = []
-    before = signal.signal(signal.SIGUSR2, lambda number, frame: signals.append(number))
-    try:
-        with pytest.raises(TerminatedError), StopRequest() as stop:
-            os.kill(os.getpid(), signal.SIGUSR2)
-            assert signals == []
-            stop.leave()
-        assert signals == [signal.SIGUSR2]
-    finally:
-        signal.signal(signal.SIGUSR2, before)
+    signal.signal(signal.SIGUSR2, lambda number, frame: signals.append(number))
+    with pytest.raises(TerminatedError), StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert signals == []
+        stop.leave()
+    assert signals == [signal.SIGUSR2]
 
 
 def test_handlers_of_the_job_are_replaced_temporarily() -> None:
@@ -167,13 +149,10 @@ def test_handlers_of_the_job_are_replaced_temporarily() -> None:
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)  # e.g. `nohup` ignores SIGHUP
 def test_ignored_signals_stay_ignored(number: int) -> None:
-    before = signal.signal(number, signal.SIG_IGN)
-    try:
-        with StopRequest() as stop:
-            os.kill(os.getpid(), number)
-            assert stop.number == 0
-    finally:
-        signal.signal(number, before)
+    signal.signal(number, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.number == 0
 
 
 @pytest.mark.parametrize("trains", [False, True])
@@ -181,18 +160,15 @@ def test_reason_of_a_requeueing_signal_says_that_the_job_is_queued_again(trains:
     def put_back(number: int, frame: FrameType | None) -> None:
         sys.exit(144)
 
-    before = signal.signal(signal.SIGUSR2, put_back)
-    try:
-        with pytest.raises(SystemExit) as info, terminable():
-            if trains:  # the step is completed first
-                with StopRequest() as stop:
-                    os.kill(os.getpid(), signal.SIGUSR2)
-                    stop.leave(", with a checkpoint at batch 7")
-            os.kill(os.getpid(), signal.SIGUSR2)
-        assert info.value.code == 144  # the launcher recognizes this code
-        after = ", with a checkpoint at batch 7" if trains else ""
-        assert reason(info.value) == f"terminated by SIGUSR2{after}; the job is back in the queue"
-        assert signal.getsignal(signal.SIGUSR2) is put_back
-    finally:
-        signal.signal(signal.SIGUSR2, before)
+    signal.signal(signal.SIGUSR2, put_back)
+    with pytest.raises(SystemExit) as info, terminable():
+        if trains:  # the step is completed first
+            with StopRequest() as stop:
+                os.kill(os.getpid(), signal.SIGUSR2)
+                stop.leave(", with a checkpoint at batch 7")
+        os.kill(os.getpid(), signal.SIGUSR2)
+    assert info.value.code == 144  # the launcher recognizes this code
+    after = ", with a checkpoint at batch 7" if trains else ""
+    assert reason(info.value) == f"terminated by SIGUSR2{after}; the job is back in the queue"
+    assert signal.getsignal(signal.SIGUSR2) is put_back
     assert (reason(SystemExit(3)), reason(SystemExit())) == ("SystemExit: 3", "SystemExit")

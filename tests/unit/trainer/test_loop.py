@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -82,8 +83,6 @@ def test_linear_schedule_has_the_right_rates_over_eight_batches() -> None:
 
 @pytest.mark.parametrize(("ssr", "steps"), [(1.3, 10), (1 / 7, 1), (0.3, 3), ("3/7", 3)])
 def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr: Any, steps: int) -> None:
-    from fractions import Fraction
-
     ratio = Fraction(ssr) if isinstance(ssr, str) else ssr
     run = Recorded(loader(7), LinearScheduler(), "1ep", ssr=ratio).run()
     assert run.result.steps == steps == len(run.lrs)

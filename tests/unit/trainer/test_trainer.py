@@ -399,13 +399,6 @@ def test_summary_reports_a_best_metric_that_is_nan_at_the_end(
     assert CheckpointStore(tmp_path / "checkpoints", best_mode="max").best() == tmp_path / "checkpoints/ba6"
 
 
-@pytest.mark.parametrize("best", ["eval/wer_accuracy", "eval/thing"])
-def test_best_metric_of_unknown_direction_needs_a_mode(best: str) -> None:
-    metrics = {best.removeprefix("eval/"): lambda outputs, targets: targets * 1.0}
-    with refused("checkpoint.mode", MissingValueError):
-        small(eval=[], metrics=metrics, checkpoint={"best": best})
-
-
 def plateau_rates(plateau: Any, metric: str, values: list[float], **options: Any) -> float:
     run = scripted(metric, values, schedulers=plateau, objective=f"eval/{metric}", **options)
     run.fit()
@@ -501,20 +494,16 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
 
 
 def test_a_truncated_run_has_the_schedule_of_the_full_run_and_ends_early(tmp_path: Path) -> None:
-    whole, cut = (
-        digits(run_dir=tmp_path / name, log_interval="1ba", **settings) for name, settings in CONTROLS.items()
-    )
-    assert (whole.fit().steps, cut.fit().steps) == (60, 30)
-    lrs = [[r["lr"] for r in log_of(tmp_path / name) if r["event"] == "train"] for name in CONTROLS]
+    lrs = []
+    for control, ssr, steps in ((None, 1.0, 60), ("truncate", 0.5, 30)):
+        folder = tmp_path / str(control)
+        assert (
+            digits(ssr=ssr, run_dir=folder, log_interval="1ba", max_duration="60ba", control=control).fit().steps
+            == steps
+        )
+        assert RunResult.load(folder).control == control
+        lrs.append([record["lr"] for record in log_of(folder) if record["event"] == "train"])
     assert lrs[0][:30] == lrs[1]  # equal floats: one run is the beginning of the other
-    assert RunResult.load(tmp_path / "cut").control == "truncate"
-    assert RunResult.load(tmp_path / "whole").control is None
-
-
-CONTROLS: dict[str, dict[str, Any]] = {
-    "whole": {"max_duration": "60ba", "ssr": 1.0},
-    "cut": {"max_duration": "60ba", "ssr": 0.5, "control": "truncate"},
-}
 
 
 @pytest.mark.parametrize(("control", "ssr"), [("cut", 0.5), ("truncate", 2.0)])

@@ -7,7 +7,7 @@ print nothing on stdout, change nothing on disk, run no code of the input, and t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Refused(NamedTuple):
@@ -33,30 +33,31 @@ class Refused(NamedTuple):
 
 GLOBAL = "# @package _global_\n"
 NOT_CHOSEN, NOT_SET = "cannot be chosen in a file", "cannot be set in a file"
+BELOW, NOT_TYPED = "below hydra", "can be set only on the command line"
 U = "--config-dir mine experiment=u"
+FILE_OF_U = "mine/experiment/u.yaml"
+MAIN = "--config-path mine --config-name config"
 REPLAY = "--config-path RUN/.hydra --config-name config"
 EVIL = "{_target_: os.mkdir, path: PWNED}"
 
 
-def overlay(text: str, **others: str) -> dict[str, str | bytes]:
-    """Return the file of the experiment ``u`` in ``mine``, and other files (``__`` in a name stands for ``/``)."""
-    files: dict[str, str | bytes] = {f"mine/{name.replace('__', '/')}.yaml": body for name, body in others.items()}
-    return {"mine/experiment/u.yaml": GLOBAL + text, **files}
+def overlay(text: str, others: Mapping[str, str] = {}) -> dict[str, str | bytes]:
+    """Return the file of the experiment ``u`` in ``mine``, and other files in ``mine``."""
+    start = "" if text.startswith("# @package") else GLOBAL
+    return {FILE_OF_U: start + text, **{f"mine/{name}.yaml": body for name, body in others.items()}}
 
 
-def replayed(text: str) -> dict[str, str | bytes]:
-    """Return the config file of a run that the command repeats."""
-    return {"RUN/.hydra/config.yaml": text}
+def replayed(rows: Mapping[str, tuple[str, str, str]]) -> dict[str, Refused]:
+    """Return rows for a command that repeats a run. Each value has the field, a part of the rule, and the config."""
+    return {
+        name: Refused(REPLAY, field, rule, {"RUN/.hydra/config.yaml": text})
+        for name, (field, rule, text) in rows.items()
+    }
 
 
-def raw(text: str | bytes) -> dict[str, str | bytes]:
-    """Return the file of the experiment ``u`` without the line ``# @package``."""
-    return {"mine/experiment/u.yaml": text}
-
-
-def of_u(rows: Mapping[str, tuple[str, str, str]]) -> dict[str, Refused]:
-    """Return rows for the experiment ``u``. Each value has the field, a part of the rule, and the text of the file."""
-    return {name: Refused(U, field, rule, overlay(text)) for name, (field, rule, text) in rows.items()}
+def of_u(rows: Mapping[str, tuple[Any, ...]]) -> dict[str, Refused]:
+    """Return rows for the experiment ``u``. Each value has the field, a part of the rule, and arguments of overlay."""
+    return {name: Refused(U, field, rule, overlay(*files)) for name, (field, rule, *files) in rows.items()}
 
 
 def sweep(params: str) -> str:
@@ -71,6 +72,9 @@ def chain(text: str, count: int, first: str = "{a: 1, b: aaaaaaaaaaaaaaaa}") -> 
 
 
 PARAMS = "hydra.sweeper.params"
+SWEEP = sweep("{seed: '0,1', ssr: '1,2'}")
+_LINES = chain("['${@}', '${@}']", 60).replace("schedules.", "").splitlines(keepends=True)
+TOP = "".join(line.removeprefix("  ") for line in _LINES[1:])
 
 _RUNS_CODE = {
     "target in a sweep": (f"{PARAMS}.seed", "must be a number or text", sweep(f"{{seed: {EVIL}}}")),
@@ -83,35 +87,56 @@ _RUNS_CODE = {
     "target of a job": ("model._target_", "or trusted", sweep("{model._target_: os.mkdir}")),
     "another sweeper": ("hydra/sweeper", NOT_CHOSEN, "defaults: [override /hydra/sweeper: optuna]"),
     "another launcher's preset": ("launcher", NOT_CHOSEN, "defaults: [override /launcher: ray]"),
+    "a launcher": ("hydra/launcher", "write launcher=joblib on", "defaults: [override /hydra/launcher: joblib]"),
     "a sweep over hydra": ("hydra.job.name", "cannot be swept", sweep("{hydra.job.name: x}")),
+    "callbacks": ("hydra.callbacks.x._target_", NOT_SET, f"hydra: {{callbacks: {{x: {EVIL}}}}}"),
+    "text for the whole": ("hydra", NOT_SET, "hydra: text"),
+    "null for the whole": ("hydra", NOT_SET, "hydra: null"),
+    "a list for the whole": ("hydra", NOT_SET, "hydra: []"),
+    "trust": ("trust", NOT_TYPED, "trust: [os]"),
+    "trust as text": ("trust", NOT_TYPED, "trust: os"),
+    "a sweeper elsewhere": ("hydra/sweeper", NOT_CHOSEN, "defaults: [{/hydra/sweeper@model: study}]"),
+    "a zip with a target": ("zip", "must list keys", SWEEP + f"zip: {EVIL}"),
+    "a zip of a reference": ("zip", "must list keys", SWEEP + "zip: ['${hydra.mode}', seed]"),
+    "a zip of brackets": ("zip", "must list keys", SWEEP + "zip: '" + "[" * 90_000 + "'"),
+    "a zip as a parameter": (f"{PARAMS}.zip", "without references", sweep("{seed: '0,1', zip: 'seed,${name}'}")),
+    "package of the params": ("defaults", BELOW, f"# @package {PARAMS}.seed\n_target_: os.mkdir\npath: PWNED\n"),
+    "package in brackets": ("defaults", BELOW, f"# @package hydra[sweeper]\nparams: {{seed: {EVIL}}}"),
+    "put there by a defaults list": (
+        "model", NOT_CHOSEN, "defaults: [/model@hydra.sweeper.params.x: evil]", {"model/evil": EVIL}
+    ),
+    "put there over the whole": (
+        "model", NOT_CHOSEN, "defaults: [/model@_global_.hydra.callbacks.x: evil]", {"model/evil": EVIL}
+    ),
+    "put there from below hydra": ("defaults", BELOW, "# @package hydra\ndefaults: [/model@callbacks.x: conv]\n"),
+    "callbacks of the folder's own": (
+        "hydra/callbacks", NOT_CHOSEN, "defaults: [override /hydra/callbacks: evil]",
+        {"hydra/callbacks/evil": f"x: {EVIL}"},
+    ),
+    "job that chooses it": (
+        "hydra.job.env_set.A", NOT_SET, sweep("{debug: evil}"),
+        {"debug/evil": f"{GLOBAL}hydra: {{job: {{env_set: {{A: b}}}}}}\n"},
+    ),
+}  # fmt: skip
+_REPLAYED = {
+    "replayed sweep": (f"{PARAMS}.seed", "number or text", sweep(f"{{seed: {EVIL}}}")),
+    "replayed callbacks": ("hydra.callbacks.x._target_", NOT_SET, f"hydra: {{callbacks: {{x: {EVIL}}}}}\n"),
+    "search path": ("hydra.searchpath", NOT_SET, "hydra: {searchpath: ['pkg://antigravity']}"),
+    "replayed folder": ("hydra.run.dir", "must be plain text", "hydra: {run: {dir: 'a-${hydra.mode}'}}\n"),
+    "replayed config that doubles": ("x0", "unknown key", TOP),
 }
 RUNS_CODE = {
     **of_u(_RUNS_CODE),
+    **replayed(_REPLAYED),
     "with -m as well": Refused(
         f"-m {U} ssr=0.5,1", f"{PARAMS}.seed", "number or text", overlay(sweep(f"{{seed: {EVIL}}}"))
     ),
-    "package of the params": Refused(
-        U, "defaults", "below hydra", raw("# @package hydra.sweeper.params.seed\n_target_: os.mkdir\npath: PWNED\n")
-    ),
-    "package in brackets": Refused(
-        U, "defaults", "below hydra", raw(f"# @package hydra[sweeper]\nparams: {{seed: {EVIL}}}")
-    ),
-    "put there by a defaults list": Refused(
-        U, "model", NOT_CHOSEN, overlay("defaults: [/model@hydra.sweeper.params.x: evil]", model__evil=EVIL)
-    ),
-    "put there over the whole": Refused(
-        U, "model", NOT_CHOSEN, overlay("defaults: [/model@_global_.hydra.callbacks.x: evil]", model__evil=EVIL)
-    ),
-    "a preset put there from below hydra": Refused(
-        U, "defaults", "below hydra", raw("# @package hydra\ndefaults: [/model@callbacks.x: conv]\n")
-    ),
     "a preset typed there": Refused("+model@hydra.callbacks.x=conv", "defaults", "below hydra"),
-    "replayed sweep": Refused(REPLAY, f"{PARAMS}.seed", "number or text", replayed(sweep(f"{{seed: {EVIL}}}"))),
-    "replayed callbacks": Refused(
-        REPLAY, "hydra.callbacks.x._target_", NOT_SET, replayed(f"hydra: {{callbacks: {{x: {EVIL}}}}}\n")
-    ),
     "replayed launcher": Refused(
-        f"-m {REPLAY} ssr=0.5,1", "hydra.launcher._target_", NOT_SET, replayed(f"hydra: {{launcher: {EVIL}}}\n")
+        f"-m {REPLAY} ssr=0.5,1",
+        "hydra.launcher._target_",
+        NOT_SET,
+        {"RUN/.hydra/config.yaml": f"hydra: {{launcher: {EVIL}}}\n"},
     ),
     "replayed description of Hydra": Refused(
         "--config-path RUN/.hydra --config-name hydra",
@@ -119,30 +144,27 @@ RUNS_CODE = {
         NOT_SET,
         {"RUN/.hydra/hydra.yaml": f"hydra: {{launcher: {EVIL}}}\n"},
     ),
-    "search path": Refused(REPLAY, "hydra.searchpath", NOT_SET, replayed("hydra: {searchpath: ['pkg://antigravity']}")),
-    "callbacks of the folder's own": Refused(
-        U,
-        "hydra/callbacks",
-        NOT_CHOSEN,
-        overlay("defaults: [override /hydra/callbacks: evil]", hydra__callbacks__evil=f"x: {EVIL}"),
-    ),
     "a main config's launcher": Refused(
-        "--config-path mine --config-name config",
+        MAIN,
         "hydra/launcher",
         NOT_CHOSEN,
-        {"mine/config.yaml": "defaults:\n- base_config\n- override hydra/launcher: ray\n"},
+        {"mine/config.yaml": "defaults: [base_config, override hydra/launcher: ray]"},
     ),
+    "a main config's trust": Refused(MAIN, "trust", NOT_TYPED, {"mine/config.yaml": "trust: [os]"}),
+    **{
+        f"help {flag}": Refused(
+            f"{U} {flag}",
+            "hydra.hydra_logging.handlers.x.class",
+            NOT_SET,
+            overlay("hydra: {hydra_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}"),
+        )
+        for flag in ("--help", "--info")
+    },
     "chosen for another thing": Refused(
         "--config-dir mine launcher=evil -m ssr=0.5,1",
         "hydra.callbacks.x._target_",
         NOT_SET,
         {"mine/launcher/evil.yaml": f"{GLOBAL}hydra: {{callbacks: {{x: {EVIL}}}}}\n"},
-    ),
-    "job that chooses it": Refused(
-        U,
-        "hydra.job.env_set.A",
-        NOT_SET,
-        overlay(sweep("{debug: evil}"), debug__evil=f"{GLOBAL}hydra: {{job: {{env_set: {{A: b}}}}}}\n"),
     ),
 }
 
@@ -168,7 +190,7 @@ SHADOWS = {
     for path, (typed, field) in _SHADOWS.items()
 } | {
     "beside a main config": Refused(
-        "--config-path mine --config-name config",
+        MAIN,
         "scheduler",
         "is the name of a preset",
         {
@@ -182,11 +204,15 @@ SHADOWS = {
         "is the name of a preset",
         {"mine/scheduler/cosine.yaml": "t_max: 1ep\n"},
     ),
-    "preset that an overlay chooses": Refused(
-        U,
-        "scheduler",
-        "is the name of a preset",
-        overlay("defaults: [override /scheduler: rex]", scheduler__rex="t_max: 1ep\n"),
+    **of_u(
+        {
+            "preset that an overlay chooses": (
+                "scheduler",
+                "is the name of a preset",
+                "defaults: [override /scheduler: rex]",
+                {"scheduler/rex": "t_max: 1ep\n"},
+            )
+        }
     ),
 }
 
@@ -201,8 +227,12 @@ _FOLDERS = {
     "subdir": ("hydra.sweep.subdir", NOT_SET, "hydra: {sweep: {subdir: ../PWNED}}"),
     "job name": ("hydra.job.name", NOT_SET, "hydra: {job: {name: ../PWNED}}\n"),
     "a choice that leads out": ("defaults", "must be inside the folder", "defaults: [override /model: ../../secret]"),
+    "a folder by a study": ("hydra.sweep.dir", "must be below", SWEEP + "study: ../PWNED"),
+    "a defaults list that leads out": (
+        "defaults", "must be inside the folder", "defaults: ['/../secret@model']", {"../secret": "x: 1"}
+    ),
     "a choice by its absolute path": ("defaults", "must be inside the folder", "defaults: ['//etc/hosts@model']"),
-}
+}  # fmt: skip
 FOLDERS = {
     **of_u(_FOLDERS),
     **{
@@ -222,35 +252,25 @@ FOLDERS = {
         for kind, typed, folders in (("run", U, _OUTSIDE), ("sweep", f"-m {U} ssr=0.5,1", _OUTSIDE[:1]))
         for folder in folders
     },
-    "replayed": Refused(
-        REPLAY, "hydra.run.dir", "must be plain text", replayed("hydra: {run: {dir: 'a-${hydra.mode}'}}\n")
-    ),
-    "a typed reference to a file's value": Refused(
-        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must be below", overlay("name: ../../PWNED\n")
-    ),
-    "a typed reference to a file's absolute path": Refused(
-        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must be below", overlay("name: /tmp/PWNED\n")
-    ),
-    "a typed reference, of a sweep": Refused(
-        f"-m {U} ssr=0.5,1 hydra.sweep.dir=runs/${{name}}",
-        "hydra.sweep.dir",
-        "must be below",
-        overlay("name: ../../PWNED\n"),
-    ),
-    "a typed reference that comes to life later": Refused(
-        f"{U} hydra.run.dir=runs/${{name}}",
-        "hydra.run.dir",
-        "after its references are resolved",
-        overlay("name: '\\${hydra.mode}'\n"),
-    ),
+    **{
+        f"{typed} {name}": Refused(typed, field, rule, overlay(f"name: '{name}'\n"))
+        for typed, field, name, rule in (
+            (f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "../../PWNED", "must be below"),
+            (f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "/tmp/PWNED", "must be below"),
+            (f"-m {U} ssr=0.5,1 hydra.sweep.dir=runs/${{name}}", "hydra.sweep.dir", "../../PWNED", "must be below"),
+            (
+                f"{U} hydra.run.dir=runs/${{name}}",
+                "hydra.run.dir",
+                "\\${hydra.mode}",
+                "after its references",
+            ),
+        )
+    },
     "a subdir from a file's sweep": Refused(
         f"-m {U} study=x hydra.sweep.subdir=${{hydra.job.override_dirname}}",
         "hydra.sweep.subdir",
         "must be below the sweep's folder",
         overlay(sweep("{name: '../../../PWNED,x'}")),
-    ),
-    "a defaults list that leads out": Refused(
-        U, "defaults", "must be inside the folder", overlay("defaults: ['/../secret@model']", **{"..__secret": "x: 1"})
     ),
 }
 
@@ -259,9 +279,7 @@ _BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 40)]
 )
 _MERGES = "a: &a0 {x: 1}\n" + "".join(f"b{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}\n" for i in range(1, 7))
-_LINES = chain("['${@}', '${@}']", 60).replace("schedules.", "").splitlines(keepends=True)
-_TOP = "".join(line.removeprefix("  ") for line in _LINES[1:])
-_TREE = {f"x__f{i}": "defaults:\n" + "".join(f"  - f{i + 1}@b{j}\n" for j in range(20)) for i in range(5)}
+_TREE = {f"x/f{i}": "defaults:\n" + "".join(f"  - f{i + 1}@b{j}\n" for j in range(20)) for i in range(5)}
 
 _ENDLESS = {
     "range": ("seed", "makes a sweep of 100,000,000 jobs", sweep("{seed: 'range(0,100000000)'}")),
@@ -323,29 +341,22 @@ _ENDLESS = {
         "whose name starts with a reference",
         "schedules: {n: seed, x1: '${${schedules.n}}'}",
     ),
+    "defaults of defaults": ("defaults", "more than 100 configs", "defaults: [/x/f0]", _TREE),
+    "defaults in a circle": (
+        "defaults", "contains itself", "defaults: [v]", {"experiment/v": f"{GLOBAL}defaults: [u]\n"}
+    ),
+    "many values in many files": (
+        "config", "at most 5,000 values",
+        "defaults: [" + ", ".join(f"/x/f{i}@schedules.f{i}" for i in range(20)) + "]",
+        {f"x/f{i}": "a: [" + "0, " * 400 + "0]" for i in range(20)},
+    ),
     "a long duration": ("max_duration", "at most 64 characters", "max_duration: '1" + " " * 500_000 + "ba'"),
     "a long number": ("ssr", "must be a finite number", f"ssr: '{'9' * 500_000}'"),
-}
+}  # fmt: skip
 ENDLESS = {
     **of_u(_ENDLESS),
     "typed range": Refused("-m seed=range(0,100000000)", "seed", "makes a sweep of 100,000,000 jobs"),
-    "defaults of defaults": Refused(U, "defaults", "more than 100 configs", overlay("defaults: [/x/f0]", **_TREE)),
-    "defaults in a circle": Refused(
-        U, "defaults", "contains itself", overlay("defaults: [v]", experiment__v=f"{GLOBAL}defaults: [u]\n")
-    ),
-    "many values in many files": Refused(
-        U,
-        "config",
-        "at most 5,000 values",
-        overlay(
-            "defaults: [" + ", ".join(f"/x/f{i}@schedules.f{i}" for i in range(20)) + "]",
-            **{f"x__f{i}": "a: [" + "0, " * 400 + "0]" for i in range(20)},
-        ),
-    ),
-    "a replayed config that doubles": Refused(REPLAY, "x0", "unknown key", replayed(_TOP)),
 }
-
-GLOBAL_BYTES = GLOBAL.encode()
 
 _SLIPS = {
     "model": ("- model: mlp", "write - override /model: mlp"),
@@ -384,6 +395,12 @@ _PATHS = {
 }
 
 _FILE_SLIPS = {
+    "an open list": ("config", "correct the YAML", "a: [1"),
+    "a tab": ("config", "correct the YAML", "\tx: 1"),
+    "a tag of Python": ("config", "correct the YAML", "a: !!python/name:os.system x"),
+    "null as verbose": ("hydra.verbose", "must be true, false or names of loggers", "hydra: {verbose: null}"),
+    "a number in defaults": ("config", "Unsupported type in defaults : int", "defaults: [1]"),
+    "a mapping as trust": ("config", "a mapping cannot replace a list", "trust: {a: b}"),
     "a key twice": ("config", "sets ssr twice, in lines 2 and 4", "ssr: 1\nseed: 2\nssr: 2\n"),
     "a nested key twice": ("config", "sets lr twice, in lines 3 and 4", "optimizer:\n  lr: 1\n  lr: 2\n"),
     "a dotted key": ("config", "nest it: optimizer: {lr: ...}", "optimizer.lr: 0.1\n"),
@@ -416,8 +433,8 @@ SLIPS = {
     **{typed: Refused((typed,), typed.partition("=")[0], fix) for typed, fix in _QUOTED.items()},
     **{typed[:40]: Refused(typed, field, "at most 255 bytes (the longest has 256)") for typed, field in _PATHS.items()},
     "many folders": Refused(f"hydra.run.dir={'a/' * 3000}", "hydra.run.dir", "at most 3,500 bytes"),
-    "a byte order mark": Refused(U, "config", "byte order mark", raw(b"\xef\xbb\xbf" + GLOBAL_BYTES + b"ssr: 0.5\n")),
-    "no UTF-8": Refused(U, "config", "must be UTF-8", raw(b"name: \xff\xfe")),
+    "a byte order mark": Refused(U, "config", "byte order mark", {FILE_OF_U: f"\ufeff{GLOBAL}ssr: 0.5\n"}),
+    "no UTF-8": Refused(U, "config", "must be UTF-8", {FILE_OF_U: b"name: \xff\xfe"}),
     "a list of schedulers": Refused("scheduler=[cosine,linear]", "scheduler", "-m scheduler=cosine,linear"),
     "a list of models": Refused("model=[mlp,conv]", "model", "-m model=mlp,conv"),
     **{

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from refusals import refused
 
 from ssr_hydra.app.check import check, check_schedule
+from ssr_hydra.app.check_optimizers import optimizer_nodes
 from ssr_hydra.app.command_line import key_of
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.configs.schedulers import SCHEDULERS
@@ -26,7 +27,6 @@ from ssr_hydra.errors import (
     UntrustedError,
     WrongTypeError,
 )
-from ssr_hydra.schedulers.registry import ROWS
 from ssr_hydra.sweeps.job_status import describe
 
 BAD_DURATIONS = [
@@ -66,15 +66,43 @@ def test_ssr_with_a_rounding_error_gives_the_same_job_as_the_exact_ssr(composed:
     assert describe(swept) == describe(typed)
 
 
-@pytest.mark.parametrize("name", ["ramp", *(row.name for row in ROWS)])
-def test_every_scheduler_is_valid(composed: Callable[..., DictConfig], name: str) -> None:
-    for ssr in (0.1, 3.0):
-        check(composed(f"scheduler={name}", f"ssr={ssr}"))
+OF_FUNCTIONS = ("torch_lambda", "torch_multiplicative")
+VALID = [
+    *(f"scheduler={name} ssr={ssr}" for name in {*GROUPS["scheduler"]} - {"custom", *OF_FUNCTIONS} for ssr in (0.3, 3)),
+    *(f"optimizer={name}" for name in GROUPS["optimizer"] if name != "custom"),
+    *"""
+        scheduler=wsd ssr=0.1
+        optimizer=muon_adamw optimizer.adamw.lr=1e-3 optimizer@optimizer.adamw=sgd
+        optimizer=adamw param_groups=[no_decay,layer_decay] param_groups.layer_decay.layer_decay=0.8
+        optimizer=muon_adamw param_groups=no_decay +param_groups.head={params:{layer:-1},lr_scale:10}
+        optimizer=muon_adamw +scheduler@schedules.weight_decay=cosine +scheduler@schedules.beta2=rex
+        optimizer=muon_adamw +scheduler@schedules.momentum=linear schedules.momentum.alpha_f=0.9
+        optimizer=muon_adamw param_groups=no_decay optimizer.muon.weight_decay=0
+        optimizer=adamw +scheduler@schedules.beta1=linear schedules.beta1.alpha_i=1.1
+        optimizer.weight_decay=1e-4 param_groups=no_decay
+        param_groups=no_decay +param_groups.no_decay.lr_scale=2
+        param_groups=no_decay +param_groups.head={params:{layer:-1},weight_decay:0.1}
+        param_groups=no_decay param_groups.no_decay.weight_decay=0.1 +scheduler@schedules.weight_decay=cosine
+        +schedules.momentum=[{_target_:ssr_hydra.schedulers.LinearScheduler}]
+        +scheduler@schedules.momentum=linear schedules.momentum.alpha_i=1.1
+        ~scheduler +scheduler@scheduler.default=cosine +param_groups.a={params:{layer:-1},lr:1}
+        scheduler=torch_cosine max_duration=1ep scheduler.pace=batch
+        scheduler=torch_cosine max_duration=1ep trainer.use_stepwise_scheduler=true
+        scheduler=torch_cosine max_duration=76ba
+        scheduler=torch_cosine max_duration=10m
+        scheduler=torch_onecycle max_duration=1ep
+        scheduler=torch_plateau max_duration=1ep
+        data=cifar10 model=vit data.batch_size=128 max_duration=10ep scheduler.t_warmup=3909ba
+        data=arrays data.train.path=t.csv model=mlp
+        data=arrays data.train.path=t.csv data.train.task=regression trainer=regression
+        data=arrays data.train.path=t.csv data.train.task=regression trainer=regression +trainer.metrics.accuracy=null
+    """.strip().splitlines(),
+]
 
 
-@pytest.mark.parametrize("name", [name for name in GROUPS["optimizer"] if name != "custom"])
-def test_every_optimizer_is_valid(composed: Callable[..., DictConfig], name: str) -> None:
-    check(composed(f"optimizer={name}"))
+@each("overrides", VALID)
+def test_valid_config_is_accepted(composed: Callable[..., DictConfig], overrides: str) -> None:
+    check(composed(*overrides.split()))
 
 
 @each("value", BAD_DURATIONS)
@@ -171,6 +199,10 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
     ("trainer.iteration_length", "3iter", ""),
     ("trainer.epochs", 5, ""),
     ("extra", 1, ""),
+    *((key, value, "") for key in ("param_groups", "schedules") for value in (None, [], "no_decay", 3)),
+    ("model", {"widths": [8]}, ""),
+    ("data.train.split_seed", 1.0, ""),
+    ("data.train.split", 3, ""),
 ]
 
 
@@ -249,6 +281,8 @@ REFUSED = {
         optimizer=muon_adamw optimizer.muon.params=null -> optimizer.adamw.params
         +optimizer.third={lr:1} optimizer=muon_adamw
         data.eval=null trainer.objective=null scheduler=torch_plateau
+        scheduler=torch_lambda -> scheduler.lr_lambda
+        scheduler=torch_multiplicative -> scheduler.lr_lambda
     """,
     RangeError: """
         callbacks=[ema] callbacks.ema.decay=1.0
@@ -259,6 +293,7 @@ REFUSED = {
         optimizer=adamw optimizer.betas=[-0.1,0.9] -> optimizer.betas[0]
         +scheduler@schedules.momentum=linear_warmup schedules.momentum.t_warmup=99ep
         optimizer=adamw +scheduler@schedules.beta2=linear schedules.beta2.alpha_i=1.01 -> schedules.beta2
+        data=cifar10 model=vit data.batch_size=128 max_duration=10ep scheduler.t_warmup=3911ba
         experiment=byte_lm data.train.length=0
         experiment=byte_lm data.eval.limit=0
         experiment=byte_lm data.train.eval_fraction=1
@@ -312,7 +347,12 @@ def test_invalid_config_is_refused(
         check(composed(*overrides))
 
 
+RAISED = "+scheduler@schedules.momentum=linear schedules.momentum.alpha_i=1.1 +param_groups.a"
 SUGGESTIONS = {
+    f"{RAISED}={{momentum:0.95}}": "so momentum reaches 1.045",
+    f"{RAISED}={{momentum_scale:1.05}}": "so momentum reaches 1.04",  # 0.9 * 1.05 * 1.1
+    f"optimizer=adamw {RAISED}={{betas:[0.95,0.9]}}".replace("momentum", "beta1"): "so beta1 reaches 1.045",
+    "+model.widht=3": "model.widht=3: unknown argument of this target; did you mean widths?",
     "data=cifar10 data.train.name=cifar": "did you mean cifar10?",
     "data=mnist model=vit": "set model.in_channels=1",
     "data=fake model=vit_b_16": "set +model.options.image_size=32, or choose model=vit",
@@ -335,6 +375,8 @@ SUGGESTIONS = {
     "+scheduler@schedules.weight_decay=cosine": "schedules.weight_decay=0.0: is 0 in every param group",
     "+scheduler@schedules.momentum=linear schedules.momentum.alpha_f=1.2": "1.2, so momentum reaches 1.08",  # 0.9 * 1.2
     "scheduler=torch_step scheduler.step_size='3'": "did you mean '3ba' or '3ep'?",
+    "scheduler.t_warmup=10": "did you mean '10ba' or '10ep'?",
+    "+optimizer.weight_decya=1": "did you mean weight_decay?",
     "scheduler=torch_cosine max_duration=1ep": "use scheduler.pace=batch",
 }
 
@@ -348,11 +390,8 @@ def test_error_suggests_a_fix(composed: Callable[..., DictConfig], overrides: st
 
 @pytest.mark.parametrize("field", ["ssr", "name", "scheduler", "data", "trainer", "optimizer.lr", "data.batch_size"])
 def test_missing_values_are_refused(experiment: dict[str, Any], field: str) -> None:
-    node = experiment
-    *path, last = field.split(".")
-    for key in path:
-        node = node[key]
-    del node[last]
+    node, _, last = field.rpartition(".")
+    del (experiment[node] if node else experiment)[last]
     assert refusal(experiment).field == field
 
 
@@ -377,14 +416,6 @@ def test_one_value_of_a_metric_object_can_be_the_objective(experiment: dict[str,
     node[field] = "eval/loss/f1"
     with refused(place):
         check(experiment, trust="my_lab")
-
-
-def test_error_suggests_the_closest_value(experiment: dict[str, Any]) -> None:
-    experiment["scheduler"]["t_warmup"] = "10"
-    assert refusal(experiment).fix == "did you mean '10ba' or '10ep'?"
-    experiment["scheduler"]["t_warmup"] = "1ep"
-    experiment["optimizer"]["weight_decya"] = 0.1
-    assert refusal(experiment).fix == "did you mean weight_decay?"
 
 
 def test_times_in_different_units_are_compared_if_the_data_is_known(experiment: dict[str, Any]) -> None:
@@ -416,6 +447,32 @@ def test_composite_with_a_custom_part_is_checked_without_importing_the_part(expe
     experiment["scheduler"]["factors"]["step"]["gamma"] = -1
     with refused("scheduler.factors.step.gamma", RangeError):
         check(experiment, trust=["not_installed"])
+
+
+def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experiment: dict[str, Any]) -> None:
+    experiment["optimizer"] = {"_target_": "not_installed.Own", "lr": 1}
+    experiment["param_groups"] = {"a": {"anything": 3}}
+    experiment["schedules"] = {"something": {"_target_": "ssr_hydra.schedulers.LinearScheduler"}}
+    check(experiment, "not_installed")
+    experiment["schedules"]["something"]["t_max"] = "0ba"
+    with refused("schedules.something.t_max", RangeError):
+        check(experiment, "not_installed")
+
+
+def test_optimizers_are_named_by_their_config_keys(experiment: dict[str, Any]) -> None:
+    node = experiment["optimizer"]
+    assert list(optimizer_nodes(node)) == ["optimizer"]
+    assert list(optimizer_nodes({"a": node, "b": node})) == ["optimizer.a", "optimizer.b"]
+    for bad in ({}, {"a": node, "b": 3}, {"a": {}}, [node], "sgd", None):
+        with refused("optimizer"):
+            optimizer_nodes(bad)
+    with refused("optimizer.a.b", UnknownNameError):
+        optimizer_nodes({"a.b": node})
+
+
+def test_a_saved_config_may_omit_the_params_of_an_optimizer(experiment: dict[str, Any]) -> None:
+    del experiment["optimizer"]["params"]
+    check(experiment)
 
 
 def test_null_scheduler_is_valid(experiment: dict[str, Any]) -> None:
@@ -483,17 +540,17 @@ def test_any_text_is_a_valid_duration_or_gives_a_one_line_error(experiment: dict
     assert good
 
 
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ([], "digits"),
-        (["data=arrays", "data.train.path=t.csv"], "arrays"),
-        (["data=cifar100", "model=resnet18"], "cifar100"),
-        (["data=custom", "data.train._target_=lab.NightSky", "trainer.objective=null"], "night_sky"),
-        (["data=arrays", "data.train.path=t.csv", "name=mine"], "mine"),
-    ],
-)
+NAMES = {
+    "ssr=1": "digits",
+    "data=arrays data.train.path=t.csv": "arrays",
+    "data=cifar100 model=resnet18": "cifar100",
+    "data=custom data.train._target_=lab.NightSky trainer.objective=null": "night_sky",
+    "data=arrays data.train.path=t.csv name=mine": "mine",
+}
+
+
+@each("overrides,name", NAMES.items())
 def test_a_run_without_a_name_is_named_after_its_data(
-    composed: Callable[..., DictConfig], overrides: list[str], name: str
+    composed: Callable[..., DictConfig], overrides: str, name: str
 ) -> None:
-    assert check(composed(*overrides), trust=["lab"])["name"] == name
+    assert check(composed(*overrides.split()), trust=["lab"])["name"] == name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,29 +47,6 @@ def test_file_cannot_set_dangerous_keys_of_hydra(text: str) -> None:
     with pytest.raises(UntrustedError) as caught:
         check_hydra(yaml.safe_load(text), "u.yaml")
     assert caught.value.field.startswith("hydra")
-
-
-@pytest.mark.parametrize(
-    "text", [*(f"hydra: {FORBIDDEN[n]}" for n in ("callbacks", "no mapping")), "trust: [os]", "trust: os"]
-)
-def test_experiment_that_could_run_code_is_refused(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
-    mine("experiment/u", GLOBAL + text)
-    line = refused("--config-dir", "mine", "experiment=u")
-    assert "hydra" in line or "trust" in line
-    assert not list(in_tmp.rglob("PWNED"))
-
-
-def test_help_runs_no_code_of_an_experiment(mine: Write, app: App, in_tmp: Path) -> None:
-    """For --help, Hydra also sets up its logging."""
-    mine("experiment/u", f"{GLOBAL}hydra: {FORBIDDEN['hydra_logging']}")
-    for flag in ("--help", "--info"):
-        assert app("--config-dir", "mine", "experiment=u", flag).code == 2
-        assert not list(in_tmp.rglob("PWNED"))
-
-
-def test_main_config_of_a_user_is_checked_like_an_experiment(mine: Write, refused: Refused, in_tmp: Path) -> None:
-    mine("config", "trust: [os]")
-    refused("--config-path", "mine", "--config-name", "config")
 
 
 SECRET = "tell-nobody"
@@ -155,14 +131,6 @@ def test_a_copy_of_the_main_config_is_valid(mine: Write, app: App) -> None:
     assert "hydra_plugins.ssr_hydra.StudySweeper" in answer.out, answer
 
 
-def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -> None:
-    # Otherwise the main config would override the file without a message.
-    mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
-    message = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
-    assert "hydra/launcher='joblib': cannot be chosen in a file (experiment/u.yaml)" in message
-    assert "write launcher=joblib on the command line" in message
-
-
 def test_only_keys_of_the_experiment_can_be_swept() -> None:
     for key in (
         "hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust", "launcher"
@@ -171,55 +139,10 @@ def test_only_keys_of_the_experiment_can_be_swept() -> None:
             check_parameters({key: "os.system"})
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("hydra: null", "hydra=None: cannot be set in a file (experiment/u.yaml)"),
-        ("hydra: []", "hydra=[]: cannot be set in a file (experiment/u.yaml)"),
-        ("hydra: {verbose: null}", "hydra.verbose=None: must be true, false or names of loggers"),
-        ("defaults: [{/hydra/sweeper@model: study}]", "hydra/sweeper='study': cannot be chosen in a file"),
-        ("defaults: [1]", "config='mine/experiment/u.yaml': Unsupported type in defaults : int"),
-        ("trust: {a: b}", "config='mine/experiment/u.yaml': a mapping cannot replace a list"),
-    ],
-)
-def test_error_for_an_unusual_value_names_the_file_or_the_key(
-    mine: Write, refused: Refused, text: str, message: str
-) -> None:
-    mine("experiment/u", GLOBAL + text)
-    assert message in refused("--config-dir", "mine", "experiment=u")
-
-
-@pytest.mark.parametrize("text", ["a: [1", "\tx: 1", "a: !!python/name:os.system x"], ids=["open", "tab", "tag"])
-def test_file_that_is_not_plain_yaml_is_refused(mine: Write, refused: Refused, text: str) -> None:
-    mine("experiment/u", GLOBAL + text)
-    refused("--config-dir", "mine", "experiment=u")
-
-
 def test_folder_with_a_record_is_refused_as_run_folder(refused: Refused, in_tmp: Path) -> None:
     (in_tmp / "run").mkdir()
     (in_tmp / "run/result.json").write_text("{}")
     assert "hydra.run.dir" in refused("hydra.run.dir=run")
-
-
-SWEEP = "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1', ssr: '1,2'}}}\n"
-NEVER_RUN = {
-    "a zip with a target": SWEEP + "zip: {_target_: os.system, command: touch PWNED}",
-    "a zip of a reference": SWEEP + "zip: ['${hydra.mode}', seed]",
-    "a zip of brackets": SWEEP + "zip: '" + "[" * 90_000 + "'",
-    "a zip as a parameter of references": "hydra: {sweeper: {params: {seed: '0,1', zip: 'seed,${name}'}}}",
-    "a folder by a study": SWEEP + "study: ../PWNED",
-}
-
-
-@pytest.mark.parametrize("text", NEVER_RUN.values(), ids=NEVER_RUN)
-def test_sweep_of_a_hostile_file_is_refused_before_it_starts(
-    mine: Write, refused: Refused, in_tmp: Path, text: str
-) -> None:
-    mine("experiment/u", GLOBAL + text)
-    began = time.process_time()
-    refused("--config-dir", "mine", "experiment=u", "max_duration=1ba")
-    assert time.process_time() - began < 5
-    assert not list(in_tmp.parent.rglob("PWNED"))
 
 
 def test_a_file_that_changes_after_the_check_is_not_read_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ssr_hydra.studies import Study, doublings, from_csv, recommend
 
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
 SPREAD = np.array([-1.0, 0.0, 1.0]) * 1e-3
+ONE, GAIN = np.array([0.80, 0.81, 0.80, 0.81]), np.array([0.010, 0.030, 0.025, 0.003])
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,8 @@ def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
 
 
 def test_each_choice_states_the_tolerances_at_which_it_is_certain() -> None:
-    one = np.array([0.80, 0.81, 0.80, 0.81])
-    gain = np.array([0.10, 0.12, 0.11, 0.13])
-    last = np.array([0.010, 0.012, 0.009, 0.011])
-    (advice,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain, 4.0: one + gain + last}}, noise="cell"))
+    gain, last = np.array([0.10, 0.12, 0.11, 0.13]), np.array([0.010, 0.012, 0.009, 0.011])
+    (advice,) = recommend(study_of({"a": {1.0: ONE, 2.0: ONE + gain, 4.0: ONE + gain + last}}, noise="cell"))
     ends = [stats.t.interval(0.99, 3, item.mean(), stats.sem(item)) for item in (gain, last)]
     first, second, longer = advice.steps
     assert (first.ssr, first.sure_above, first.sure_below) == (1.0, pytest.approx(ends[0][1]), math.inf)
@@ -100,42 +100,19 @@ def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test(
     assert dict(far.forecasts)["power"] is None
 
 
-def test_recommendation_with_small_noise_is_decided() -> None:
-    rng = np.random.default_rng(0)
-    means = {0.5: 0.80, 1.0: 0.88, 2.0: 0.92, 4.0: 0.925}
-    (advice,) = recommend(study_of({"a": {s: m + rng.permutation(SPREAD) for s, m in means.items()}}), 0.02)
-    assert (advice.ssr, advice.verdict, advice.batch) == (2.0, "decided", None)
-    assert advice.low < 0.005 < advice.high < 0.02
-
-
 def test_undecided_answer_states_how_many_more_seeds_are_needed() -> None:
-    one = np.array([0.80, 0.81, 0.80, 0.81])
-    gain = np.array([0.010, 0.030, 0.025, 0.003])
-    (advice,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain}}, noise="cell"), 0.02)
-    low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
+    (advice,) = recommend(study_of({"a": {1.0: ONE, 2.0: ONE + GAIN}}, noise="cell"), 0.02)
+    low, high = stats.t.interval(0.95, 3, GAIN.mean(), stats.sem(GAIN))
     assert (advice.ssr, advice.verdict) == (1.0, "close")
-    assert (advice.gain, advice.low, advice.high) == pytest.approx((gain.mean(), low, high))
+    assert (advice.gain, advice.low, advice.high) == pytest.approx((GAIN.mean(), low, high))
     # Half the interval is t sd / sqrt(n). It equals the tolerance 0.02 if n is (t sd / 0.02)^2.
-    needed = math.ceil((stats.t.ppf(0.975, 3) * gain.std(ddof=1) / 0.02) ** 2)
+    needed = math.ceil((stats.t.ppf(0.975, 3) * GAIN.std(ddof=1) / 0.02) ** 2)
     assert advice.batch is not None
     assert (advice.batch.half, advice.batch.more) == (0.02, max(needed - 4, 0))
     assert advice.batch.least <= advice.batch.more <= advice.batch.most
     # The number does not depend on the gain: with a larger gain, it is the same.
-    (other,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain + 0.004}}, noise="cell"), 0.02)
+    (other,) = recommend(study_of({"a": {1.0: ONE, 2.0: ONE + GAIN + 0.004}}, noise="cell"), 0.02)
     assert other.batch == advice.batch
-
-
-def test_answer_is_undecided_if_a_gain_at_a_smaller_ssr_is_undecided() -> None:
-    rng = np.random.default_rng(0)
-    cells = {0.5: 0.80 + np.array([0.02, -0.02, 0.0]), 1.0: 0.83 + SPREAD, 2.0: 0.831 + rng.permutation(SPREAD)}
-    (advice,) = recommend(study_of({"a": cells}), 0.02)
-    assert (advice.ssr, advice.verdict) == (1.0, "close")
-
-
-def test_single_measured_ssr_gives_no_recommendation() -> None:
-    (advice,) = recommend(study_of({"a": {1.0: [0.5]}}), 0.02, target=0.4)
-    assert (advice.ssr, advice.verdict, advice.target_status) == (None, "outside", "below")
-    assert math.isnan(advice.gain)
 
 
 def test_recommendation_supports_metrics_that_are_minimized() -> None:
@@ -173,38 +150,29 @@ def test_invalid_values_are_refused(field: str, value: object, kind: type[InputE
             function(**{field: value})
 
 
-def test_equal_seeds_give_no_estimate_of_noise() -> None:
-    (advice,) = recommend(study_of({"a": {1.0: [0.5, 0.6, 0.7], 2.0: [0.51, 0.61, 0.71]}}, noise="cell"), 0.1)
-    assert advice.verdict == "unreplicated"
+SMALL = {0.5: 0.80 + SPREAD, 1.0: 0.88 - SPREAD, 2.0: 0.92 + SPREAD[[1, 0, 2]], 4.0: 0.925 - SPREAD}
+FLAT = {0.5: 0.7 + SPREAD, 1.0: 0.8 - SPREAD, 2.0: 0.801 + 2 * SPREAD, 4.0: 0.801 - SPREAD}
+NOISY = {0.5: 0.80 + 20 * SPREAD, 1.0: 0.83 + SPREAD, 2.0: 0.831 + SPREAD[[1, 0, 2]]}
 
 
-def test_interval_that_goes_beyond_the_range_has_no_upper_end() -> None:
-    # Values around 0.90 with noise as large as the gains: the mean reaches 0.88 in the range, but no lower end does.
-    cells = {0.5: [0.80, 0.81, 0.79], 1.0: [0.82, 0.98, 0.87], 2.0: [0.80, 0.97, 0.93]}
-    (advice,) = recommend(study_of({"a": cells}), 0.005, target=0.88)
-    assert (advice.target_status, advice.target_high) == ("inside", math.inf)
-
-
-def test_cell_with_one_seed_uses_the_noise_level_of_cells_with_more_seeds() -> None:
-    one = np.array([0.80, 0.81, 0.80, 0.81])
-    gain = np.array([0.010, 0.030, 0.025, 0.003])
-    whole = {0.25: [0.5], 0.5: one - 0.1 + np.arange(4) * 1e-3, 1.0: one, 2.0: one + gain}
-    (advice,) = recommend(study_of({"a": whole}), 0.02)  # the gain from 0.25 to 0.5 is 0.2, ten times the tolerance
-    assert (advice.ssr, advice.verdict) == (1.0, "close")
-    assert doublings(study_of({"a": whole}))["low"].notna().all()
-    alone = doublings(study_of({"a": whole}, noise="cell"))
-    assert alone["low"].isna().tolist() == [True, False, False]
-
-
-@pytest.mark.parametrize("thin", [2.0, 1.0])
-def test_verdict_is_unreplicated_if_a_gain_has_no_interval(thin: float) -> None:
-    cells: dict[float, object] = {0.5: 0.7 + SPREAD, 1.0: 0.8 - SPREAD, 2.0: 0.801 + 2 * SPREAD, 4.0: 0.801 - SPREAD}
-    (advice,) = recommend(study_of({"a": cells | {thin: [0.8]}}, noise="cell"), 0.02)
-    assert (advice.ssr, advice.verdict, advice.batch) == (1.0, "unreplicated", None)
-    assert math.isnan(advice.low)
-
-
-def test_no_ssr_is_recommended_if_each_doubling_gains_more_than_the_tolerance() -> None:
-    (advice,) = recommend(study_of({"a": {1.0: 0.5 + SPREAD, 2.0: 0.6 + 2 * SPREAD, 4.0: 0.7 - SPREAD}}), 0.02)
-    assert (advice.ssr, advice.verdict) == (None, "outside")
-    assert advice.gain == pytest.approx(0.1)
+@pytest.mark.parametrize(
+    ("cells", "noise", "ssr", "verdict"),
+    [
+        (SMALL, "pooled", 2.0, "decided"),
+        (NOISY, "pooled", 1.0, "close"),  # the gain at a smaller SSR is undecided
+        ({1.0: [0.5]}, "pooled", None, "outside"),
+        ({1.0: 0.5 + SPREAD, 2.0: 0.6 + 2 * SPREAD, 4.0: 0.7 - SPREAD}, "pooled", None, "outside"),
+        (FLAT | {2.0: [0.8]}, "cell", 1.0, "unreplicated"),
+        (FLAT | {1.0: [0.8]}, "cell", 1.0, "unreplicated"),
+        ({1.0: [0.5, 0.6, 0.7], 2.0: [0.51, 0.61, 0.71]}, "cell", 1.0, "unreplicated"),  # equal gains have no noise
+        # The gain from 0.25 to 0.5 is 0.2, ten times the tolerance. In a pooled study, it has an interval.
+        ({0.25: [0.5], 0.5: ONE - 0.1 + np.arange(4) * 1e-3, 1.0: ONE, 2.0: ONE + GAIN}, "pooled", 1.0, "close"),
+    ],
+)
+def test_verdict_depends_on_the_intervals_of_all_gains_up_to_the_recommended_ssr(
+    cells: Any, noise: Any, ssr: float | None, verdict: str
+) -> None:
+    (advice,) = recommend(study_of({"a": cells}, noise=noise), 0.02, target=0.4)
+    assert (advice.ssr, advice.verdict, advice.target_status) == (ssr, verdict, "below")
+    assert math.isnan(advice.low) == (verdict == "unreplicated" or len(cells) == 1)
+    assert (advice.batch is not None) == (verdict == "close")

@@ -125,19 +125,17 @@ def test_prediction_far_beyond_the_measured_range_is_refused() -> None:
             fit.predict(ssr)  # type: ignore[arg-type]
 
 
-def test_four_ssrs_with_one_seed_cannot_test_a_fit() -> None:
-    study = study_of({"a": {0.5: [0.4], 1.0: [0.5], 2.0: [0.56], 4.0: [0.597]}})
-    curve_fits = by_kind(fits(study))
-    assert curve_fits["power"].verdict == "untested"
-    assert curve_fits["power"].reason == "no_noise"
-
-
-def test_straight_line_in_log_ssr_does_not_determine_a_power_law() -> None:
-    study = study_of({"a": {float(s): [0.5 + 0.05 * math.log2(s)] for s in SSR}})
-    fit = by_kind(fits(study))["power"]
-    assert fit.verdict == "untested"
-    assert fit.reason == "undetermined"
-    assert math.isnan(fit.parameters[0])
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({0.5: [0.4], 1.0: [0.5], 2.0: [0.56], 4.0: [0.597]}, "no_noise"),  # only four SSRs
+        ({float(s): [0.5 + 0.05 * math.log2(s)] for s in SSR}, "undetermined"),  # a straight line in log SSR
+    ],
+)
+def test_power_law_of_one_seed_may_be_untested(cells: dict[float, list[float]], reason: str) -> None:
+    fit = by_kind(fits(study_of({"a": cells})))["power"]
+    assert (fit.verdict, fit.reason) == ("untested", reason)
+    assert math.isnan(fit.parameters[0]) == (reason == "undetermined")
 
 
 def test_recipes_are_fitted_in_their_order_and_controls_are_not_fitted() -> None:

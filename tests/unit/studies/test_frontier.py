@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,9 @@ def test_pareto_set_equals_the_set_found_by_hand() -> None:
     row = table[(table["recipe"] == "a") & (table["ssr"] == 2.0)].iloc[0]
     assert row["loss"] == pytest.approx(0.01)
     assert row["loss_low"] < 0 < row["loss_high"]
+    # A longer run is on the frontier only if it is certainly better.
+    better = pareto(shifted(a={1.0: 0.5, 2.0: 0.505}), "ssr").iloc[1]
+    assert (better["status"], better["loss"]) == ("within_noise", pytest.approx(-0.005))
 
 
 def test_pareto_set_equals_a_comparison_of_all_pairs() -> None:
@@ -70,24 +74,17 @@ def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer() -> 
     assert (row["status"], alone["status"]) == ("within_noise", "dominated")
 
 
-def test_a_longer_run_is_on_the_frontier_only_if_it_is_surely_better() -> None:
-    table = pareto(shifted(a={1.0: 0.5, 2.0: 0.505, 4.0: 0.8}), "ssr")
-    assert table["status"].tolist() == ["frontier", "within_noise", "frontier"]
-    assert (table["by_ssr"][1], table["loss"][1]) == (1.0, pytest.approx(-0.005))
-
-
 @pytest.mark.parametrize(
-    ("axis", "price", "field", "kind"),
+    ("options", "field", "kind"),
     [
-        ("hours", None, "axis", UnknownNameError),
-        ("cost", None, "price_per_hour", MissingValueError),
-        ("cost", -1.0, "price_per_hour", RangeError),
-        ("tokens", None, "axis", MissingValueError),
+        ({"axis": "hours"}, "axis", UnknownNameError), ({"axis": "cost"}, "price_per_hour", MissingValueError),
+        ({"price_per_hour": -1.0}, "price_per_hour", RangeError), ({"axis": "tokens"}, "axis", MissingValueError),
+        ({"at": 0}, "at", RangeError), ({"at": math.inf}, "at", RangeError), ({"at": True}, "at", WrongTypeError),
     ],
-)
-def test_unknown_axis_is_refused(axis: str, price: float | None, field: str, kind: type[InputError]) -> None:
+)  # fmt: skip
+def test_invalid_budget_or_axis_is_refused(options: dict[str, Any], field: str, kind: type[InputError]) -> None:
     with refused(field, kind):
-        pareto(study_of({"a": {2.0: [0.5]}}), axis, price_per_hour=price)  # type: ignore[arg-type]
+        quality_at(study_of({"a": {1.0: [0.5]}}), **{"at": 10.0, **options})
 
 
 def test_quality_at_an_equal_budget_is_interpolated_separately_for_each_seed() -> None:
@@ -115,12 +112,6 @@ def test_best_recipe_is_found_at_an_equal_budget() -> None:
     row = table.iloc[3]
     assert (row["loss"], row["loss_low"], row["loss_high"]) == pytest.approx((gone.mean(), low, high))
     assert quality_at(study_of({"a": {1.0: [0.5]}, "b": {4.0: [0.5]}}), 10.0)["standing"].tolist() == ["", ""]
-
-
-@pytest.mark.parametrize(("at", "kind"), [(0, RangeError), (math.inf, RangeError), (True, WrongTypeError)])
-def test_invalid_budget_is_refused(at: object, kind: type[InputError]) -> None:
-    with refused("at", kind):
-        quality_at(study_of({"a": {1.0: [0.5]}}), at)  # type: ignore[arg-type]
 
 
 def test_speedup_equals_the_value_computed_by_hand() -> None:
@@ -176,14 +167,6 @@ def test_narrow_band_between_measured_ssrs_does_not_make_a_crossing_certain() ->
     reached, _, last = reach(series, 0.52, 0.95)
     assert reached == pytest.approx(2**0.2)
     assert math.isnan(last)
-
-
-def test_a_speed_up_of_single_seeds_has_no_interval() -> None:
-    study = study_of({name: {1.0: 0.5 + better, 2.0: 0.6 + better} for name, better in (("a", 0.0), ("b", 0.05))})
-    for axis in ("steps", "seconds"):
-        table = speedup(study, "a", axis)  # type: ignore[arg-type]
-        assert table["speedup"].notna().all()
-        assert table[["low", "high"]].isna().all(axis=None)
 
 
 def test_mixup_and_baseline_cross_where_their_qualities_are_equal() -> None:

@@ -70,19 +70,15 @@ def test_too_few_common_seeds_are_not_paired(one: list[int], other: list[int] | 
     assert combine(cells, [1.0, -1.0], 0.95).method == "welch"
 
 
-@pytest.mark.parametrize("cells", [[cell([1.0])], [cell([1.0]), cell(A)], [numbered([2.0, 2.0, 2.0])]])
+@pytest.mark.parametrize(
+    "cells",
+    [[cell([1.0])], [cell([1.0]), cell(A)], [numbered([2.0, 2.0, 2.0])], [numbered([0.1 + 0.2, 0.3, 0.3])]],
+    ids=["one run", "one run and a cell", "equal runs", "only a rounding error"],
+)
 def test_unknown_noise_gives_no_interval(cells: list[Cell]) -> None:
     estimate = combine(cells, [1.0] * len(cells), 0.95)
-    assert math.isnan(estimate.low)
-    assert math.isnan(estimate.high)
-    assert not estimate.known
-    assert estimate.beyond() == 0
-    assert estimate.method == "none"
-
-
-def test_rounding_errors_do_not_count_as_noise() -> None:
-    estimate = combine([numbered([0.1 + 0.2, 0.3, 0.3])], [1.0], 0.95)  # 0.1 + 0.2 is not 0.3
-    assert not estimate.known
+    assert (math.isnan(estimate.low), math.isnan(estimate.high), estimate.known) == (True, True, False)
+    assert (estimate.beyond(), estimate.method) == (0, "none")
 
 
 def test_a_cell_of_weight_zero_adds_no_noise() -> None:

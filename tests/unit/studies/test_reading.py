@@ -43,6 +43,8 @@ def test_study_has_a_row_for_each_run(tmp_path: Path) -> None:
     assert study.frame["seconds"].tolist() == [5.0, 10.0, 5.0, 10.0]
     assert (study.objective, study.direction, study.problems, study.notes) == (METRIC, "max", (), ())
     assert study.sources == (tmp_path / "digits",)
+    many = load(sweep(tmp_path / "many", runs=12))
+    assert many.frame["job"].tolist() == [str(job) for job in range(12)]  # job 10 comes after job 9
     assert study.hardware == (record().hardware,)
     assert list(study.totals(3600).values()) == [4, 4, 0, 30.0, 34.0, 34.0]
     assert study.curves["run"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -58,10 +60,6 @@ def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path:
     study = load(tmp_path)
     assert study.problems == ()
     assert study.frame["ssr"].tolist() == [0.3] * 3
-
-
-def test_job_ten_comes_after_job_nine(tmp_path: Path) -> None:
-    assert load(sweep(tmp_path, runs=12)).frame["job"].tolist() == [str(job) for job in range(12)]
 
 
 def test_path_may_be_a_run_folder_or_a_record_or_a_folder_of_studies(tmp_path: Path) -> None:
@@ -146,15 +144,10 @@ def test_reading_a_study_does_not_disturb_a_running_job(tmp_path: Path) -> None:
 
 def test_job_states_are_distinguished_and_internal_files_are_ignored(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
-    (tmp_path / "study.json").write_text("{}", encoding="utf-8")
-    (tmp_path / ".lock").touch()
-    for name in ("report/figures", ".sweeps", ".submitit/1"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "report/report.json").write_text("{}", encoding="utf-8")
-    (tmp_path / ".sweeps/1.json").write_text("{}", encoding="utf-8")
-    for job in range(2, 6):
-        (tmp_path / str(job)).mkdir()
-        (tmp_path / str(job) / JOB).write_text("{}", encoding="utf-8")
+    internal = ["study.json", ".lock", "report/report.json", ".sweeps/1.json", ".submitit/1/x"]
+    for name in [*internal, *(f"{job}/{JOB}" for job in range(2, 6))]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}", encoding="utf-8")
     (tmp_path / "3" / ".hydra").mkdir()  # the run started and its process ended
     write_run(tmp_path / "6", record(2.0, 0, status="failed", error="ValueError: no"), config(2.0))
     dead = Pulse("elsewhere", 1, "then")
@@ -204,15 +197,6 @@ def test_config_name_becomes_the_recipe_name_only_if_each_recipe_has_one_name(
     assert load(tmp_path).recipes == recipes
 
 
-def test_settings_without_effect_on_results_do_not_make_a_new_recipe(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", record(), config())
-    changed = config(
-        1.0, 1, trainer__progress="none", checkpoint__mode="max", name="other", debug="x", logger={"csv": {}}
-    )
-    write_run(tmp_path / "1", record(seed=1), changed)
-    assert len(load(tmp_path).recipes) == 1
-
-
 def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
     runs = [
         (record(0.5), config(0.5)),
@@ -226,10 +210,8 @@ def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
     assert len(study.recipes) == 1
     assert study.frame["control"].tolist() == ["", "truncate", "scale_warmup", "truncate+scale_warmup"]
     assert study.problems == ()
-
-
-def test_scaled_warmup_is_a_control_only_next_to_an_unscaled_warmup(tmp_path: Path) -> None:
-    assert set(load(sweep(tmp_path, scheduler__scale_warmup=True)).frame["control"]) == {""}
+    # A scaled warmup is a control only next to an unscaled warmup.
+    assert load([tmp_path / "2", tmp_path / "3"]).frame["control"].tolist() == ["", "truncate"]
 
 
 def test_first_completed_run_of_a_repeated_seed_is_used(tmp_path: Path) -> None:
@@ -248,15 +230,10 @@ def test_first_completed_run_of_a_repeated_seed_is_used(tmp_path: Path) -> None:
     )
     assert problems[str(tmp_path / "again/1")][1].endswith("the same value")
     assert problems[str(tmp_path / "a_failed_try")] == ("failed", "killed")
-
-
-def test_runs_without_a_seed_are_not_duplicates(tmp_path: Path) -> None:
-    for job in range(3):
-        write_run(tmp_path / str(job), record(1.0, None, 0.9 + job / 100))
-    study = load(tmp_path, objective=METRIC)
-    assert len(study.frame) == 3
-    assert study.frame["seed"].isna().all()
-    assert summary(study)["seeds"].tolist() == [()]
+    for job in range(2):  # runs without a seed are not duplicates
+        write_run(tmp_path / f"unseeded/{job}", record(1.0, None))
+    study = load(tmp_path / "unseeded", objective=METRIC)
+    assert (len(study.frame), summary(study)["seeds"].tolist()) == (2, [()])
 
 
 def test_objective_comes_from_the_option_or_the_configs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from study_runs import config, write_run
 
 from ssr_hydra.configs import APP_KEYS
-from ssr_hydra.studies.recipes import ConfigReader, Recipe, flatten, label_recipes
+from ssr_hydra.studies.recipes import ConfigReader, Recipe, label_recipes
 
 
 def recipes(folder: Path, *runs: tuple[dict[str, object], list[str], dict[str, object]]) -> list[str]:
@@ -33,24 +33,17 @@ def test_recipes_are_named_by_choices_and_overrides_that_differ(tmp_path: Path) 
     )
     assert labels == ["wsd optimizer.lr=0.1", "cosine optimizer.lr=0.3"]  # lr=0.1 is in the config of the first run
 
-
-def test_recipes_with_equal_command_lines_are_named_by_their_config(tmp_path: Path) -> None:
-    labels = recipes(tmp_path, (config(), [], {}), (config(optimizer__lr=0.5), [], {}))
-    assert labels == ["digits optimizer.lr=0.1", "digits optimizer.lr=0.5"]
+    equal = recipes(tmp_path / "equal", (config(), [], {}), (config(optimizer__lr=0.5), [], {}))
+    assert equal == ["digits optimizer.lr=0.1", "digits optimizer.lr=0.5"]  # the command lines do not differ
 
 
-def test_recipe_names_are_unique() -> None:
-    labels = label_recipes(
-        {1: Recipe(None, "a"), 2: Recipe(None, "a"), 3: Recipe(None, "a (2)"), 4: Recipe(None, None)}
-    )
-    assert len(set(labels.values())) == 4
-    assert labels[4] == "runs"
-
-
-def test_recipe_names_are_one_short_line(tmp_path: Path) -> None:
-    (label,) = label_recipes({1: Recipe(None, "a\x1b[2J\n" + "b" * 500)}).values()
-    assert len(label) == 120
-    assert label.isprintable()
+def test_recipe_names_are_unique_short_lines() -> None:
+    names = ["a", "a", "a (2)", None, "a\x1b[2J\n" + "b" * 500]
+    labels = list(label_recipes({place: Recipe(None, name) for place, name in enumerate(names)}).values())
+    assert len(set(labels)) == 5
+    assert labels[3] == "runs"
+    assert len(labels[4]) == 120
+    assert labels[4].isprintable()
 
 
 def test_runs_of_one_recipe_have_the_same_key(tmp_path: Path) -> None:
@@ -66,17 +59,17 @@ def test_runs_of_one_recipe_have_the_same_key(tmp_path: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
-@pytest.mark.parametrize("key", sorted(APP_KEYS))
-def test_settings_of_the_app_are_not_part_of_a_recipe(tmp_path: Path, key: str) -> None:
-    reader = ConfigReader()
-    changed = write_run(tmp_path / "changed", None, config(**{key: "other"}), [f"{key}=other"], {"launcher": "joblib"})
-    before = write_run(tmp_path / "before", None, config())  # a record of an older release whose configs lack the key
-    one, other = reader.read(before), reader.read(changed)
-    assert one is not None
-    assert other is not None
-    assert one.key == other.key
-    recipe = Recipe.of(changed, other, "digits")
-    assert (recipe.overrides, recipe.choices) == ({}, {})
+def test_settings_without_effect_on_results_are_not_part_of_a_recipe(tmp_path: Path) -> None:
+    before = ConfigReader().read(write_run(tmp_path / "before", None, config()))  # older configs lack some keys
+    assert before is not None
+    for key in (*APP_KEYS, "checkpoint__mode", "trainer__progress"):
+        overrides = [f"{key.replace('__', '.')}=other"]
+        run = write_run(tmp_path / key, None, config(**{key: "other"}), overrides, {"launcher": "joblib"})
+        changed = ConfigReader().read(run)
+        assert changed is not None
+        assert changed.key == before.key
+        recipe = Recipe.of(run, changed, "digits")
+        assert (recipe.overrides, recipe.choices) == ({}, {})
 
 
 @pytest.mark.parametrize(("outer", "inner", "scaled"), [(True, True, True), (False, False, False), (True, False, None)])
@@ -89,26 +82,19 @@ def test_warmup_counts_as_scaled_only_if_all_warmups_are_scaled(
     assert run_config.scaled is scaled
 
 
-def test_folder_without_a_config_has_no_recipe(tmp_path: Path) -> None:
-    assert ConfigReader().read(tmp_path) is None
-
-
-def test_very_large_config_is_refused(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "0", None, config())
-    (run / ".hydra/config.yaml").write_text("a: b\n" + "#" * 1_000_001)
-    with pytest.raises(ValueError, match="more than 1,000,000 bytes"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: b\n" + "#" * 1_000_001, "more than 1,000,000 bytes"),
+        ("{a: " * 100 + "1" + "}" * 100, "too large for a configuration"),
+        ("a: !!python/object/apply:os.mkdir ['made']\n", "incomplete or invalid"),
+    ],
+    ids=["large", "deep", "an object"],
+)
+def test_hostile_config_is_refused(in_tmp: Path, text: str, message: str) -> None:
+    run = write_run(in_tmp / "0", None, config())
+    (run / ".hydra/config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
         ConfigReader().read(run)
-    deep: dict[str, object] = {}
-    for _ in range(100):
-        deep = {"a": deep or 1}
-    with pytest.raises(ValueError, match="too large for a configuration"):
-        flatten(deep)
-
-
-def test_yaml_cannot_create_objects(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "0", None, config())
-    marker = tmp_path / "made"
-    (run / ".hydra/config.yaml").write_text(f"a: !!python/object/apply:os.mkdir ['{marker}']\n")
-    with pytest.raises(ValueError, match="incomplete or invalid"):
-        ConfigReader().read(run)
-    assert not marker.exists()
+    assert not (in_tmp / "made").exists()
+    assert ConfigReader().read(in_tmp) is None  # a folder without a config

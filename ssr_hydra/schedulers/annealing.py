@@ -74,9 +74,6 @@ class LinearScheduler(_Decay):
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         t_max: Length of the decay.
 
-    Raises:
-        InputError: A multiplier is negative or not finite, or ``t_max`` is not above 0.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> LinearScheduler()(State(max_duration="8ba", timestamp=Timestamp(batch=2)))
@@ -108,15 +105,11 @@ class LinearWithWarmupScheduler(_Decay):
     same function of tau at every SSR.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for no warmup.
+        t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
         alpha_i: Multiplier after the warmup, at least 0.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         scale_warmup: Whether SSR stretches the warmup.
-
-    Raises:
-        InputError: A multiplier is negative or not finite; ``t_max`` is before the end of the run; the warmup does not
-            end before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -151,9 +144,6 @@ class CosineAnnealingScheduler(_Decay):
         t_max: Length of the decay.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
 
-    Raises:
-        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is not above 0.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> CosineAnnealingScheduler(alpha_f=0.1)(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
@@ -183,14 +173,10 @@ class CosineAnnealingWithWarmupScheduler(_Decay):
     same function of tau at every SSR.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for no warmup.
+        t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
         t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
-
-    Raises:
-        InputError: ``alpha_f`` is negative or not finite; ``t_max`` is before the end of the run; the warmup does not
-            end before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -225,9 +211,6 @@ class PolynomialScheduler(_Decay):
         t_max: Length of the decay.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
 
-    Raises:
-        InputError: ``power`` or ``t_max`` is not above 0, or ``alpha_f`` is negative or not finite.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> PolynomialScheduler(2.0)(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
@@ -258,15 +241,11 @@ class PolynomialWithWarmupScheduler(_Decay):
     same function of tau at every SSR.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for no warmup.
+        t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
         power: Exponent, above 0.
         t_max: End of the decay, counted from the start of the run; must not be before the end of the run.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
-
-    Raises:
-        InputError: ``power`` is not above 0; ``alpha_f`` is negative or not finite; ``t_max`` is before the end of the
-            run; the warmup does not end before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -300,9 +279,6 @@ class RexScheduler(_Decay):
     Args:
         t_max: Length of the decay.
         alpha_f: Multiplier from ``t_max`` on, at least 0.
-
-    Raises:
-        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is not above 0.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -42,9 +42,6 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
         t_mult: Length of a cycle divided by the length of the previous cycle, at least 1.
         alpha_f: Multiplier at the end of a cycle, at least 0.
 
-    Raises:
-        InputError: ``t_0`` is not above 0, ``t_mult`` is below 1, or ``alpha_f`` is negative or not finite.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> scheduler = CosineAnnealingWarmRestartsScheduler("2ba", t_mult=2)
@@ -131,15 +128,11 @@ class OneCycleScheduler(Scheduler):
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:
-        t_up: Length of the increase.
+        t_up: Length of the increase, which must end before ``t_max`` and within the run.
         t_max: End of the decrease, counted from the start of the run.
         alpha_i: Multiplier at the start (torch: ``1 / div_factor``).
         alpha_f: Multiplier at the end (torch: ``1 / (div_factor * final_div_factor)``).
         anneal: ``"cosine"`` or ``"linear"``.
-
-    Raises:
-        InputError: A multiplier is negative or not finite, ``anneal`` is unknown, the increase does not end before
-            ``t_max``, or the run ends during the increase.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -189,10 +182,6 @@ class PiecewiseLinearScheduler(Scheduler):
     Args:
         points: A list of at least one pair (time, alpha), in order of time. Python code may pass a mapping from time to
             alpha instead.
-
-    Raises:
-        InputError: There are no points, an item is not a pair, an alpha is negative or not finite, or times do not
-            increase.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -53,16 +53,12 @@ class WarmupStableDecayScheduler(Scheduler):
     exactly. If SSR does not stretch the warmup, the equation holds only for ``t >= max(1, ssr) * t_warmup``.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for no warmup.
-        t_decay: Length of the decay, which ends at ``t_max``.
+        t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
+        t_decay: Length of the decay, which ends at ``t_max`` and must not begin before the end of the warmup.
         t_max: End of the decay, counted from the start of the run. After ``t_max``, alpha stays at ``alpha_f``.
         alpha_f: Multiplier at the end, at least 0.
         decay: ``"1-sqrt"``, ``"linear"`` or ``"cosine"``.
         scale_warmup: Whether SSR stretches the warmup.
-
-    Raises:
-        InputError: ``alpha_f`` is negative or not finite; ``decay`` is unknown; the warmup and the decay do not both
-            fit before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -117,17 +113,13 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     the warmup and ``t_scale`` is None, alpha does not depend on SSR until the cooldown.
 
     Args:
-        t_warmup: Length of the warmup. ``0ba`` means no warmup and requires ``t_scale``.
+        t_warmup: Length of the warmup, which must end within the run. ``0ba`` means no warmup and requires ``t_scale``.
         t_scale: Time scale of the decay. None means the length of the warmup.
-        t_cooldown: Length of the cooldown, which ends at ``t_max``; ``0ba`` for no cooldown.
+        t_cooldown: Length of the cooldown, which ends at ``t_max`` and must not begin before the end of the warmup.
+            ``0ba`` means no cooldown. Without a cooldown, ``t_max`` and ``alpha_f`` cannot be set.
         t_max: End of the cooldown, counted from the start of the run. After ``t_max``, alpha stays at ``alpha_f``.
         alpha_f: Multiplier at the end of the cooldown, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
-
-    Raises:
-        InputError: ``alpha_f`` is negative or not finite; the run ends during the warmup; the warmup and the cooldown
-            do not both fit before ``t_max``; there is no warmup and no ``t_scale``; or there is no cooldown, but
-            ``t_max`` or ``alpha_f`` is set.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -91,7 +91,12 @@ def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fra
 
 
 class Scheduler(metaclass=Opaque):
-    """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run."""
+    """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run.
+
+    A scheduler checks its arguments when it is created, and checks that its times fit when it is bound. It raises an
+    InputError if an argument is invalid, a number is not finite, or a time is not above 0. Only warmups, cooldowns,
+    milestones and points may be at 0.
+    """
 
     def __post_init__(self) -> None:
         """Check the arguments. The dataclass calls this method."""

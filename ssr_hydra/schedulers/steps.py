@@ -74,9 +74,6 @@ class StepScheduler(Scheduler):
         step_size: Time between decays.
         gamma: Factor of each decay, at least 0.
 
-    Raises:
-        InputError: ``step_size`` is not above 0, or ``gamma`` is negative or not finite.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> StepScheduler("3ba")(State(max_duration="9ba", timestamp=Timestamp(batch=3)))
@@ -111,9 +108,6 @@ class ExponentialScheduler(Scheduler):
         gamma: Factor per period, at least 0.
         decay_period: Time in which alpha is multiplied by ``gamma``.
 
-    Raises:
-        InputError: ``gamma`` is negative or not finite, or ``decay_period`` is not above 0.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> ExponentialScheduler(0.25, "2ba")(State(max_duration="9ba", timestamp=Timestamp(batch=1)))
@@ -144,9 +138,6 @@ class MultiStepScheduler(Scheduler):
     Args:
         milestones: Times of the decays, in any order. A repeated milestone multiplies alpha twice.
         gamma: Factor of each decay, at least 0.
-
-    Raises:
-        InputError: ``milestones`` is not a list, a milestone is negative, or ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -196,13 +187,10 @@ class MultiStepWithWarmupScheduler(Scheduler):
     ``t >= max(1, ssr) * t_warmup``.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for no warmup.
+        t_warmup: Length of the warmup, which must end within the run; ``0ba`` for no warmup.
         milestones: Times of the decays, counted from the start of the run.
         gamma: Factor of each decay, at least 0.
         scale_warmup: Whether SSR stretches the warmup.
-
-    Raises:
-        InputError: The run ends during the warmup, or :class:`MultiStepScheduler` refuses an argument.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -254,9 +242,6 @@ class ConstantScheduler(Scheduler):
         alpha: The multiplier, at least 0.
         t_max: Time until which alpha applies.
 
-    Raises:
-        InputError: ``alpha`` is negative or not finite, or ``t_max`` is not above 0.
-
     Example:
         >>> from ssr_hydra.state import State
         >>> ConstantScheduler(0.5)(State(max_duration="9ba"))
@@ -285,14 +270,10 @@ class ConstantWithWarmupScheduler(Scheduler):
     ``t >= max(1, ssr) * t_warmup``.
 
     Args:
-        t_warmup: Length of the warmup; ``0ba`` for no warmup.
+        t_warmup: Length of the warmup, which must end within the run; ``0ba`` for no warmup.
         alpha: The multiplier after the warmup, at least 0.
         t_max: End of the schedule; must not be before the end of the run.
         scale_warmup: Whether SSR stretches the warmup.
-
-    Raises:
-        InputError: ``alpha`` is negative or not finite, the run ends during the warmup, or ``t_max`` is before the end
-            of the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

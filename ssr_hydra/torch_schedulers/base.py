@@ -227,6 +227,9 @@ class _OnEpochs(Course):
 class TorchScheduler(metaclass=Opaque):
     """Base class of the torch schedulers: torch's arguments without the optimizer, and a pace.
 
+    A scheduler raises an InputError if an argument is out of range. Numbers must be finite, and learning rates at
+    least 0. A time or number of steps must be above 0; only milestones, ``patience`` and ``cooldown`` may be 0.
+
     Args:
         pace: The length of one step of the scheduler, ``"epoch"`` or ``"batch"``. The learning rate changes only at
             steps. None means the pace that the trainer's ``use_stepwise_scheduler`` sets. If that setting is None too,

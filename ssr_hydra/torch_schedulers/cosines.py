@@ -68,9 +68,6 @@ class CosineAnnealingLR(TorchScheduler):
         eta_min: The lowest learning rate, absolute.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
-    Raises:
-        InputError: ``T_max`` is not above 0, or ``eta_min`` is negative or not finite.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> course = CosineAnnealingLR("1dur", pace="batch").bind(State(max_duration="4ba"))
@@ -112,10 +109,6 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
         T_mult: Length of a cycle divided by the length of the previous cycle, an integer >= 1.
         eta_min: The lowest learning rate, absolute.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
-
-    Raises:
-        InputError: ``T_0`` is not above 0, ``T_mult`` is not an integer >= 1, or ``eta_min`` is negative or not
-            finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -101,9 +101,6 @@ class CyclicLR(TorchScheduler):
         max_momentum: Momentum at the lowest learning rate.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
-    Raises:
-        InputError: A length is not above 0, a number is negative or not finite, or the mode is unknown.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> course = CyclicLR(0.0, 1.0, step_size_up=4).bind(State(max_duration="9ba"), ssr=0.5)
@@ -228,8 +225,8 @@ class OneCycleLR(TorchScheduler):
 
     Args:
         max_lr: The peak, absolute: one number, or a list with one number per param group.
-        total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``, or the
-            whole run if ``epochs`` and ``steps_per_epoch`` are None too.
+        total_steps: Length of the cycle, at least the length of the run: a number of steps, or a time. None means
+            ``epochs * steps_per_epoch``, or the whole run if ``epochs`` and ``steps_per_epoch`` are None too.
         epochs: Together with ``steps_per_epoch``, an alternative to ``total_steps``.
         steps_per_epoch: See ``epochs``.
         pct_start: The fraction of the cycle in which the learning rate increases.
@@ -242,10 +239,6 @@ class OneCycleLR(TorchScheduler):
         three_phase: Whether the decrease has two phases. The first phase mirrors the increase and ends at the initial
             learning rate. The second phase ends at the last learning rate.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
-
-    Raises:
-        InputError: A length is not above 0, the cycle ends before the end of the run, a fraction is not between 0 and
-            1, a number is negative or not finite, or the strategy is unknown.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -45,9 +45,6 @@ class StepLR(TorchScheduler):
         gamma: Factor of each decay, at least 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
-    Raises:
-        InputError: ``step_size`` is not above 0, or ``gamma`` is negative or not finite.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> course = StepLR(2, pace="batch").bind(State(max_duration="4ba"), ssr=0.5)
@@ -88,9 +85,6 @@ class MultiStepLR(TorchScheduler):
         milestones: Numbers of steps, or times, in any order. A repeated milestone multiplies the rate twice.
         gamma: Factor of each decay, at least 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
-
-    Raises:
-        InputError: There are no milestones, a milestone is negative, or ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -133,9 +127,6 @@ class ConstantLR(TorchScheduler):
         total_iters: Time until which the factor applies: a number of steps, or a time.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
-    Raises:
-        InputError: ``factor`` is out of range, or ``total_iters`` is not above 0.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> course = ConstantLR(0.5, 4, pace="batch").bind(State(max_duration="9ba"), ssr=0.5)
@@ -171,9 +162,6 @@ class LinearLR(TorchScheduler):
         end_factor: The factor at the end, from 0 to 1.
         total_iters: Time from which the factor is ``end_factor``: a number of steps, or a time.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
-
-    Raises:
-        InputError: A factor is out of range, or ``total_iters`` is not above 0.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -220,9 +208,6 @@ class PolynomialLR(TorchScheduler):
         power: The exponent, above 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
-    Raises:
-        InputError: ``total_iters`` or ``power`` is not above 0.
-
     Example:
         >>> from ssr_hydra import State, Timestamp
         >>> course = PolynomialLR("1dur", 2.0, pace="batch").bind(State(max_duration="4ba"))
@@ -265,9 +250,6 @@ class ExponentialLR(TorchScheduler):
     Args:
         gamma: Factor of each step, at least 0.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
-
-    Raises:
-        InputError: ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

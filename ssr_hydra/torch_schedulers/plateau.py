@@ -43,9 +43,6 @@ class ReduceLROnPlateau(metaclass=Opaque):
         min_lr: The lowest rate, absolute: one number, or a list with one number per param group.
         eps: A reduction of at most this size is not applied.
 
-    Raises:
-        InputError: An argument is out of range.
-
     Example:
         >>> from ssr_hydra.schedulers.run import Run
         >>> from ssr_hydra import State, Timestamp

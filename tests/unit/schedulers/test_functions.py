@@ -14,7 +14,7 @@ from refusals import refused
 from schedule_helpers import EXAMPLES, run
 
 from ssr_hydra import schedulers
-from ssr_hydra.errors import FormatError, MissingValueError, RangeError
+from ssr_hydra.errors import FormatError, InputError, MissingValueError, RangeError
 from ssr_hydra.schedulers import functions, step_scheduler
 from ssr_hydra.time import Time
 
@@ -29,14 +29,18 @@ def test_every_class_has_exactly_one_function() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_function_has_the_arguments_of_its_class(name: str) -> None:
-    state, ssr, *keywords = inspect.signature(getattr(functions, snake(name))).parameters.values()
+def test_function_has_the_arguments_and_values_of_its_class(name: str) -> None:
+    function, scheduler = getattr(functions, snake(name)), EXAMPLES[name]
+    state, ssr, *keywords = inspect.signature(function).parameters.values()
     assert (state.name, ssr.name, ssr.default) == ("state", "ssr", 1.0)
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in keywords)
-    arguments = [
-        (f.name, inspect.Parameter.empty if f.default is MISSING else f.default) for f in fields(EXAMPLES[name])
-    ]  # type: ignore[arg-type]
-    assert [(parameter.name, parameter.default) for parameter in keywords] == arguments
+    own = fields(scheduler)  # type: ignore[arg-type]
+    defaults = [(f.name, inspect.Parameter.empty if f.default is MISSING else f.default) for f in own]
+    assert [(parameter.name, parameter.default) for parameter in keywords] == defaults
+    arguments = {f.name: getattr(scheduler, f.name) for f in own}
+    for batch in range(14):
+        now = run(batch, 0.7, max_duration="12ba")
+        assert function(now, 0.7, **arguments) == function(now, ssr=0.7, **arguments) == scheduler(now, 0.7)
 
 
 def test_stub_for_type_checkers_is_up_to_date() -> None:
@@ -44,30 +48,15 @@ def test_stub_for_type_checkers_is_up_to_date() -> None:
     assert script["STUB"].read_text() == script["stub"](), "run: python scripts/stubs.py"
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_function_and_its_class_return_equal_multipliers(name: str) -> None:
-    scheduler: Any = EXAMPLES[name]
-    arguments = {field.name: getattr(scheduler, field.name) for field in fields(scheduler)}
-    function = getattr(functions, snake(name))
-    for batch in range(14):
-        state = run(batch, 0.7, max_duration="12ba")
-        assert function(state, 0.7, **arguments) == scheduler(state, 0.7)
-        assert function(state, ssr=0.7, **arguments) == scheduler(state, 0.7)
-
-
 def test_step_size_may_be_a_duration_or_a_list_of_milestones() -> None:
     state = run(4, max_duration="12ba")
-    assert (
-        step_scheduler(state, step_size="2ba", gamma=0.5)
-        == step_scheduler(state, step_size=Time("2ba"), gamma=0.5)
-        == 0.25
-    )
-    assert step_scheduler(state, step_size=("2ba",), gamma=0.5) == 0.5
-    with refused("step_size", FormatError):
-        step_scheduler(state, step_size=2)  # type: ignore[arg-type]
-    with refused("step_size", MissingValueError):
-        step_scheduler(state, step_size=[])
-    with refused("step_size[1]", FormatError):
-        step_scheduler(state, step_size=["2ba", "5"])
+    for size, expected in (("2ba", 0.25), (Time("2ba"), 0.25), (("2ba",), 0.5)):
+        assert step_scheduler(state, step_size=size, gamma=0.5) == expected
+    bad: list[tuple[Any, str, type[InputError]]] = [
+        (2, "step_size", FormatError), ([], "step_size", MissingValueError), (["2ba", "5"], "step_size[1]", FormatError)
+    ]  # fmt: skip
+    for size, field, kind in bad:
+        with refused(field, kind):
+            step_scheduler(state, step_size=size)
     with refused("ssr", RangeError):
         step_scheduler(state, 0, step_size="2ba")

@@ -58,9 +58,11 @@ def test_counters_of_a_phase_start_at_zero() -> None:
     assert (state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (4, 32, 1024)
     # Counters within the epoch stay those of the run.
     assert now.batch_in_epoch == 0
-
-
-def test_counters_of_a_nested_phase_start_at_zero() -> None:
+    with pytest.raises(AttributeError, match="batchs"):
+        _ = now.batchs
+    for again in (copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))):
+        assert again(state).timestamp.batch == 5
+    # In a nested phase too
     look = Looks()
     alphas(second_phase(second_phase(look, "0.25dur")), [13], max_duration="26ba", **RATES)
     (state,) = look.states
@@ -86,16 +88,3 @@ def test_missing_rate_is_an_error_only_if_a_function_reads_the_counter() -> None
     for unit in ("parsec", None):
         with refused("unit", UnknownNameError):
             alphas(second_phase(lambda state, unit=unit: state.timestamp.get(unit).value), [7], **of_run)
-
-
-def test_a_misspelt_counter_of_a_phase_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="batchs"):
-        alphas(second_phase(lambda state: state.timestamp.batchs), [7], max_duration="24ba")
-
-
-def test_state_of_a_phase_can_be_copied() -> None:
-    look = Looks()
-    alphas(second_phase(look), [7], max_duration="24ba")
-    (state,) = look.states
-    for again in (copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))):
-        assert again(state).timestamp.batch == 1

@@ -11,6 +11,7 @@ import platform
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -75,7 +76,8 @@ class Heartbeat:
         self.path = path
         self.attempt = 1
         self.frac_done: Callable[[], float] | None = None
-        self._others = _Mean(count_others or (lambda: 0))
+        self._count_others = count_others or (lambda: 0)
+        self._counts = Counter[int]()  # how often each number of other jobs was counted
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -98,11 +100,12 @@ class Heartbeat:
 
     def begin(self) -> None:
         """Restart the mean of :meth:`jobs_beside`, when training starts."""
-        self._others.begin()
+        self._counts = Counter([self._count_others()])
 
     def jobs_beside(self) -> float:
         """Return the mean number of other jobs that ran on this machine since :meth:`begin`."""
-        return self._others.mean()
+        self._counts[self._count_others()] += 1
+        return sum(count * times for count, times in self._counts.items()) / self._counts.total()
 
     def _write(self, *, sync: bool = False) -> None:
         write_atomically(self.path, json.dumps(asdict(self._pulse)) + "\n", sync=sync)
@@ -118,7 +121,7 @@ class Heartbeat:
                 elif began - beaten > _INTERVAL - _LOOK_SECONDS:
                     os.utime(self.path)
                     beaten = began
-            self._others.look()
+            self._counts[self._count_others()] += 1
             wait = max(_LOOK_SECONDS, (time.monotonic() - began) / _SHARE)
 
     def _has_advanced(self) -> bool:
@@ -129,30 +132,6 @@ class Heartbeat:
             return False
         self._pulse = replace(self._pulse, frac_done=frac)
         return True
-
-
-class _Mean:
-    """The mean over time of a number that is sampled at irregular times, with linear interpolation."""
-
-    def __init__(self, look: Callable[[], float]) -> None:
-        self._look, self._lock = look, threading.Lock()
-        self.begin()
-
-    def begin(self) -> None:
-        with self._lock:
-            self._sum, self._seconds = 0.0, 0.0
-            self._last, self._at = self._look(), time.monotonic()
-
-    def look(self) -> None:
-        with self._lock:
-            value, now = self._look(), time.monotonic()
-            self._sum += (self._last + value) / 2 * (now - self._at)
-            self._seconds += now - self._at
-            self._last, self._at = value, now
-
-    def mean(self) -> float:
-        self.look()
-        return self._sum / self._seconds if self._seconds > 0 else float(self._last)
 
 
 def is_alive(path: Path, now: float | None = None) -> bool:

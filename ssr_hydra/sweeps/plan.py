@@ -289,14 +289,14 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
     jobs: dict[str, tuple[str, ...]] = {}
     for overrides, description in sweep.jobs:
         jobs.setdefault(description.identity, of_experiment(overrides))
-    shared = set.intersection(*map(set, jobs.values())) if len(jobs) > 1 else set()
+    columns = columns_of([*jobs.values()])
     lines, counts = [], Counter[str]()
-    for identity, overrides in jobs.items():
+    for row, identity in enumerate(jobs):
         place = owners.get(identity)
         word = "missing" if place is None else _STATUSES[read_state(place)]
         counts[word] += 1
         where = "-" if place is None else place.relative_to(folder).as_posix()
-        lines.append(f"  {word:<9} {where:<5} {' '.join(each for each in overrides if each not in shared)}".rstrip())
+        lines.append(f"  {word:<9} {where:<5} {columns.words(row)}")
     head = ", ".join(f"{count} {word}" for word, count in counts.items())
     total, combined = len(jobs), len(sweep.jobs)
     heads = [f"{total} {'job' if total == 1 else 'jobs'} in {folder}: {head}"]

@@ -63,26 +63,30 @@ class Lab:
         self.starts.touch()
         self._running: list[Process] = []
 
-    def start(self, *arguments: str, poison: str = "") -> Process:
-        """Start a sweep. ``poison`` names the job to kill: ``3:always`` or ``3:once`` for seed 3."""
+    def start(self, *arguments: str, poison: str = "", held: str = "", **settings: Any) -> Process:
+        """Start a sweep. See ``sweep_lab`` for ``poison`` and ``held``."""
         trusted = ["+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab,real_sweeps]"]
         slow = ["+callbacks.slow._target_=real_sweeps.Slow"]
-        process = self._popen("-m", "study=s", *_QUIET, *trusted, *slow, *arguments, poison=poison)
+        environment = {"SWEEP_POISON": poison, "SWEEP_HELD": held}
+        process = self._popen(environment, "-m", "study=s", *_QUIET, *trusted, *slow, *arguments, **settings)
         self._running.append(process)
         return process
 
-    def _popen(self, *arguments: str, poison: str = "") -> Process:
+    def _popen(self, environment: dict[str, str], *arguments: str, **settings: Any) -> Process:
         environment = {
+            **environment,
             "SWEEP_STARTS": str(self.starts),
-            "SWEEP_POISON": poison,
             "LAB_SLOW": str(self.slow),
             "RAY_USAGE_STATS_ENABLED": "0",
+            # With a limit on the size of files, Python would write incomplete bytecode, which cannot be imported.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return warm.start(str(REPO / "train.py"), *arguments, cwd=self.folder, env=environment, nested=self.nested)
+        settings = {"cwd": self.folder, "env": environment, "nested": self.nested, **settings}
+        return warm.start(str(REPO / "train.py"), *arguments, **settings)
 
-    def sweep(self, *arguments: str, poison: str = "") -> Answer:
+    def sweep(self, *arguments: str, poison: str = "", **settings: Any) -> Answer:
         """Start a sweep and wait for its end."""
-        return ended(self.start(*arguments, poison=poison))
+        return ended(self.start(*arguments, poison=poison, **settings))
 
     def close(self) -> None:
         """End the processes of a failed test."""
@@ -106,6 +110,10 @@ class Lab:
         """Return the seeds of the completed jobs."""
         return sorted(seed for seed, record in self.records().items() if record.status == "completed")
 
+    def started(self) -> list[int]:
+        """Return the seeds of the started jobs in their order."""
+        return list(map(int, self.starts.read_text().split()))
+
     def weights(self, job: str = "0", steps: int = 200) -> dict[str, torch.Tensor]:
         """Return the final weights of a job."""
         return final_weights(self.study / job, steps)
@@ -113,7 +121,7 @@ class Lab:
     def uninterrupted(self, *arguments: str, steps: int = 200) -> dict[str, torch.Tensor]:
         """Return the final weights of the same run without a sweep and without interruption."""
         slow = ["+callbacks.slow._target_=real_sweeps.Slow", "trust=[real_sweeps]"]
-        answer = ended(self._popen("hydra.run.dir=alone", "trainer.progress=none", *slow, *arguments))
+        answer = ended(self._popen({}, "hydra.run.dir=alone", "trainer.progress=none", *slow, *arguments))
         assert answer.code == 0, answer.err
         return final_weights(self.folder / "alone", steps)
 
@@ -181,7 +189,7 @@ def assert_one_failed(answer: Answer, lab: Lab, victim: int, seeds: tuple[int, .
     assert answer.code == 1, answer.err
     assert lab.completed() == sorted(set(seeds) - {victim}), answer.err
     # The first start and three retries.
-    counts = {seed: lab.starts.read_text().split().count(str(seed)) for seed in seeds}
+    counts = {seed: lab.started().count(seed) for seed in seeds}
     assert counts[victim] == 4, answer.err
     last = [line for line in answer.err.splitlines() if line.startswith("error: ")][-1]
     assert f"1 of {len(seeds)} jobs did not complete: {victim} (seed={victim})" in last

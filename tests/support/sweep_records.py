@@ -1,9 +1,15 @@
-"""Records of jobs and a terminal, for tests of sweeps that start no process."""
+"""Records of jobs, a terminal and a killed process, for tests of sweeps that start no process."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from ssr_hydra.records import RunResult
 
@@ -28,3 +34,30 @@ def record(
     is_completed = status == "completed"
     error, metrics = (None, metrics) if is_completed else (error, None)
     RunResult(status, error, None, 1.0, "1ep", 0, steps, steps, 0, seconds, seconds, metrics or {}).save(folder)
+
+
+class Killed(BaseException):
+    """The process ends here: from then on no operation on files has an effect."""
+
+
+@contextmanager
+def ended_at(point: int, error: type[BaseException], *operations: tuple[Any, str]) -> Iterator[Counter[str]]:
+    """In the ``with`` block, the operation with number ``point`` raises an error. A killed process has no later ones.
+
+    Each operation is a function in a module or class.
+    """
+    counts = Counter[str]()
+
+    def counted(name: str, act: Callable[..., object]) -> Callable[..., object]:
+        def do(*arguments: object, **settings: object) -> object:
+            counts[name] += 1
+            if counts.total() == point + 1 or (counts.total() > point and error is Killed):
+                raise error(name)
+            return act(*arguments, **settings)
+
+        return do
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place, name in operations:
+            patch.setattr(place, name, counted(name, getattr(place, name)))
+        yield counts

@@ -134,21 +134,14 @@ def test_other_living_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
     assert count_living(study, 1, own) == 0
 
 
-def test_number_of_other_jobs_is_averaged_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    # There are two jobs for 10 s. At the check 10 s later there is none, so these 10 s count with one job:
-    # (2 * 10 + 1 * 10) / 20 = 1.5. Earlier times do not count.
-    looks = iter([(0.0, 9), (100.0, 2), (110.0, 2), (120.0, 0)])
-    now = [0.0]
-
-    def look() -> int:
-        now[0], count = next(looks)
-        return count
-
-    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
-    mean = heartbeat._Mean(look)
-    mean.begin()
-    mean.look()
-    assert mean.mean() == 1.5
+def test_number_of_other_jobs_is_averaged_from_the_start_of_training(tmp_path: Path) -> None:
+    counts = iter([2, 2, 0, 1, 0])
+    beat = Heartbeat(tmp_path / "a", lambda: next(counts))
+    beat.begin()
+    assert beat.jobs_beside() == 2
+    assert beat.jobs_beside() == pytest.approx(4 / 3)
+    beat.begin()
+    assert beat.jobs_beside() == 0.5
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"', "\0"])

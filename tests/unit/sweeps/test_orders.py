@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sweep_records import record
+from sweep_records import Killed, ended_at, record
 
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.job_status import JOB
@@ -71,25 +70,17 @@ def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkey
     """A process is killed at each operation on files. Then a different process publishes the checkpoint again."""
     checkpoint = checkpoint_of(job(tmp_path, "a", 9, 9.0))
     (tmp_path / "a/metrics.jsonl").write_text("{}\n")
-    last, left = 0, 0
-
-    def counted(act: Callable[..., Any]) -> Callable[..., Any]:
-        def do(*arguments: Any, **settings: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            return act(*arguments, **settings)
-
-        return do
-
-    for place, name in ((Path, "mkdir"), (os, "link"), (shutil, "copyfile"), (Path, "replace"), (Path, "rename")):
-        monkeypatch.setattr(place, name, counted(getattr(place, name)))
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process removes nothing
-    monkeypatch.setattr(os, "getpid", lambda: last)
+    operations = (
+        (Path, "mkdir"),
+        (os, "link"),
+        (shutil, "copyfile"),
+        (Path, "replace"),
+        (Path, "rename"),
+        (shutil, "rmtree"),
+    )
     for last in range(20):
-        left = last
-        with suppress(KeyboardInterrupt):
+        monkeypatch.setattr(os, "getpid", lambda last=last: last)
+        with ended_at(last, Killed, *operations), suppress(Killed):
             publish(tmp_path, checkpoint, "a" * 20, 5, {}, {})
         whole = [(each.checkpoint / "state.pt").read_bytes() == b"weights" for each in points_of(tmp_path)]
         assert all(whole)

@@ -7,13 +7,13 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from sweep_records import Terminal, record
+from sweep_records import Killed, Terminal, ended_at, record
 
 from ssr_hydra import files
 from ssr_hydra.records import RunResult
@@ -380,35 +380,7 @@ def test_sweep_waits_for_running_jobs_of_a_killed_sweep(tmp_path: Path) -> None:
     assert set(statuses(tmp_path).values()) == {"completed"}
 
 
-class Killed(BaseException):
-    """The process ends here: from then on no operation on files has an effect."""
-
-
-@contextmanager
-def ended_at(point: int, error: type[BaseException]) -> Iterator[Counter[str]]:
-    """In the ``with`` block, an operation on files or threads raises an error: the operation with this number.
-
-    A killed process has no later operations.
-    """
-    counts = Counter[str]()
-
-    def counted(name: str, act: Callable[..., object]) -> Callable[..., object]:
-        def do(*arguments: object, **settings: object) -> object:
-            if counts.total() == point or (counts.total() > point and error is Killed):
-                counts[name] += 1
-                raise error(name)
-            counts[name] += 1
-            return act(*arguments, **settings)
-
-        return do
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heartbeat, "_INTERVAL", 3600)  # no operations of threads
-        patch.setattr(progress, "_SECONDS", 3600)
-        operations = (Path, "mkdir"), (files, "create"), (Path, "replace"), (Path, "unlink"), (threading.Thread, "join")
-        for place, name in operations:
-            patch.setattr(place, name, counted(name, getattr(place, name)))
-        yield counts
+OPERATIONS = (Path, "mkdir"), (files, "create"), (Path, "replace"), (Path, "unlink"), (threading.Thread, "join")
 
 
 @pytest.mark.parametrize("error", [Killed, KeyboardInterrupt])
@@ -417,6 +389,8 @@ def test_repeated_command_continues_a_sweep_interrupted_at_any_file_operation(
 ) -> None:
     """A sweep is killed at each operation. Or ctrl-C stops job b, and a second ctrl-C comes at each later operation."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(heartbeat, "_INTERVAL", 3600)  # no operations of threads
+    monkeypatch.setattr(progress, "_SECONDS", 3600)
     first: list[int] = []
 
     def stop(folder: Path) -> JobReturn:
@@ -437,11 +411,11 @@ def test_repeated_command_continues_a_sweep_interrupted_at_any_file_operation(
         return "".join(name for names in inner.launches for name in sorted(names))
 
     stops = error is KeyboardInterrupt
-    with ended_at(10**6, error) as operations, suppress(KeyboardInterrupt):
+    with ended_at(10**6, error, *OPERATIONS) as operations, suppress(KeyboardInterrupt):
         command(tmp_path / "whole", stops=stops)
     for point in range(*first, operations.total()):
         folder = tmp_path / str(point)
-        with ended_at(point, error), suppress(error):
+        with ended_at(point, error, *OPERATIONS), suppress(error):
             command(folder, stops=stops)
         for sign in (*folder.glob(".sweeps/*.json"), *folder.glob(f"*/{HEARTBEAT}")):  # the process has ended
             sign.write_text(sign.read_text().replace('"started": "', '"started": "9'))

@@ -36,4 +36,4 @@ def test_job_that_is_killed_once_is_run_again(lab: Lab, launcher: str, victim: i
     if launcher == "joblib":
         assert {record.hardware["threads"] for record in records} == {1}  # joblib may set more threads
     if launcher != "joblib":  # joblib also starts the jobs of the other workers again
-        assert sorted(map(int, lab.starts.read_text().split())) == sorted([*SEEDS[launcher], victim])
+        assert sorted(lab.started()) == sorted([*SEEDS[launcher], victim])

@@ -105,7 +105,7 @@ def test_job_that_is_killed_once_is_run_again(lab: Lab) -> None:
     answer = lab.sweep(*SWEEP, "seed=0,1", poison="0:once")
     assert answer.code == 0, answer.err
     assert lab.completed() == [0, 1]
-    assert sorted(lab.starts.read_text().split()) == ["0", "0", "1"]
+    assert sorted(lab.started()) == [0, 0, 1]
     assert {record.steps for record in lab.records().values()} == {4}
     assert submitted(lab) == 3
     assert "sacct" not in answer.err  # this command prints nothing without accounting

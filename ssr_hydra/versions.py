@@ -32,23 +32,12 @@ def software(code: Mapping[str, str]) -> dict[str, str]:
     Args:
         code: The result of :func:`code_version`.
     """
-    package_versions = {name: str(version) for name, version in versions().items()}
-    return {
-        **package_versions,
-        **{
-            name: f"{package_versions[name]} {digest}" if name in package_versions else digest
-            for name, digest in code.items()
-        },
-    }
+    used = {name: str(version) for name, version in versions().items()}
+    return {**used, **{name: f"{used.get(name, '')} {digest}".lstrip() for name, digest in code.items()}}
 
 
 def version_line() -> str:
-    """Return the text of ``--version``.
-
-    Example:
-        >>> version_line()  # doctest: +SKIP
-        'ssr_hydra 0.2.0 (hydra 1.3.2, torch 2.10.0)'
-    """
+    """Return the text of ``--version``, such as ``ssr_hydra 0.2.0 (hydra 1.3.2, torch 2.10.0)``."""
     return f"ssr_hydra {ssr_hydra.__version__} (hydra {_installed('hydra-core')}, torch {_installed('torch')})"
 
 

@@ -25,11 +25,10 @@ class EMA:
 
     After every ``interval`` batches, ``average = decay * average + (1 - decay) * weights``. The first average is the
     initial weights. With ``warmup``, the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, so the
-    average soon forgets the initial weights. Floating-point buffers, such as BatchNorm's statistics, are averaged too;
-    other buffers are copied.
+    average soon forgets the initial weights. Floating-point buffers are averaged too; other buffers are copied.
 
-    If ``half_life`` is in ``dur``, such as ``0.05dur``, SSR stretches it with the run. So the average covers the same
-    part of the schedule at every SSR. SSR changes neither a ``half_life`` in other units nor ``decay``.
+    SSR stretches a ``half_life`` in ``dur``, such as ``0.05dur``, with the run. SSR changes neither a ``half_life`` in
+    other units nor ``decay``.
 
     A resumed run is bitwise equal to an uninterrupted run. Outside of evaluations, the model has the trained weights,
     also after the run. :meth:`copy_to` and :meth:`swapped` give access to the average.

@@ -46,9 +46,9 @@ class Events:
     nothing. A logger is a callback with the method ``log``. If a callback has ``state_dict`` and ``load_state_dict``,
     checkpoints contain its state under its name.
 
-    If a callback raises an exception, the run ends with the same exception, because a callback is the user's code. If a
-    logger raises an exception, the run ends with a :class:`~ssr_hydra.errors.RunError` that names the logger. In this
-    case nothing is lost: ``metrics.jsonl`` has every record, and the run can be resumed.
+    If a callback raises an exception, the run ends with the same exception. If a logger raises an exception, the run
+    ends with a :class:`~ssr_hydra.errors.RunError` that names the logger. Then ``metrics.jsonl`` has every record, and
+    the run can be resumed.
 
     Args:
         callbacks: A mapping from name to callback, or a sequence of callbacks. In a sequence, a callback is named after
@@ -90,9 +90,8 @@ class Events:
             field = f"{'loggers' if is_logger else 'callbacks'}.{name}"
             methods = _methods(item, field, is_logger)
             if name in names:
-                raise ConflictError(
-                    field, type(item).__name__, "has the same name as another object", "rename one of the two"
-                )
+                rule = "has the same name as another object"
+                raise ConflictError(field, type(item).__name__, rule, "rename one of the two")
             names.add(name)
             if not is_main and (is_logger or getattr(item, "main_only", False)):
                 continue
@@ -153,11 +152,10 @@ class Events:
             raise first
 
     def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
-        """Pass a record to the ``log`` listeners, and to the function ``write``, which writes ``metrics.jsonl``.
+        """Pass a record to the callbacks, which may add values, then to ``write``, then to the loggers.
 
-        First the callbacks get the record, and may add values to it. Then ``write`` writes the record to the file. Then
-        the loggers get the record. So the file contains the values that callbacks add. If a logger fails, the file
-        already contains the record.
+        ``write`` writes ``metrics.jsonl``. So the file contains the values that callbacks add, and it already contains
+        the record if a logger fails.
 
         Raises:
             InputError: A callback added a value that is not plain data.
@@ -183,11 +181,7 @@ class Events:
         return {name: item.state_dict() for name, item in self._stateful.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the state of each callback by its name.
-
-        A state without a callback is ignored, and a callback without a state starts with its initial state. The
-        module :mod:`ssr_hydra.checkpoints.description` checks which settings may change at a resume.
-        """
+        """Load the state of each callback by its name. Ignore a state without a callback."""
         if not isinstance(state, Mapping):
             raise TypeError("the state of the callbacks must be a mapping from name to state")
         for name, item in self._stateful.items():
@@ -224,17 +218,15 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
         raise WrongTypeError(field, item.__name__, "must be an object, not a class", f"write {item.__name__}()")
     methods = {event: getattr(item, event) for event in EVENTS if callable(getattr(item, event, None))}
     if is_logger and "log" not in methods:
-        raise WrongTypeError(
-            field, type(item).__name__, "must have a method log(trainer, record)", "define this method"
-        )
-    rule, fix = "has no method for any event of a run", f"define one of the methods {', '.join(EVENTS)}"
-    slip = next((name for name in dir(item) if _is_slip(item, name, 0.92 if methods else 0.75)), None)
+        rule = "must have a method log(trainer, record)"
+        raise WrongTypeError(field, type(item).__name__, rule, "define this method")
+    slip = next((name for name in dir(item) if _is_slip(item, name)), None)
     if slip is not None:
-        fix = f"for {slip}, {did_you_mean(slip.removeprefix('on_'), EVENTS)}"
-        if methods:
-            rule = f"has a method {slip}, which is not the name of an event"
-            fix += f" If {slip} is not for an event, rename it to _{slip}"
-    if slip is not None or not methods:
+        rule = f"has a method {slip}, which is not the name of an event"
+        fix = f"for {slip}, {did_you_mean(slip.removeprefix('on_'), EVENTS)} Or rename a helper method to _{slip}"
+        raise UnknownNameError(field, type(item).__name__, rule, fix)
+    if not methods:
+        rule, fix = "has no method for any event of a run", f"define one of the methods {', '.join(EVENTS)}"
         raise UnknownNameError(field, type(item).__name__, rule, fix)
     for event, method in methods.items():
         _check_takes(method, event, f"{field}.{event}")
@@ -312,13 +304,9 @@ def _plain_value(value: Any, name: str, listener: Listener) -> Any:
     return int(number) if isinstance(value, int) else number
 
 
-def _is_slip(item: object, name: str, similarity: float) -> bool:
-    """Return whether ``name`` is a public method of ``item`` and almost the name of an event.
-
-    A name that starts with ``on_`` is certainly meant as an event, so a lower similarity is enough. The function reads
-    no property of ``item``.
-    """
+def _is_slip(item: object, name: str) -> bool:
+    """Return whether ``name`` is a public method of ``item`` and almost the name of an event. Read no property."""
     if name.startswith("_") or name in EVENTS or not callable(inspect.getattr_static(item, name, None)):
         return False
-    cutoff = 0.75 if name.startswith("on_") else similarity
+    cutoff = 0.75 if name.startswith("on_") else 0.92
     return bool(difflib.get_close_matches(name.removeprefix("on_"), EVENTS, n=1, cutoff=cutoff))

@@ -19,8 +19,7 @@ class TensorBoardLogger:
     the end of the run, the tab *HParams* shows the config with the final metrics. Each record is flushed, so a kill
     loses no record.
 
-    A resumed run uses TensorBoard's ``purge_step`` to hide the records after its checkpoint. The hidden records stay in
-    the old event file, but TensorBoard skips them.
+    A resumed run uses TensorBoard's ``purge_step``, with which TensorBoard skips the old records after the checkpoint.
 
     Raises:
         InputError: The package ``tensorboard`` is not installed.

@@ -47,9 +47,8 @@ def columns(record: Mapping[str, Any]) -> dict[str, Any]:
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a record, without the counters in :data:`CLOCKS`. NaN and infinity count as numbers.
 
-    In a record of an evaluation, ``train/loss`` is the mean since the previous evaluation. In a training record,
-    ``train/loss`` is the mean since the previous training record. A logging service stores only one value for each
-    name and step. So for an evaluation, this function renames ``train/loss`` to ``train/loss_since_eval``.
+    In a record of an evaluation, ``train/loss`` becomes ``train/loss_since_eval``, the mean since the previous
+    evaluation, because a logging service stores only one value for each name and step.
 
     Example:
         >>> scalars({"event": "eval", "batch": 10, "eval/accuracy": 0.5, "note": "x", "eval/loss": None})

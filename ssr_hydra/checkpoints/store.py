@@ -5,9 +5,8 @@
     checkpoints/ba1200/state.pt          tensors and plain values
     checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, and its own digest
 
-The store writes a checkpoint into a folder with a temporary name, syncs the folder, and renames it. To remove a
-checkpoint, the store renames the folder and then deletes it. So a folder with a checkpoint's name is always complete,
-even if the process is killed at any moment.
+The store writes a checkpoint into a folder with a temporary name, syncs it, and renames it. To remove a checkpoint, the
+store renames the folder and then deletes it. So a folder with a checkpoint's name is complete after a kill at any time.
 """
 
 from __future__ import annotations
@@ -82,14 +81,12 @@ class CheckpointStore:
     """Store checkpoints as ``folder/ba<batch>/``, and keep the newest ``keep`` checkpoints and the best checkpoint.
 
     The newest checkpoint is the checkpoint that was saved last. If a run resumed from an earlier checkpoint, an older
-    checkpoint may have more batches. In a run with several processes, only one process saves.
+    checkpoint may have more batches.
 
     Args:
         folder: The folder of the checkpoints, created with the first checkpoint.
-        keep: Number of the newest checkpoints to keep. It must be at least 2, so that a damaged checkpoint is not the
-            only checkpoint.
-        best_mode: With ``max`` or ``min``, the store also keeps the checkpoint with the best metric. With None, the
-            store keeps only the newest checkpoints.
+        keep: Number of the newest checkpoints to keep, at least 2, so that a damaged checkpoint is not the only one.
+        best_mode: ``max`` or ``min`` to also keep the checkpoint with the best metric; None to keep only the newest.
 
     Raises:
         InputError: ``keep`` or ``best_mode`` is invalid.

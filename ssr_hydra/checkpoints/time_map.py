@@ -121,9 +121,7 @@ class TimeMap:
     with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.
 
     Each counter of the plan's time is a linear function of a counter of the run's time, in exact fractions. The counter
-    that measures the plan's length reaches the end of the plan exactly when the run ends, even if the unit of the run's
-    length has changed. All other counters share one slope if the batch size is unchanged. Otherwise each slope also
-    depends on the old and new rates.
+    that measures the plan's length reaches the end of the plan exactly when the run ends.
 
     Attributes:
         max_duration: Length of the plan, already multiplied by ssr.
@@ -168,11 +166,10 @@ class TimeMap:
         return self._plan.ssr
 
     def extended(self, state: State, ssr: Number) -> TimeMap:
-        """Return the map for ``extend``: schedules read the new plan at the true time.
+        """Return the map for ``extend``: schedules read the new plan at the true time, as if it were the first plan.
 
-        The learning rate equals that of a run that had the new plan from the start. The new map discards an earlier
-        rescaling. If the length is in epochs and the number of batches per epoch has changed, schedules count every
-        finished epoch as the new number of batches.
+        The new map discards an earlier rescaling. If the length is in epochs and the number of batches per epoch has
+        changed, schedules count every finished epoch as the new number of batches.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
@@ -191,8 +188,7 @@ class TimeMap:
     def rescaled(self, state: State) -> TimeMap:
         """Return the map for ``rescale``: the rest of the old plan, stretched over the rest of the run.
 
-        The plan keeps its ssr. If the run has a new ssr, only the run's length changes: the rest of the plan is
-        stretched to the new end of the run.
+        The plan keeps its ssr. A new ssr changes only the length of the run.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
@@ -219,8 +215,7 @@ class TimeMap:
     def plan(self, state: State) -> State:
         """Return the state that schedules read: it has the length, the rates and the time of the plan.
 
-        Args:
-            state: The state of the run. If the plan has not changed, the method returns this object itself.
+        If the plan has not changed, return ``state`` itself, which is the state of the run.
         """
         if self.is_identity and _PlannedRun.of(state, self.ssr) == self._plan:
             return state
@@ -295,15 +290,14 @@ _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
 def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
-    """Return the relative speed of each counter of the plan.
+    """Return the slope of each counter of the plan, divided by the slope of the counter of batches.
 
-    The speed of a counter is the increase of the plan's counter while the run's counter increases by 1. The relative
-    speed is this speed divided by the speed of the counter of batches. If the batch size is unchanged, all relative
-    speeds are 1. If a new batch has twice as many samples as an old batch, the relative speed of samples is 1/2.
+    If the batch size is unchanged, all quotients are 1. If a new batch has twice as many samples as an old batch, the
+    quotient of samples is 1/2.
     """
     pairs = ((getattr(old, name), getattr(new, name)) for name in _RATES)
     sample, token = (None if None in pair else Fraction(pair[0]) / Fraction(pair[1]) for pair in pairs)
-    # Seconds, epochs and iterations have the relative speed of samples, or of tokens if that of samples is unknown.
+    # Seconds, epochs and iterations have the quotient of samples, or of tokens if that of samples is unknown.
     other = next((rate for rate in (sample, token) if rate is not None), Fraction(1))
     return {**dict.fromkeys(_COUNTERS, other), "batch": Fraction(1), "token": other if token is None else token}
 

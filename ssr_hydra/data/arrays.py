@@ -42,8 +42,8 @@ class Arrays(TensorDataset):
 
     With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
     ``eval_path``, the run evaluates on a fraction of the samples of ``path``. This split is stratified by class, and
-    depends only on ``eval_fraction`` and ``split_seed``. Only the training samples determine which number a class name
-    gets. Only they determine the mean and standard deviation for ``standardize``, which are computed in float64.
+    depends only on ``eval_fraction`` and ``split_seed``. The numbers of class names, and the statistics of
+    ``standardize``, depend only on the training samples.
 
     Args:
         path: The file, or the folder of .npy files.

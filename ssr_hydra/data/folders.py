@@ -35,9 +35,9 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     The number of a class is its position among the sorted folders in ``root/classes_from``, so a class has the same
     number in every split. A validation folder may have fewer classes, but no additional classes.
 
-    The data set decodes an image to RGB and applies the ``transforms`` in order. If the result is not a float tensor,
-    the data set converts the result to float32 in [0, 1]. Then it normalizes the result by ``mean`` and ``std``. Random
-    transforms depend only on (seed, epoch, sample).
+    The data set decodes an image to RGB, applies the ``transforms`` in order, converts the result to float32 in [0, 1]
+    unless it is a float tensor, and normalizes it by ``mean`` and ``std``. Random transforms depend only on (seed,
+    epoch, sample).
 
     Args:
         root: The folder of the data set.
@@ -145,10 +145,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         return self._base / os.fsdecode(bytes(name))
 
     def describe(self) -> dict[str, Any]:
-        """Return the name, the number of samples, and a SHA-256 of file names, labels and file sizes.
-
-        The SHA-256 includes the sizes of at most 10,000 files.
-        """
+        """Return the name, the number of samples, and a SHA-256 of file names, labels and at most 10,000 file sizes."""
         step = -(-len(self) // _MOST_SIZES)
         sizes = [self._path(name).stat().st_size for name in self._names[::step]]
         parts = [b"\0".join(self._names.tolist()), self._labels.tobytes(), repr(sizes).encode()]

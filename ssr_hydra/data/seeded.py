@@ -23,10 +23,7 @@ from ssr_hydra.settings.base import count as check_count
 
 
 class Padding(NamedTuple):
-    """A dummy batch for a process that gets no samples of a batch. The results ignore the dummy batch.
-
-    All processes compute every batch together, so a process cannot skip a batch.
-    """
+    """A dummy batch for a process that gets no samples of a batch, but must compute every batch with the others."""
 
     batch: Any
 
@@ -114,8 +111,7 @@ class SeededDataset(Dataset[Any]):
     """A data set whose random numbers, including augmentation, are a function of (seed, epoch, sample).
 
     The class seeds the global generators of Python, NumPy and torch before each sample, and restores them after the
-    sample. So the data does not depend on the number of workers, and an epoch can start at any batch. Seeding takes
-    about 30 us per sample.
+    sample. So the data does not depend on the number of workers. Seeding takes about 30 us per sample.
 
     Args:
         dataset: A map-style data set.
@@ -220,10 +216,9 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches. If a worker raises a RunError, raise it again with a message of one line.
+    """Yield the batches. If a worker raises a RunError, remove the worker's traceback, which torch adds to the message.
 
-    torch adds the worker's traceback to the message. The cause of a UserCodeError is the error with this traceback,
-    which a log can show.
+    The cause of a UserCodeError is the error with this traceback, which a log can show.
     """
     try:
         yield from batches

@@ -22,9 +22,7 @@ def fold(seed: int, *counters: int) -> int:
     """Compute a new seed from a seed and counters.
 
     The function applies the finalizer of splitmix64 (Steele, Lea, Flood 2014) to each number. So ``fold(0, 1)`` and
-    ``fold(1, 0)`` differ, and the random streams of neighbouring seeds, epochs and batches do not overlap. The order of
-    samples and the augmentation of a batch use only seeds that this function computes. So a resumed run needs no random
-    state for the order and the augmentation.
+    ``fold(1, 0)`` differ, and the random streams of neighbouring seeds, epochs and batches do not overlap.
 
     Args:
         seed: The run's seed.

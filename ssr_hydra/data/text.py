@@ -112,8 +112,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
 
     A batch is a mapping of three tensors [N, L], where L is the length of the longest document in the batch. Shorter
     documents are padded at the end. ``input_ids`` are the bytes. ``attention_mask`` is 1 for text and 0 for padding.
-    ``labels`` are the bytes too, with -100 for padding; the model must shift the labels by one. Batches differ in
-    their number of tokens, which is the sum of ``attention_mask``.
+    ``labels`` are the bytes too, with -100 for padding; the model must shift the labels by one.
 
     Args:
         split: ``"train"`` or ``"eval"``.

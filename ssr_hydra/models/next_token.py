@@ -16,10 +16,9 @@ from ssr_hydra.errors import MismatchError, WrongTypeError
 def next_token_loss(outputs: Any, targets: Any) -> Tensor:
     """Return the mean cross entropy, in nats, of the predicted tokens.
 
-    The function accepts two kinds of batches. In a pair ``(inputs, targets)``, ``targets`` [N, L] has the token that
-    follows each position. Hugging Face models use a mapping with ``input_ids`` and ``labels``. The ``labels`` equal the
-    ``input_ids``, and this function shifts the labels by one position. If the model returns its own ``loss``, this
-    function returns that loss. A target of -100 is ignored.
+    In a pair ``(inputs, targets)``, ``targets`` [N, L] has the token that follows each position. In a mapping, as for
+    Hugging Face models, ``labels`` equal ``input_ids``, and this function shifts the labels by one position. If the
+    model returns its own ``loss`` for a mapping, this function returns that loss. A target of -100 is ignored.
 
     Args:
         outputs: Logits [N, L, C], or a mapping or object with ``logits`` and optionally ``loss``.

@@ -7,10 +7,10 @@ import copy
 import pickle
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from cases import each
 
 import ssr_hydra.errors
 from ssr_hydra.errors import InputError, MissingRateError
@@ -45,34 +45,26 @@ def test_package_raises_each_kind_of_error_and_never_the_base_class() -> None:
     assert KINDS.keys() - names == {"InputError"}
 
 
-@pytest.mark.parametrize("kind", KINDS.values())
+@each("kind", KINDS.values())
 def test_renamed_error_keeps_its_kind_and_value_and_rule(kind: type[InputError]) -> None:
     error = kind("t_0", 1, "rule", "fix")
-    assert type(error.renamed("t_1")) is kind
-    assert str(error.renamed("t_1")) == "t_1=1: rule; fix"
-    assert str(error.renamed("t_1", "new fix")) == "t_1=1: rule; new fix"
+    for other, message in (
+        (error.renamed("t_1"), "t_1=1: rule; fix"),
+        (error.renamed("t_1", "new fix"), "t_1=1: rule; new fix"),
+        (error.within("b").within("factors"), "factors.b.t_0=1: rule; fix"),
+        *((again(error), "t_0=1: rule; fix") for again in (_pickled, copy.copy, copy.deepcopy)),
+    ):
+        assert (type(other), other.value, other.rule, str(other)) == (kind, 1, "rule", message)
 
 
-@pytest.mark.parametrize("kind", KINDS.values())
-def test_method_named_within_adds_a_prefix_and_keeps_the_error_type(kind: type[InputError]) -> None:
-    outer = kind("t_0", 1, "rule", "fix").within("b").within("factors")
-    assert type(outer) is kind
-    assert str(outer) == "factors.b.t_0=1: rule; fix"
-
-
-@pytest.mark.parametrize("kind", [InputError, MissingRateError])
-@pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
-def test_error_is_picklable(kind: type[InputError], again: Any) -> None:
-    error = kind("ssr", -1.0, "rule", "fix")
-    other = again(error)
-    assert type(other) is kind
-    assert str(other) == str(error)
-    assert (other.field, other.value, other.rule, other.fix) == ("ssr", -1.0, "rule", "fix")
+def _pickled(error: InputError) -> InputError:
+    again: InputError = pickle.loads(pickle.dumps(error))
+    return again
 
 
 def test_error_with_an_unpicklable_value_is_picklable() -> None:
     error = InputError("scheduler", lambda state: 1.0, "rule", "fix")
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(_pickled(error)) == str(error)
 
 
 class _Unprintable:

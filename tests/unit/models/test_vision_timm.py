@@ -41,15 +41,11 @@ def test_options_are_passed_to_timm() -> None:
         ({"name": "resnet18.a1_in1k"}, "name='resnet18.a1_in1k': is not a model of timm; write name=resnet18 weights="),
         ({"name": "resnet18", "num_classes": 0}, "num_classes=0: must be"),
         ({"name": "resnet18", "options": {"foo": 1}}, "options={'foo': 1}: "),
-        (
-            {"name": "resnet18", "options": {"checkpoint_path": "x"}},
-            "options.checkpoint_path='x': cannot be set in options",
-        ),
+        ({"name": "resnet18", "options": {"checkpoint_path": "x"}}, "options.checkpoint_path='x': cannot be set"),
         (
             {"name": "resnet18", "weights": "A1"},
-            "weights='A1': is not a name of pretrained weights of resnet18; choose DEFAULT or",
+            "weights='A1': is not a name of pretrained weights of resnet18; choose",
         ),
-        ({"name": "resnet10t_dw", "weights": "DEFAULT"}, "name='resnet10t_dw': is not a model"),
     ],
 )
 def test_invalid_argument_is_refused(arguments: dict[str, Any], message: str) -> None:
@@ -104,11 +100,9 @@ def test_error_for_weights_that_cannot_be_downloaded_is_one_line(monkeypatch: py
         raise OSError("no network\nat all")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(RunError) as caught:
+    reason = r"cannot download the weights DEFAULT of resnet18 from the Hugging Face Hub \(no network at all\)"
+    with pytest.raises(RunError, match=reason):
         timm_model("resnet18", weights="DEFAULT")
-    assert "cannot download the weights DEFAULT of resnet18 from the Hugging Face Hub (no network at all)" in str(
-        caught.value
-    )
 
 
 def test_error_for_missing_timm_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +119,7 @@ def test_config_is_checked_without_timm(composed: Callable[..., DictConfig], mon
     with refused("model", NotInstalledError, match=r'pip install "ssr-hydra\[timm\]"'):
         check(composed("data=fake", *own))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())  # type: ignore[attr-defined]
-    with pytest.raises(
-        InputError, match=r"^model\.in_channels=3: must match the data, whose images are 1 x 8 x 8; set"
-    ):
+    with refused("model.in_channels", match=r"must match the data, whose images are 1 x 8 x 8; set"):
         check(composed(*own))
     with refused("model._target_", MismatchError):
         check(composed("experiment=byte_lm", *own))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -22,26 +23,14 @@ def test_vit_equals_the_torchvision_model_with_the_same_weights() -> None:
         image_size=12, patch_size=4, num_layers=3, num_heads=2, hidden_dim=24, mlp_dim=40, num_classes=5
     )
     torch.nn.init.normal_(ours.classifier.weight)  # initially zero, which would hide all differences
-    names = {
-        "class_token": "class_token",
-        "embed": "conv_proj",
-        "position": "encoder.pos_embedding",
-        "norm": "encoder.ln",
-        "classifier": "heads.head",
-        "norm_1": "ln_1",
-        "norm_2": "ln_2",
-        "project": "self_attention.out_proj",
-        "mlp": "mlp",
-    }
-    state = {}
-    for name, value in ours.state_dict().items():
-        parts = name.split(".")
-        if parts[0] != "blocks":
-            state[".".join([names[parts[0]], *parts[1:]])] = value
-        elif parts[2] == "qkv":
-            state[f"encoder.layers.encoder_layer_{parts[1]}.self_attention.in_proj_{parts[3]}"] = value
-        else:
-            state[".".join(["encoder.layers", f"encoder_layer_{parts[1]}", names[parts[2]], *parts[3:]])] = value
+    names = (
+        (r"^embed", "conv_proj"), (r"^position", "encoder.pos_embedding"), (r"^norm\.", "encoder.ln."),
+        (r"^classifier", "heads.head"), (r"^blocks\.", "encoder.layers.encoder_layer_"), (r"\.norm_", ".ln_"),
+        (r"project", "self_attention.out_proj"), (r"qkv\.", "self_attention.in_proj_"),
+    )  # fmt: skip
+    state = ours.state_dict()
+    for mine, other in names:
+        state = {re.sub(mine, other, name): value for name, value in state.items()}
     theirs.load_state_dict(state)  # strict: every weight has its counterpart
     images = torch.randn(4, 3, 12, 12)
     for mode in (True, False):
@@ -73,7 +62,6 @@ def test_dropout_applies_only_in_training_and_every_weight_is_trained() -> None:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"image_size": 30}, "patch_size"),
         ({"width": 100}, "width"),
         ({"patch_size": 0}, "patch_size"),
         ({"num_classes": True}, "num_classes"),
@@ -85,11 +73,8 @@ def test_error_for_an_invalid_size_names_the_argument(arguments: dict[str, Any],
         ViT(**arguments)
 
 
-def test_error_for_images_of_a_wrong_size_is_one_line() -> None:
-    with refused("images", MismatchError, match=r"\[N, 3, 12, 12\]"):
-        ViT(**SMALL)(torch.zeros(2, 3, 16, 16))
-
-
 def test_error_for_an_invalid_patch_size_suggests_the_nearest_divisor() -> None:
-    with refused("patch_size", MismatchError, match=r"^patch_size=5: must divide image_size \(32\); try 4"):
+    with refused("patch_size", MismatchError, r"^patch_size=5: must divide image_size \(32\); try 4"):
         ViT(image_size=32, patch_size=5)  # of 1, 2, 4, 8, 16, 32
+    with refused("images", MismatchError, r"\[N, 3, 12, 12\]"):
+        ViT(**SMALL)(torch.zeros(2, 3, 16, 16))

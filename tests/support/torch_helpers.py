@@ -128,10 +128,8 @@ SPECS: dict[str, tuple[Any, ...]] = {
         "ChainedScheduler", [("ChainedScheduler", [("ConstantLR", 0.2), ("StepLR", 3)]), ("ExponentialLR", 0.9)]
     ),
 }  # fmt: skip
-# Name -> a function that creates torch's scheduler for an optimizer, and a function that creates the description.
-CASES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
-    name: (partial(build, spec), partial(build, spec)) for name, spec in SPECS.items()
-}
+# Each function creates torch's scheduler for an optimizer or, without an optimizer, its description.
+CASES: dict[str, Callable[..., Any]] = {name: partial(build, spec) for name, spec in SPECS.items()}
 
 Values = list[list[tuple[float, float]]]
 

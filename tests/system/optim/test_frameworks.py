@@ -10,7 +10,7 @@ import torch
 from optim_helpers import rates
 from torch.utils.data import DataLoader, TensorDataset
 
-from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
+from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler, LinearScheduler
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
@@ -212,24 +212,3 @@ def test_composer_trainer_accepts_the_schedulers() -> None:
     trainer.fit()
     # Composer steps schedules before its clock, so the first rate occurs twice.
     assert optimizer.seen == [0.5, *(0.5 * (1 - k / 12) for k in range(11))]
-
-
-def test_schedule_can_be_compiled_for_a_composer_state() -> None:
-    composer = pytest.importorskip("composer")
-    optimizer = Recorder(torch.nn.Linear(3, 1).parameters(), lr=0.5)
-    state = composer.State(
-        model=torch.nn.Linear(3, 1),
-        rank_zero_seed=0,
-        run_name="test",
-        device=composer.devices.DeviceCPU(),
-        max_duration="2ep",
-        dataloader=DataLoader(_data(), batch_size=4),
-        dataloader_label="train",
-        optimizers=optimizer,
-    )
-    scheduler = compile_composer_scheduler(_SCHEDULE, state)
-    for _ in range(12):
-        optimizer.step()
-        state.timestamp = state.timestamp.to_next_batch(4)
-        scheduler.step()
-    assert optimizer.seen == _expected(12)

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optim_helpers import parameter, rates, sgd, through_a_file, tick, trace
 from refusals import refused
+from schedule_helpers import ForeignState, ForeignTimestamp
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from ssr_hydra import schedulers as s
 from ssr_hydra.errors import (
     ConflictError,
     MismatchError,
@@ -27,13 +29,6 @@ from ssr_hydra.errors import (
     WrongTypeError,
 )
 from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
-from ssr_hydra.schedulers import (
-    ConstantScheduler,
-    CosineAnnealingWithWarmupScheduler,
-    LinearScheduler,
-    LinearWithWarmupScheduler,
-    StepScheduler,
-)
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
@@ -51,13 +46,13 @@ def compiled(
 def test_ssr_stretches_the_product_of_several_schedulers() -> None:
     # In Composer, the last schedule wins.
     optimizer = sgd(1.0)
-    state, scheduler = compiled([StepScheduler("2ba", gamma=0.5), ConstantScheduler(0.5)], optimizer, ssr=0.5)
+    state, scheduler = compiled([s.StepScheduler("2ba", gamma=0.5), s.ConstantScheduler(0.5)], optimizer, ssr=0.5)
     assert trace(optimizer, lambda: tick(state, scheduler), 4) == [0.5, 0.25, 0.125, 0.0625]
 
 
 def test_rate_follows_a_timestamp_that_moves_in_any_direction() -> None:
     optimizer = sgd(1.0)
-    state, scheduler = compiled(LinearScheduler(), optimizer, timestamp=Timestamp(batch=6))
+    state, scheduler = compiled(s.LinearScheduler(), optimizer, timestamp=Timestamp(batch=6))
     lrs = rates(optimizer)
     for batch in (4, 4, 2, 8, 0):
         state.timestamp = Timestamp(batch=batch)
@@ -65,6 +60,18 @@ def test_rate_follows_a_timestamp_that_moves_in_any_direction() -> None:
         scheduler.step()
         lrs += rates(optimizer)
     assert lrs == [0.25, 0.5, 0.5, 0.75, 0.0, 1.0]
+
+
+def test_schedule_can_be_compiled_for_the_state_of_another_library() -> None:
+    optimizer = sgd(1.0)
+    state: Any = ForeignState("8ba", ForeignTimestamp(2, 4, 32, 1024), 4)
+    state.optimizers = optimizer
+    scheduler = compile_composer_scheduler(s.LinearScheduler(), state)
+    assert rates(optimizer) == [0.75]
+    state.timestamp = ForeignTimestamp(4, 4, 32, 1024)
+    optimizer.step()
+    scheduler.step()
+    assert rates(optimizer) == [0.5]
 
 
 # Composer steps the schedule before its clock, and so has each rate one batch too late.
@@ -87,8 +94,8 @@ def _same_as_lambda_lr(schedule: Any, make: Any, batches: int = 20) -> None:
     alpha_f=st.floats(0.0, 1.0),
 )
 def test_rates_are_bitwise_equal_to_those_of_lambda_lr(lrs: list[float], warmup: int, alpha_f: float) -> None:
-    _same_as_lambda_lr(CosineAnnealingWithWarmupScheduler(f"{warmup}ba", alpha_f=alpha_f), lambda: sgd(*lrs))
-    _same_as_lambda_lr(ConstantScheduler(alpha_f), lambda: sgd(2, 0.01, initial_lr=1))  # an initial_lr is kept
+    _same_as_lambda_lr(s.CosineAnnealingWithWarmupScheduler(f"{warmup}ba", alpha_f=alpha_f), lambda: sgd(*lrs))
+    _same_as_lambda_lr(s.ConstantScheduler(alpha_f), lambda: sgd(2, 0.01, initial_lr=1))  # an initial_lr is kept
 
 
 @each("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -96,7 +103,7 @@ def test_tensor_rates_are_bitwise_equal_to_those_of_lambda_lr(dtype: torch.dtype
     def make() -> Optimizer:
         return sgd(*(torch.tensor(lr, dtype=dtype) for lr in (0.1, 0.3, 7e-4)))
 
-    _same_as_lambda_lr(CosineAnnealingWithWarmupScheduler("10ba"), make, 100)
+    _same_as_lambda_lr(s.CosineAnnealingWithWarmupScheduler("10ba"), make, 100)
 
 
 # --- a genuine torch scheduler ------------------------------------------------------------------------------------
@@ -104,7 +111,7 @@ def test_tensor_rates_are_bitwise_equal_to_those_of_lambda_lr(dtype: torch.dtype
 
 def test_compiled_scheduler_is_a_torch_scheduler() -> None:
     optimizer = sgd(0.5, 0.25)
-    state, scheduler = compiled(LinearScheduler(), optimizer)
+    state, scheduler = compiled(s.LinearScheduler(), optimizer)
     assert isinstance(scheduler, LRScheduler)
     assert (scheduler.optimizer, scheduler.base_lrs, scheduler.last_epoch) == (optimizer, [0.5, 0.25], 0)
     optimizer.step()
@@ -117,7 +124,7 @@ def test_compiled_scheduler_is_a_torch_scheduler() -> None:
 
 
 def test_torch_warns_if_the_scheduler_steps_before_the_optimizer() -> None:
-    state, scheduler = compiled(LinearScheduler(), sgd())
+    state, scheduler = compiled(s.LinearScheduler(), sgd())
     with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
         tick(state, scheduler)
     tick(state, scheduler)  # torch warns only at the first step
@@ -145,7 +152,7 @@ def test_tensor_rates_are_changed_in_place() -> None:
     lrs = [torch.tensor(0.5), torch.tensor(0.25, dtype=torch.float64), torch.tensor([1.0])]
     places = [lr.data_ptr() for lr in lrs]
     optimizer = sgd(*lrs)
-    state, scheduler = compiled(LinearScheduler(), optimizer)
+    state, scheduler = compiled(s.LinearScheduler(), optimizer)
     trace(optimizer, lambda: tick(state, scheduler), 4)
     assert all(group["lr"] is lr for group, lr in zip(optimizer.param_groups, lrs, strict=True))
     assert [lr.data_ptr() for lr in lrs] == places
@@ -164,9 +171,9 @@ def test_tensor_rates_are_changed_in_place() -> None:
 @each("make", [float, torch.tensor])
 def test_groups_that_are_added_later_follow_the_schedule(make: Any) -> None:
     first, second = sgd(1.0), torch.optim.SGD([parameter()], lr=make(0.5))
-    state, scheduler = compiled(LinearScheduler(), first, second)
+    state, scheduler = compiled(s.LinearScheduler(), first, second)
     alone = sgd(1.0)
-    alone_state, alone_scheduler = compiled(LinearScheduler(), alone)
+    alone_state, alone_scheduler = compiled(s.LinearScheduler(), alone)
     first.step()
     alone.step()
     for _ in range(2):
@@ -188,7 +195,7 @@ def test_groups_that_are_added_later_follow_the_schedule(make: Any) -> None:
 def test_groups_choose_their_schedule_by_name() -> None:
     optimizer = sgd(1.0)
     optimizer.add_param_group({"params": [parameter()], "lr": 1.0, "schedule": "steps"})
-    schedules = {"default": LinearScheduler(), "steps": [StepScheduler("2ba"), ConstantScheduler(0.5)]}
+    schedules = {"default": s.LinearScheduler(), "steps": [s.StepScheduler("2ba"), s.ConstantScheduler(0.5)]}
     state, scheduler = compiled(schedules, optimizer)
     assert rates(optimizer) == [1.0, 0.5]
     optimizer.step()
@@ -202,12 +209,12 @@ def test_groups_choose_their_schedule_by_name() -> None:
 
 def test_an_unknown_schedule_is_refused() -> None:
     with refused("param_groups[0].schedule", UnknownNameError, match=r"='default': unknown schedule .*'head'"):
-        compiled({"head": LinearScheduler()}, sgd())
+        compiled({"head": s.LinearScheduler()}, sgd())
     for name in ("haed", None, ["default"]):
         with refused("param_groups[0].schedule", UnknownNameError):
-            compiled(LinearScheduler(), sgd(1.0, schedule=name))
+            compiled(s.LinearScheduler(), sgd(1.0, schedule=name))
     optimizer = sgd()
-    state, scheduler = compiled(LinearScheduler(), optimizer)
+    state, scheduler = compiled(s.LinearScheduler(), optimizer)
     optimizer.add_param_group({"params": [parameter()], "schedule": "head"})  # a late group
     optimizer.step()
     for _ in range(2):  # every step refuses it
@@ -222,9 +229,9 @@ def test_tensor_lr_can_be_shared_only_by_groups_with_the_same_schedule() -> None
     groups: list[Any] = [{"params": [parameter()]}, {"params": [parameter()], "schedule": "head"}]
     optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0))  # both groups get this tensor object
     with refused("param_groups[1].lr", ConflictError):
-        compiled({"default": LinearScheduler(), "head": ConstantScheduler()}, optimizer)
+        compiled({"default": s.LinearScheduler(), "head": s.ConstantScheduler()}, optimizer)
     shared = torch.optim.SGD([{"params": [parameter()]}, {"params": [parameter()]}], lr=torch.tensor(1.0))
-    state, scheduler = compiled(LinearScheduler(), shared)
+    state, scheduler = compiled(s.LinearScheduler(), shared)
     trace(shared, lambda: tick(state, scheduler), 2)
     assert rates(shared) == [0.75, 0.75]
 
@@ -234,7 +241,7 @@ def test_tensor_lr_can_be_shared_only_by_groups_with_the_same_schedule() -> None
 
 @each("make", [float, torch.tensor])
 def test_resumed_run_continues_with_bitwise_equal_rates(make: Any) -> None:
-    schedule = CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
+    schedule = s.CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
 
     def begin() -> tuple[Optimizer, State, LRScheduler]:
         optimizer = sgd(make(0.3), 0.7)
@@ -258,12 +265,12 @@ def test_resumed_run_continues_with_bitwise_equal_rates(make: Any) -> None:
 
 def test_resumed_schedule_uses_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, own, late = sgd(1.0), sgd(1.0), sgd(1.0)
-    state, by_state = compiled(LinearScheduler(), loaded)
+    state, by_state = compiled(s.LinearScheduler(), loaded)
     state.timestamp = Timestamp(batch=4)
     by_state.load_state_dict({"last_epoch": 4, "_step_count": 5})
-    by_clock = ScheduledLR(own, LinearScheduler(), max_duration="8ba")
+    by_clock = ScheduledLR(own, s.LinearScheduler(), max_duration="8ba")
     by_clock.timestamp = Timestamp(batch=4)
-    late_state, by_late = compiled(LinearScheduler(), late)
+    late_state, by_late = compiled(s.LinearScheduler(), late)
     late_state.timestamp = Timestamp(batch=4)  # set after the scheduler was created
     steps = [(loaded, lambda: tick(state, by_state)), (own, by_clock.step), (late, lambda: tick(late_state, by_late))]
     for optimizer, step in steps:
@@ -277,7 +284,7 @@ def test_resumed_schedule_uses_the_fast_path(monkeypatch: pytest.MonkeyPatch) ->
 
 @each("state", [None, {"last_epoch": 3}, {"last_epoch": -5, "_step_count": 1}])
 def test_invalid_state_dict_is_refused(state: Any) -> None:
-    _, scheduler = compiled(LinearScheduler(), sgd())
+    _, scheduler = compiled(s.LinearScheduler(), sgd())
     before = scheduler.state_dict()
     with refused("state_dict", MismatchError):
         scheduler.load_state_dict(state)
@@ -287,7 +294,7 @@ def test_invalid_state_dict_is_refused(state: Any) -> None:
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda scheduler: pickle.loads(pickle.dumps(scheduler))])
 def test_a_scheduler_survives_pickling(clone: Any) -> None:
     optimizer = sgd(1.0, torch.tensor(1.0))
-    state, scheduler = compiled({"default": [LinearScheduler(), ConstantScheduler(0.5)]}, optimizer)
+    state, scheduler = compiled({"default": [s.LinearScheduler(), s.ConstantScheduler(0.5)]}, optimizer)
     optimizer.step()
     tick(state, scheduler)
     again = clone(scheduler)
@@ -304,9 +311,9 @@ def test_a_scheduler_survives_pickling(clone: Any) -> None:
     "schedulers,field",
     [
         ([], "schedulers"), ({}, "schedulers"), ({"default": []}, "schedulers.default"),
-        ({1: LinearScheduler()}, "schedulers"), (LinearScheduler, "scheduler"), ("cosine", "scheduler"),
-        ([LinearScheduler(), 0.5], "schedulers[1].scheduler"), (LinearWithWarmupScheduler("9ba"), "t_warmup"),
-        ({"default": LinearScheduler(t_max="1ep")}, "schedulers.default.t_max"),
+        ({1: s.LinearScheduler()}, "schedulers"), (s.LinearScheduler, "scheduler"), ("cosine", "scheduler"),
+        ([s.LinearScheduler(), 0.5], "schedulers[1].scheduler"), (s.LinearWithWarmupScheduler("9ba"), "t_warmup"),
+        ({"default": s.LinearScheduler(t_max="1ep")}, "schedulers.default.t_max"),
     ],
 )  # fmt: skip
 def test_error_for_an_invalid_scheduler_names_the_field(schedulers: Any, field: str) -> None:
@@ -316,12 +323,12 @@ def test_error_for_an_invalid_scheduler_names_the_field(schedulers: Any, field: 
 
 def test_error_for_an_invalid_state_or_ssr_names_the_field() -> None:
     with refused("optimizers", MissingValueError):
-        compile_composer_scheduler(LinearScheduler(), State("8ba"))
+        compile_composer_scheduler(s.LinearScheduler(), State("8ba"))
     with refused("optimizers[1]", WrongTypeError):
-        compiled(LinearScheduler(), sgd(), "adam")  # type: ignore[arg-type]
+        compiled(s.LinearScheduler(), sgd(), "adam")  # type: ignore[arg-type]
     with refused("ssr", UnsupportedError):
         compiled(lambda state: 1.0, sgd(), ssr=0.5)  # a function without the argument ssr cannot be stretched
     with refused("ssr", RangeError):
-        compiled(LinearScheduler(), sgd(), ssr=0)
+        compiled(s.LinearScheduler(), sgd(), ssr=0)
     with refused("t_max", MissingRateError, match="dataloader_len"):
-        compiled(LinearScheduler(t_max="3ep"), sgd(), max_duration="3ep")
+        compiled(s.LinearScheduler(t_max="3ep"), sgd(), max_duration="3ep")

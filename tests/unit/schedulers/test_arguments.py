@@ -12,14 +12,7 @@ import pytest
 from refusals import refused
 from schedule_helpers import EXAMPLES, ForeignTime
 
-from ssr_hydra.schedulers import (
-    ConstantScheduler,
-    CosineAnnealingWarmRestartsScheduler,
-    ExponentialScheduler,
-    LinearScheduler,
-    MultiStepScheduler,
-    PolynomialScheduler,
-)
+from ssr_hydra import schedulers as s
 from ssr_hydra.time import Time
 
 NAN, INF = float("nan"), float("inf")
@@ -41,7 +34,7 @@ BAD: dict[str, list[Any]] = {
     "points": [[], "5ep", None, 5],
     "scale_warmup": [None, 0, 1, "true", "false", []],
     **dict.fromkeys(("anneal", "decay"), WORD),
-    "factors": [{}, None, [LinearScheduler()]], "phases": [{}, None, [LinearScheduler()]],
+    "factors": [{}, None, [s.LinearScheduler()]], "phases": [{}, None, [s.LinearScheduler()]],
 }  # fmt: skip
 
 
@@ -59,27 +52,27 @@ def test_every_argument_refuses_invalid_values_at_construction(name: str) -> Non
 @pytest.mark.parametrize("bad", DURATION[:16])
 def test_error_for_an_invalid_time_in_a_list_shows_its_index(bad: Any) -> None:
     with refused("milestones[1]"):
-        MultiStepScheduler(["1ba", bad])
+        s.MultiStepScheduler(["1ba", bad])
 
 
 @pytest.mark.parametrize(
     "value", [0.5, np.float64(0.5), np.float32(0.5), np.array(0.5), Fraction(1, 2), Decimal("0.5")]
 )
 def test_numbers_of_every_kind_are_kept_as_floats(value: Any) -> None:
-    scheduler = ExponentialScheduler(value, "2ba")
+    scheduler = s.ExponentialScheduler(value, "2ba")
     assert scheduler.gamma == 0.5
     assert type(scheduler.gamma) is float
-    assert type(PolynomialScheduler(np.int64(2)).power) is float  # type: ignore[arg-type]
+    assert type(s.PolynomialScheduler(np.int64(2)).power) is float  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", ["9007199254740993tok", "25h", "90m", "1.5dur", Time("3ep"), ForeignTime(3, "ep")])
 def test_unusual_valid_durations_are_accepted(value: Any) -> None:
-    stored = ConstantScheduler(0.5, value).t_max
+    stored = s.ConstantScheduler(0.5, value).t_max
     assert isinstance(stored, Time)
     assert stored == (Time(3, "ep") if isinstance(value, ForeignTime) else value)
 
 
 def test_lowest_value_of_a_range_is_valid() -> None:
-    assert ConstantScheduler(0).alpha == 0.0
-    assert PolynomialScheduler(5e-324).power == 5e-324
-    assert CosineAnnealingWarmRestartsScheduler("1ba", 1).t_mult == 1.0
+    assert s.ConstantScheduler(0).alpha == 0.0
+    assert s.PolynomialScheduler(5e-324).power == 5e-324
+    assert s.CosineAnnealingWarmRestartsScheduler("1ba", 1).t_mult == 1.0

@@ -11,17 +11,8 @@ from checkout import SUPPORT
 from refusals import refused
 from schedule_helpers import alphas, run
 
-from ssr_hydra import schedulers
+from ssr_hydra import schedulers as s
 from ssr_hydra.errors import RangeError
-from ssr_hydra.schedulers import (
-    ConstantWithWarmupScheduler,
-    CosineAnnealingWithWarmupScheduler,
-    LinearScheduler,
-    LinearWithWarmupScheduler,
-    MultiStepScheduler,
-    PolynomialWithWarmupScheduler,
-    StepScheduler,
-)
 from ssr_hydra.time import Time
 
 CASES: list[dict[str, Any]] = json.loads((SUPPORT / "reference" / "composer_alphas.json").read_text(encoding="utf-8"))[
@@ -42,7 +33,7 @@ def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
         if case["scheduler"] != name:
             continue
         rates = {key: case[key] for key in ("dataloader_len", "samples_per_batch", "tokens_per_batch")}
-        scheduler = getattr(schedulers, name)(**case["kwargs"])
+        scheduler = getattr(s, name)(**case["kwargs"])
         batches, expected = zip(*case["alphas"], strict=True)
         if _warmup_outlasts_the_run(case):
             # Composer accepts this run, and the peak is never reached.
@@ -68,8 +59,8 @@ def _warmup_outlasts_the_run(case: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(
     "make",
-    [LinearWithWarmupScheduler, CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler,
-     ConstantWithWarmupScheduler],
+    [s.LinearWithWarmupScheduler, s.CosineAnnealingWithWarmupScheduler, s.PolynomialWithWarmupScheduler,
+     s.ConstantWithWarmupScheduler],
 )  # fmt: skip
 def test_option_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
     scheduler = make(t_warmup="10ba", scale_warmup=True)
@@ -85,10 +76,10 @@ def test_t_max_is_compared_with_the_exactly_scaled_end_of_the_run() -> None:
     # 15 epochs of 3 batches, times 1.4, are 63 batches for both. There the error is that t_max < max_duration.
     of_run = {"ssr": 1.4, "max_duration": "15ep", "dataloader_len": 3}
     for t_max in ("15ep", "45ba", "1dur", "15.01ep"):
-        assert alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [63], **of_run)[0] == pytest.approx(0, abs=1e-3)
+        assert alphas(s.LinearWithWarmupScheduler("1ba", t_max=t_max), [63], **of_run)[0] == pytest.approx(0, abs=1e-3)
     for t_max in ("14.99ep", "44ba"):
         with refused("t_max", RangeError):
-            alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [0], **of_run)
+            alphas(s.LinearWithWarmupScheduler("1ba", t_max=t_max), [0], **of_run)
 
 
 HALVED = {"ssr": 0.5, "max_duration": "5ep", "dataloader_len": 10}
@@ -98,23 +89,23 @@ HALVED = {"ssr": 0.5, "max_duration": "5ep", "dataloader_len": 10}
     "scheduler,batches,expected,of_run",
     [
         # Linear over 10ba * .35 = 3.5 batches: 1 - 3 / 3.5 = 1/7. There 0.
-        (LinearScheduler(t_max="10ba"), [3], [1 / 7], {"ssr": 0.35}),
+        (s.LinearScheduler(t_max="10ba"), [3], [1 / 7], {"ssr": 0.35}),
         # A decay every 1.5 batches: 4 by batch 6. There 6, so 1e-6.
-        (StepScheduler("3ba"), [6], [1e-4], {"ssr": 0.5}),
+        (s.StepScheduler("3ba"), [6], [1e-4], {"ssr": 0.5}),
         # 0.29 * 100 in floats is 28.999999999999996, and there batch 28.
-        (MultiStepScheduler(["0.29dur"]), (28, 29), [1.0, 0.1], {"max_duration": "100ba"}),
+        (s.MultiStepScheduler(["0.29dur"]), (28, 29), [1.0, 0.1], {"max_duration": "100ba"}),
         # A decay every half batch. There a division by zero.
-        (StepScheduler("1ba", 0.5), range(4), [1.0, 0.25, 0.0625, 0.015625], {"ssr": 0.5}),
+        (s.StepScheduler("1ba", 0.5), range(4), [1.0, 0.25, 0.0625, 0.015625], {"ssr": 0.5}),
         # There the scheduler steps before the clock, so a warmup of 2ba trains two batches at 0.
-        (LinearWithWarmupScheduler("2ba"), range(3), [0.0, 0.5, 1.0], {"max_duration": "6ba"}),
+        (s.LinearWithWarmupScheduler("2ba"), range(3), [0.0, 0.5, 1.0], {"max_duration": "6ba"}),
         # 5ep * .5 is 2.5 epochs of 10 batches. There the run stops at epoch 2, with a learning rate above 0.
         *(
-            (LinearScheduler(t_max=t_max), (0, 20, 25), [1.0, 0.2, 0], HALVED)
+            (s.LinearScheduler(t_max=t_max), (0, 20, 25), [1.0, 0.2, 0], HALVED)
             for t_max in ("1dur", "5ep", "50ba")
         ),
         # 2000 batches in tokens, and a warmup in batches. There this is always an error.
         (
-            LinearWithWarmupScheduler("500ba"), (250, 500, 1250, 2000), [0.5, 1.0, 0.5, 0.0],
+            s.LinearWithWarmupScheduler("500ba"), (250, 500, 1250, 2000), [0.5, 1.0, 0.5, 0.0],
             {"max_duration": "2048000tok", "tokens_per_batch": 1024},
         ),
     ],

@@ -16,18 +16,10 @@ from refusals import refused
 from schedule_helpers import EXAMPLES, ForeignState, ForeignTimestamp, alphas, run
 
 import ssr_hydra
-from ssr_hydra import convert_time, schedulers
+from ssr_hydra import convert_time
+from ssr_hydra import schedulers as s
 from ssr_hydra.errors import FormatError, InputError, MissingRateError, RangeError, UnsupportedError, WrongTypeError
-from ssr_hydra.schedulers import (
-    ComposerScheduler,
-    LinearScheduler,
-    MultiStepScheduler,
-    Phase,
-    ProductScheduler,
-    Scheduler,
-    SequentialScheduler,
-    bind,
-)
+from ssr_hydra.schedulers import bind
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
@@ -38,37 +30,37 @@ every_scheduler = pytest.mark.parametrize("scheduler", EXAMPLES.values(), ids=EX
 @each("state", [State("10ba", timestamp="5ba"), "10ba", None])  # type: ignore[arg-type]
 def test_state_without_a_timestamp_is_refused(state: Any) -> None:
     with refused("state.timestamp", WrongTypeError):
-        LinearScheduler()(state)
+        s.LinearScheduler()(state)
 
 
 def test_test_cases_have_an_example_of_every_class() -> None:
-    classes = {name for name in schedulers.__all__ if type(getattr(schedulers, name)) is type(Scheduler)}
-    assert {n for n in classes if issubclass(getattr(schedulers, n), Scheduler)} - {"Scheduler"} == set(EXAMPLES)
+    classes = {name for name in s.__all__ if type(getattr(s, name)) is type(s.Scheduler)}
+    assert {n for n in classes if issubclass(getattr(s, n), s.Scheduler)} - {"Scheduler"} == set(EXAMPLES)
 
 
 # As objects
 
 
 @every_scheduler
-def test_calling_a_scheduler_and_calling_its_curve_return_equal_values(scheduler: Scheduler) -> None:
-    assert isinstance(scheduler, ComposerScheduler)
+def test_calling_a_scheduler_and_calling_its_curve_return_equal_values(scheduler: s.Scheduler) -> None:
+    assert isinstance(scheduler, s.ComposerScheduler)
     for batch in range(14):
         state = run(batch, 0.7, max_duration="12ba")
         assert scheduler(state, 0.7) == bind(scheduler, state, 0.7)(state.timestamp)
 
 
 @every_scheduler
-def test_schedulers_are_hashable_values(scheduler: Scheduler) -> None:
+def test_schedulers_are_hashable_values(scheduler: s.Scheduler) -> None:
     for other in (copy.copy(scheduler), copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))):
         assert (other, repr(other)) == (scheduler, repr(scheduler))
-    assert eval(repr(scheduler), {**vars(schedulers), "Time": Time}) == scheduler
+    assert eval(repr(scheduler), {**vars(s), "Time": Time}) == scheduler
     for field in fields(scheduler):  # type: ignore[arg-type]
         with pytest.raises(FrozenInstanceError):
             setattr(scheduler, field.name, None)
 
 
 @every_scheduler
-def test_every_argument_of_a_scheduler_has_an_effect(scheduler: Scheduler) -> None:
+def test_every_argument_of_a_scheduler_has_an_effect(scheduler: s.Scheduler) -> None:
     # Every argument of every example differs from its default, so resetting one must change the values.
     stretched = functools.partial(alphas, ssr=0.8, max_duration="12ba", dataloader_len=5)
     before = stretched(scheduler, [Fraction(k, 2) for k in range(30)])
@@ -85,33 +77,33 @@ def test_every_argument_of_a_scheduler_has_an_effect(scheduler: Scheduler) -> No
 
 
 def test_schedulers_are_equal_if_their_times_are_equal() -> None:
-    assert LinearScheduler(t_max="1m") == LinearScheduler(t_max=Time("60s")) != LinearScheduler(t_max="60ba")
-    assert MultiStepScheduler(["1ba"]) == MultiStepScheduler((Time("1ba"),))
-    assert len({LinearScheduler(t_max="1m"), LinearScheduler(t_max="60s")}) == 1
+    assert s.LinearScheduler(t_max="1m") == s.LinearScheduler(t_max=Time("60s")) != s.LinearScheduler(t_max="60ba")
+    assert s.MultiStepScheduler(["1ba"]) == s.MultiStepScheduler((Time("1ba"),))
+    assert len({s.LinearScheduler(t_max="1m"), s.LinearScheduler(t_max="60s")}) == 1
 
 
 def test_bind_reads_the_state_of_the_run_only_once() -> None:
     state = run(max_duration="10ba")
-    curve = bind(LinearScheduler(), state)
+    curve = bind(s.LinearScheduler(), state)
     state.max_duration = "100ba"
     assert curve(Timestamp(batch=5)) == 0.5
 
 
 def test_custom_scheduler_class_needs_only_a_curve() -> None:
-    class Half(Scheduler):
+    class Half(s.Scheduler):
         def curve(self, run: Run) -> Any:
             return lambda timestamp: 0.5
 
-    assert alphas(ProductScheduler({"a": Half(), "b": LinearScheduler()}), [5], 0.5, max_duration="20ba") == [0.25]
+    assert alphas(s.ProductScheduler({"a": Half(), "b": s.LinearScheduler()}), [5], 0.5, max_duration="20ba") == [0.25]
     with pytest.raises(TypeError, match="abstract"):
-        Scheduler()  # type: ignore[abstract]
+        s.Scheduler()  # type: ignore[abstract]
 
 
 # In another library's trainer
 
 
 @every_scheduler
-def test_only_documented_attributes_of_a_composer_state_are_read(scheduler: Scheduler) -> None:
+def test_only_documented_attributes_of_a_composer_state_are_read(scheduler: s.Scheduler) -> None:
     # ForeignState has only timestamp, max_duration, dataloader_len and the optional rates. ForeignTimestamp has only
     # get(unit). Any other attribute is an error.
     for batch in (0, 1, 5, 11, 13):
@@ -123,7 +115,7 @@ def test_only_documented_attributes_of_a_composer_state_are_read(scheduler: Sche
 def test_state_of_another_library_may_have_any_unit(max_duration: str) -> None:
     for batch in range(13):
         foreign = ForeignState(max_duration, ForeignTimestamp(batch, 4, 32, 1024), 4)
-        assert LinearScheduler()(foreign) == pytest.approx(1 - batch / 12, abs=1e-15)
+        assert s.LinearScheduler()(foreign) == pytest.approx(1 - batch / 12, abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -132,13 +124,13 @@ def test_state_of_another_library_may_have_any_unit(max_duration: str) -> None:
 )
 def test_state_of_another_library_is_checked(max_duration: str, dataloader_len: Any, field: str) -> None:
     with refused(field, MissingRateError if field == "t_max" else InputError):
-        LinearScheduler()(ForeignState(max_duration, ForeignTimestamp(0, 4, 32, 1024), dataloader_len))
+        s.LinearScheduler()(ForeignState(max_duration, ForeignTimestamp(0, 4, 32, 1024), dataloader_len))
 
 
 def test_function_gets_the_state_of_the_other_library() -> None:
     foreign = ForeignState("12ba", ForeignTimestamp(3, 4, 32, 1024), 4)
-    factors = {"mine": lambda state: 0.5 if state is foreign else 0.0, "decay": LinearScheduler()}
-    assert ProductScheduler(factors)(foreign) == 0.375
+    factors = {"mine": lambda state: 0.5 if state is foreign else 0.0, "decay": s.LinearScheduler()}
+    assert s.ProductScheduler(factors)(foreign) == 0.375
 
 
 # Functions
@@ -150,7 +142,7 @@ def ten_epoch_decay_scheduler(state: State) -> float:
     return 0.5
 
 
-class VariableEpochDecayScheduler(ComposerScheduler):
+class VariableEpochDecayScheduler(s.ComposerScheduler):
     def __init__(self, num_epochs: int) -> None:
         self.num_epochs = num_epochs
 
@@ -173,9 +165,9 @@ def test_any_callable_that_takes_the_state_can_be_a_scheduler(scheduler: Any) ->
     of_run: Any = {"max_duration": "20ep", "dataloader_len": 3}
     assert alphas(scheduler, (0, 29, 30, 59), **of_run) == [1.0, 1.0, 0.5, 0.5]
     # Test it in a product, and in a phase that begins at epoch 5 and counts epochs from there.
-    product = ProductScheduler({"a": scheduler, "b": scheduler})
+    product = s.ProductScheduler({"a": scheduler, "b": scheduler})
     assert alphas(product, (29, 30), **of_run) == [1.0, 0.25]
-    phases = SequentialScheduler({"a": Phase(LinearScheduler(), "5ep"), "b": scheduler})
+    phases = s.SequentialScheduler({"a": s.Phase(s.LinearScheduler(), "5ep"), "b": scheduler})
     assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]
     # It cannot be stretched, and the error says so.
     for whole in (scheduler, product, phases):
@@ -195,13 +187,13 @@ def test_any_callable_that_takes_the_state_can_be_a_scheduler(scheduler: Any) ->
     ],
 )
 def test_function_with_an_argument_ssr_gets_ssr(scheduler: Any) -> None:
-    assert alphas(ProductScheduler({"a": scheduler}), (0, 10), 0.5, max_duration="100ba") == [0.0, 0.05]
+    assert alphas(s.ProductScheduler({"a": scheduler}), (0, 10), 0.5, max_duration="100ba") == [0.0, 0.05]
     for scale, expected in ((True, 0.025), (False, 0.05)):  # an unscaled phase has the ssr 1
-        sequence = SequentialScheduler({"a": Phase(scheduler, "20ba", scale=scale), "b": LinearScheduler()})
+        sequence = s.SequentialScheduler({"a": s.Phase(scheduler, "20ba", scale=scale), "b": s.LinearScheduler()})
         assert alphas(sequence, [5], 0.5, max_duration="100ba") == [expected]
 
 
-@pytest.mark.parametrize("thing", [None, LinearScheduler, lambda: 1.0])
+@pytest.mark.parametrize("thing", [None, s.LinearScheduler, lambda: 1.0])
 def test_invalid_schedulers_are_refused(thing: Any) -> None:
     with refused("scheduler", WrongTypeError):
         bind(thing, run(max_duration="4ba"))
@@ -226,7 +218,7 @@ def test_error_of_a_function_gets_a_note_that_names_the_function() -> None:
     for function, name in ((functools.partial(returns, value=error), "returns"), (Own(error), "Own")):
         error.__dict__.clear()
         with pytest.raises(KeyError, match="mine") as caught:
-            alphas(ProductScheduler({"a": function}), [0], max_duration="4ba")
+            alphas(s.ProductScheduler({"a": function}), [0], max_duration="4ba")
         assert caught.value.__notes__ == [f"raised by the scheduler {name}"]
 
 
@@ -260,7 +252,7 @@ def test_error_for_an_invalid_multiplier_names_the_function(function: Any, name:
     ],
 )
 def test_function_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) -> None:
-    assert ssr_hydra._convert_time is schedulers._convert_time is convert_time  # Composer's name
+    assert ssr_hydra._convert_time is s._convert_time is convert_time  # Composer's name
     state = run(0, ssr, **of_run)
     assert convert_time(time, state, ssr) == convert_time(Time(time), state, ssr) == Time(expected)
 

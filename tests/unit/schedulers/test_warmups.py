@@ -9,33 +9,20 @@ from cases import each
 from refusals import refused
 from schedule_helpers import alphas
 
+from ssr_hydra import schedulers as s
 from ssr_hydra.errors import RangeError
-from ssr_hydra.schedulers import (
-    ConstantWithWarmupScheduler,
-    CosineAnnealingWithWarmupScheduler,
-    InverseSquareRootWithWarmupScheduler,
-    LinearScheduler,
-    LinearWithWarmupScheduler,
-    MultiStepWithWarmupScheduler,
-    OneCycleScheduler,
-    Phase,
-    PolynomialWithWarmupScheduler,
-    ProductScheduler,
-    SequentialScheduler,
-    WarmupStableDecayScheduler,
-)
 
 WARMUPS: dict[str, Any] = {
-    "multistep": lambda warmup, **options: MultiStepWithWarmupScheduler(warmup, ["1dur"], **options),
-    "constant": ConstantWithWarmupScheduler,
-    "linear": LinearWithWarmupScheduler,
-    "cosine": CosineAnnealingWithWarmupScheduler,
-    "polynomial": PolynomialWithWarmupScheduler,
-    "wsd": lambda warmup, **options: WarmupStableDecayScheduler(warmup, "1ba", **options),
-    "wsd that goes on": lambda warmup, **options: WarmupStableDecayScheduler(warmup, "1ba", "9dur", **options),
-    "inverse square root": InverseSquareRootWithWarmupScheduler,
-    "with a scale": lambda warmup, **options: InverseSquareRootWithWarmupScheduler(warmup, "5ba", **options),
-    "with a cooldown": lambda warmup, **options: InverseSquareRootWithWarmupScheduler(
+    "multistep": lambda warmup, **options: s.MultiStepWithWarmupScheduler(warmup, ["1dur"], **options),
+    "constant": s.ConstantWithWarmupScheduler,
+    "linear": s.LinearWithWarmupScheduler,
+    "cosine": s.CosineAnnealingWithWarmupScheduler,
+    "polynomial": s.PolynomialWithWarmupScheduler,
+    "wsd": lambda warmup, **options: s.WarmupStableDecayScheduler(warmup, "1ba", **options),
+    "wsd that goes on": lambda warmup, **options: s.WarmupStableDecayScheduler(warmup, "1ba", "9dur", **options),
+    "inverse square root": s.InverseSquareRootWithWarmupScheduler,
+    "with a scale": lambda warmup, **options: s.InverseSquareRootWithWarmupScheduler(warmup, "5ba", **options),
+    "with a cooldown": lambda warmup, **options: s.InverseSquareRootWithWarmupScheduler(
         warmup, t_cooldown="1ba", **options
     ),
 }
@@ -54,27 +41,27 @@ def test_error_for_a_warmup_longer_than_the_run_shows_the_ssr(name: str) -> None
         alphas(make("31ba"), [0], max_duration="30ba")
 
 
-LATE = ConstantWithWarmupScheduler("20ba")
+LATE, DECAY = s.ConstantWithWarmupScheduler("20ba"), s.LinearScheduler()
 
 
 @each(
     "scheduler,ssr,max_duration,field,match",
     [
-        (OneCycleScheduler("20ba", "100ba"), 2, "10ba", "t_up", r"\(ends at 40ba, but the run ends at 20ba at ssr 2\)"),
-        (ProductScheduler({"a": LATE}), 0.5, "30ba", "factors.a.t_warmup", "the run ends at 15ba at ssr 0.5"),
+        (s.OneCycleScheduler("20ba", "100ba"), 2, "10ba", "t_up", "ends at 40ba, but the run ends at 20ba at ssr 2"),
+        (s.ProductScheduler({"a": LATE}), 0.5, "30ba", "factors.a.t_warmup", "the run ends at 15ba at ssr 0.5"),
         # The phase ends at 10, before its warmup.
         (
-            SequentialScheduler({"a": Phase(LATE, "10ba"), "b": LinearScheduler()}), 1, "30ba",
+            s.SequentialScheduler({"a": s.Phase(LATE, "10ba"), "b": DECAY}), 1, "30ba",
             "phases.a.scheduler.t_warmup", r"\(ends at 20ba, but the phase ends at 10ba\)",
         ),
         # The last phase has 25 batches at ssr 1 and 10 at ssr 0.5, because the first phase keeps its 5 batches.
         (
-            SequentialScheduler({"a": Phase(LinearScheduler(), "5ba", scale=False), "b": Phase(LATE, scale=False)}),
+            s.SequentialScheduler({"a": s.Phase(DECAY, "5ba", scale=False), "b": s.Phase(LATE, scale=False)}),
             0.5, "30ba", "phases.b.scheduler.t_warmup", r"but the phase ends at 10ba at ssr 0\.5\)",
         ),
         # A phase that is longer than the rest of the run.
         (
-            SequentialScheduler({"a": Phase(LinearScheduler(), "5ba"), "b": Phase(LATE, "40ba")}), 1, "24ba",
+            s.SequentialScheduler({"a": s.Phase(DECAY, "5ba"), "b": s.Phase(LATE, "40ba")}), 1, "24ba",
             "phases.b.scheduler.t_warmup", r"\(ends at 25ba, but the run ends at 24ba\)",
         ),
     ],
@@ -87,8 +74,8 @@ def test_error_shows_the_end_of_the_phase_or_run(
 
 
 def test_warmup_is_accepted_if_it_cannot_be_compared_with_the_run() -> None:
-    assert alphas(ConstantWithWarmupScheduler("90s", t_max="90m"), [0], max_duration="1ba") == [0.0]
-    assert alphas(ConstantWithWarmupScheduler("20ba", t_max="20ba"), [10]) == [0.5]
+    assert alphas(s.ConstantWithWarmupScheduler("90s", t_max="90m"), [0], max_duration="1ba") == [0.0]
+    assert alphas(s.ConstantWithWarmupScheduler("20ba", t_max="20ba"), [10]) == [0.5]
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "polynomial"])

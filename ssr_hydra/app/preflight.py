@@ -28,7 +28,7 @@ from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, import_from_here, trust_of
-from ssr_hydra.configs import APP_KEYS, ExperimentConfig
+from ssr_hydra.configs import APP_KEYS, GROUPS, AppConfig, ExperimentConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
 from ssr_hydra.errors import (
     ConflictError,
@@ -53,6 +53,7 @@ from ssr_hydra.trainer.processes import ALONE, Processes
 __all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "sweep_axes"]
 
 _ZIP = "zip"
+_NO_GROUPS = {*AppConfig.__dataclass_fields__} - {*GROUPS, "param_groups", "debug", "trust"}
 _OF_A_SWEEP = [key for key in APP_KEYS if key != "trust"]
 _SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
 
@@ -104,7 +105,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
     for override in line.overrides:
         group, _, package = key_of(override).partition("@")
         check_place(group, package)
-        if override.startswith("~") and group in _OF_A_SWEEP:
+        if override.startswith("~") and group in _NO_GROUPS:
             raise ConflictError(group, override, "cannot be deleted", f"remove ~{group}")
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):

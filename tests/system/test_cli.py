@@ -78,25 +78,14 @@ def test_override_can_remove_a_part_of_a_composite_scheduler(show: Show) -> None
     assert list(at(config, "scheduler.phases")) == ["decay"]  # type: ignore[call-overload]
 
 
-def test_config_dir_adds_choices_of_the_user(show: Show, app: Callable[..., Answer], in_tmp: Path) -> None:
-    texts = {
-        "scheduler/slow": "defaults: [cosine_warmup, _self_]\nt_warmup: 0.2dur\n",
-        "experiment/u": "# @package _global_\ndefaults:\n  - override /scheduler: slow\nssr: 0.5\n",
-        "optimizer/mine": "defaults: [sgd_nesterov, _self_]\nlr: 0.3\n",
-    }
-    for name, text in texts.items():
-        path = in_tmp / "mine" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+def test_config_dir_adds_choices_of_the_user(show: Show, mine: Callable[[str, str], None]) -> None:
+    mine("scheduler/slow", "defaults: [cosine_warmup, _self_]\nt_warmup: 0.2dur\n")
+    mine("experiment/u", "# @package _global_\ndefaults:\n  - override /scheduler: slow\nssr: 0.5\n")
+    mine("optimizer/mine", "defaults: [sgd_nesterov, _self_]\nlr: 0.3\n")
     config = show("--config-dir", "mine", "experiment=u", "optimizer=mine")
     assert at(config, "scheduler.t_warmup") == "0.2dur"
     assert at(config, "scheduler._target_") == "ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler"
     assert (at(config, "ssr"), at(config, "optimizer.lr"), at(config, "optimizer.nesterov")) == (0.5, 0.3, True)
-    # The schema checks the file, so an unknown key is an error.
-    (in_tmp / "mine/scheduler/slow.yaml").write_text("defaults: [cosine_warmup, _self_]\nt_wramup: 0.2dur\n")
-    answer = app("--config-dir", "mine", "experiment=u")
-    assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert "t_warmup" in answer.err
 
 
 def test_help_lists_groups_and_commands(app: Callable[..., Answer]) -> None:

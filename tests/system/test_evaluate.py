@@ -249,16 +249,13 @@ def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Ans
     for changed, typed, words in (
         (trusted, (), "trust=['evil']: can be set only on the command line"),
         (trusted.replace("resume_lab.Net", "evil.Net"), (TRUST,), "must be part of this package, or trusted"),
+        (text.replace("resume_lab.Net", "evil.Net"), (TRUST,), "must be part of this package, or trusted"),
         (text + "hydra: {callbacks: {x: {_target_: evil.Run}}}\n", (TRUST,), "can run code or write anywhere"),
     ):
         config.write_text(changed)
         answer = app(f"run={run}", *typed)
         assert answer.code == 2
         assert words in answer.err
-    config.write_text(text.replace("resume_lab.Net", "evil.Net"))
-    answer = app(f"run={run}", TRUST)
-    assert answer.code == 2
-    assert "must be part of this package, or trusted" in answer.err
 
 
 def test_control_characters_in_a_record_are_escaped() -> None:

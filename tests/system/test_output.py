@@ -25,8 +25,8 @@ def shell(command: str, cwd: Path) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     ("train", "to"),
-    [(COLD, "0>&- >&- 2>&-"), (TRAIN, ">&-"), (TRAIN, "> /dev/full"), (TRAIN, "2> /dev/full >&2")],
-    ids=["closed", "no stdout", "full stdout", "both full"],
+    [(COLD, "0>&- >&- 2>&-"), (TRAIN, ">&-"), (TRAIN, "> /dev/full"), (TRAIN, "2> /dev/full >&2"), (TRAIN, "| true")],
+    ids=["closed", "no stdout", "full stdout", "both full", "closed pipe"],
 )
 def test_run_completes_if_its_output_is_closed_or_cannot_be_written(tmp_path: Path, train: str, to: str) -> None:
     # If a descriptor is closed, the next opened file would get its number, and the output would go into that file.
@@ -56,6 +56,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     assert shell(f"{TRAIN} {RUN} > /dev/null", folder)[0] == 0
     return folder
+
+
+def test_help_can_be_written_to_a_pipe_that_closes(tmp_path: Path) -> None:
+    assert shell(f"{TRAIN} --help | head -c 1", tmp_path)[::2] == (0, "")
 
 
 @pytest.mark.parametrize("to", ["> /dev/full", "| true"])

@@ -1,4 +1,4 @@
-"""Errors of composition in one line; test_cli.py has the errors that Hydra itself raises."""
+"""Errors of the command line and of composition in one line."""
 
 from __future__ import annotations
 
@@ -132,6 +132,7 @@ ERRORS = {
     "optimizer=adam 'optimizer.betas=(0.9,0.99)'": "cannot be read; write a list: optimizer.betas=[0.9,0.99]",
     "-m ssr=0.5,": "ssr='0.5,': cannot be read; remove the extra comma",
     "-m ssr=0.5,,1": "ssr='0.5,,1': cannot be read; remove the extra comma",
+    "ssr=[1]2": "ssr='[1]2': cannot be read; write key=value, and quote characters that the shell would change",
     "-m 'seed=range(0,3'": "seed='range(0,3': cannot be read; close each bracket",
     "-m 'x=zip(ssr=choice(1,2),seed=choice(1,2))'": "to pair values, write e.g. ssr=0.5,1 ",
     "-m ssr,seed=0.5,1": "to pair values, write e.g. ssr=0.5,1 ",
@@ -157,6 +158,27 @@ ERRORS = {
     "--shell-completion": "must be followed by install, uninstall or query, and by bash, fish or zsh;",
     "--shell-completion install=tcsh": "--shell-completion='install=tcsh': must be followed by",
     # checks of this package
+    "study=a": "study='a': works only in a sweep, but this is a single run; add -m, or remove study",
+    "zip=[a,b]": "zip='[a,b]': works only in a sweep",
+    "~zip=ssr,seed": "zip='~zip=ssr,seed': cannot be deleted; remove ~zip",
+    "-m ssr=0.5,1 ~plan=true": "plan='~plan=true': cannot be deleted; remove ~plan",
+    "-m ssr=0.5,1 seed=0,1 zip=[ssr,seed] hydra/sweeper=basic": "zip='[ssr,seed]': works only with hydra/sweeper=study",
+    "-m study=a hydra.sweep.dir=b": "study='a': cannot be used with hydra.sweep.dir; remove study or hydra.sweep.dir",
+    "-m study=": "study='': must contain only letters, digits and . _ + - /; e.g. study=first",
+    "-m study=..": "study='..': must contain only letters, digits and . _ + - /",
+    "-m study='a b'": "study='a b': ",
+    "-m study_code=maybe": "study_code='maybe': unknown value",
+    "-m study_report=perhaps": "study_report='perhaps': must be true or false",
+    "-m workers=0": "workers=0: must be a whole number of at least 1, or null",
+    "-m workers=1.5": "workers='1.5': must be a whole number",
+    "-m trust=a,b": "trust='a,b': cannot be swept, because it is not part of an experiment",
+    "-m ssr=1,2 hydra.run.dir=a,b": "hydra.run.dir='a,b': cannot be swept, because it is not part of an experiment",
+    "-m ssr=0.5,-1": "ssr=-1.0: the scale schedule ratio must be above 0",
+    "-m ssr=1,half": "ssr='half': must be a number",
+    "trust=[a": "trust='[a': cannot be read; close each bracket",
+    "trust=3": "trust=3: must be the name of a module, class or function",
+    "trust=[os]": "trust='os': ",
+    "trust=[no_such_module]": "trust='no_such_module': module no_such_module not found",
     "optimizer=custom optimizer._target_=torch.optim.SGD": "optimizer.lr=None: is missing; set optimizer.lr, or choo",
     "+callbacks.e._target_=ssr_hydra.callbacks.EMA": "callbacks.e.decay=None: is missing; set callbacks.e.decay, or",
     "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is not a scheduler",
@@ -170,7 +192,6 @@ ERRORS = {
     "data=custom": "data.train._target_=",
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
-    "trust=nowhere_to_be_found.a": "trust='nowhere_to_be_found.a': module nowhere_to_be_found not found; ",
     "-m ssr=1,2 share=true share_keep=al": "share_keep='al': unknown value; did you mean all?",
     "hydra.job.name=a/b": "hydra.job.name='a/b': must not contain /",
     "hydra.verbose=3": "hydra.verbose=3: must be true, false or names of loggers",
@@ -199,10 +220,3 @@ def test_error_is_one_line_with_the_value_and_a_valid_value(refused: Callable[..
 )
 def test_values_that_messages_suggest_are_valid(composed: Callable[..., DictConfig], typed: str) -> None:
     check(composed(*typed.split()))
-
-
-def test_error_for_an_unknown_choice_in_a_file_names_the_file(
-    refused: Callable[..., str], mine: Callable[[str, str], None]
-) -> None:
-    mine("experiment/x", "# @package _global_\ndefaults:\n  - override /logger: [cvs]\n")
-    assert refused("--config-dir", "mine", "experiment=x").startswith("error: logger='cvs': unknown choice")

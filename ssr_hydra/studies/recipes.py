@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ _APART = (
     "ssr", "seed", "control", "logger", "checkpoint", "resume", "debug",
 )  # fmt: skip
 _APART_IN_TRAINER = ("device", "eval_interval", "log_interval", "objective", "progress")
-_MOST_BYTES, _MOST_LEAVES, _MOST_DEPTH = 1_000_000, 20_000, 40
+_MOST_BYTES, _MOST_PARTS, _MOST_DEPTH = 1_000_000, 200_000, 40
 _LONGEST = 120
 
 
@@ -40,12 +40,15 @@ class Config:
     Attributes:
         varied: ssr, seed and control, if the config has them.
         rest: All other settings.
+        settings: A mapping from each path in ``rest`` to the leaf at this path, without settings that do not change
+            results. A list is a leaf.
         key: A text that is equal for runs of the same recipe.
         scaled: Whether the warmup is scaled; None if unknown.
     """
 
     varied: dict[str, Any]
     rest: dict[str, Any]
+    settings: dict[tuple[str, ...], Any]
     key: str
     scaled: bool | None
 
@@ -63,7 +66,7 @@ class ConfigReader:
     """Reader of ``.hydra/config.yaml`` of many runs. It parses the text of each recipe only once."""
 
     def __init__(self) -> None:
-        self._parsed: dict[str, tuple[dict[str, Any], str, bool | None]] = {}
+        self._configs: dict[str, Config] = {}
         self._scalars: dict[str, Any] = {}
 
     def read(self, folder: Path) -> Config | None:
@@ -81,22 +84,18 @@ class ConfigReader:
                 self._scalars[scalar] = _parse(scalar)
             varied[name] = self._scalars[scalar]
         rest = _VARIED.sub("", text)
-        if rest not in self._parsed:
+        if rest not in self._configs:
             content = _parse(rest)
             if not isinstance(content, dict) or not content:
                 raise ValueError("config.yaml is not a mapping")
-            leaves = flatten(content)  # this also refuses a config that is too large
-            settings = {key: value for key, value in leaves.items() if not _is_apart(key)}
-            warmups = {key: value for key, value in settings.items() if _is_warmup(key)}
-            values = set(map(repr, warmups.values()))
-            scaled = None
-            if values in ({"True"}, {"False"}):
-                settings = {key: value for key, value in settings.items() if key not in warmups}
-                scaled = values == {"True"}
-            key = json.dumps(sorted((".".join(key), value) for key, value in settings.items()), default=repr)
-            self._parsed[rest] = (content, key, scaled)
-        content, key, scaled = self._parsed[rest]
-        return Config(varied, content, key, scaled)
+            _check_size(content)
+            settings = {place: value for place, value in _leaves(content) if not _is_apart(place)}
+            warmups = {place for place in settings if _is_warmup(place)}
+            values = {repr(settings[place]) for place in warmups}
+            scaled = values == {"True"} if values in ({"True"}, {"False"}) else None
+            compared = settings if scaled is None else {key: settings[key] for key in settings.keys() - warmups}
+            self._configs[rest] = Config({}, content, settings, _canonical(compared), scaled)
+        return replace(self._configs[rest], varied=varied)
 
 
 def _text(path: Path) -> str | None:
@@ -113,42 +112,32 @@ def _parse(text: str) -> Any:
         raise ValueError(f"config.yaml is incomplete or invalid ({type(error).__name__})") from None
 
 
-def flatten(value: Any) -> dict[tuple[str, ...], Any]:
-    """Return a mapping from each path in a config to the leaf at this path. A list is a leaf.
-
-    Raises:
-        ValueError: The config is too deep or too large.
-    """
-    leaves: dict[tuple[str, ...], Any] = {}
-
-    def walk(node: Any, place: tuple[str, ...]) -> None:
-        if len(place) > _MOST_DEPTH or len(leaves) > _MOST_LEAVES:
-            raise ValueError("config.yaml is too large for a configuration")
-        if isinstance(node, Mapping) and node:
-            for key, item in node.items():
-                walk(item, (*place, str(key)))
-        else:
-            leaves[place] = _limited(node, [_MOST_LEAVES])
-
-    walk(value, ())
-    return leaves
-
-
-def _limited(value: Any, left: list[int]) -> Any:
-    """Return the value unchanged, or raise a ValueError if it has more than ``left[0]`` parts.
+def _check_size(value: Any) -> None:
+    """Raise a ValueError if a config is too deep or too large.
 
     Without this limit, a few lines of YAML with aliases could describe a list of billions of items.
     """
-    left[0] -= 1
-    if left[0] < 0:
-        raise ValueError("config.yaml is too large for a configuration")
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        for item in value:
-            _limited(item, left)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            _limited(item, left)
-    return value
+    waiting, parts = [(value, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        parts += 1
+        if depth > _MOST_DEPTH or parts > _MOST_PARTS:
+            raise ValueError("config.yaml is too large for a configuration")
+        items = node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple, set)) else ()
+        waiting += [(item, depth + 1) for item in items]
+
+
+def _leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and the value of each leaf of a config. A list is a leaf."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, (*place, str(key)))
+    else:
+        yield place, value
+
+
+def _canonical(settings: Mapping[tuple[str, ...], Any]) -> str:
+    return json.dumps(sorted((".".join(place), value) for place, value in settings.items()), default=repr)
 
 
 def _is_apart(place: tuple[str, ...]) -> bool:
@@ -160,14 +149,14 @@ def work_of(config: Config) -> str:
 
     If two runs have equal texts, a step of one run does the same work as a step of the other run.
     """
-    settings = {
-        ".".join(place): value
-        for place, value in flatten(config.rest).items()
-        if not _is_apart(place)
-        and place[0] not in ("scheduler", "schedules")
-        and not (place[0] in ("optimizer", "param_groups") and _is_numeric(value))
-    }
-    return json.dumps(sorted(settings.items()), default=repr)
+    return _canonical(
+        {
+            place: value
+            for place, value in config.settings.items()
+            if place[0] not in ("scheduler", "schedules")
+            and not (place[0] in ("optimizer", "param_groups") and _is_numeric(value))
+        }
+    )
 
 
 def _is_numeric(value: Any) -> bool:
@@ -277,11 +266,13 @@ def _own_name(recipe: Recipe) -> str:
 
 
 def _differences(recipes: list[Recipe]) -> Iterable[str]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for recipe in recipes:
-        leaves = {} if recipe.config is None else flatten(recipe.config.rest)
-        row = {".".join(key): value for key, value in leaves.items() if not _is_apart(key) and not _is_warmup(key)}
-        rows.append({"name": recipe.name, **row} if recipe.config is None else row)
+        if recipe.config is None:
+            rows.append({"name": recipe.name})
+        else:
+            settings = recipe.config.settings.items()
+            rows.append({".".join(place): value for place, value in settings if not _is_warmup(place)})
     keys = _differing(rows)
     for row in rows:
         yield " ".join(f"{key}={row[key]}" for key in keys if key in row)

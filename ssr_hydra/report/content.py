@@ -260,7 +260,9 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     steps = _steps(study, equal, sure)
     choice = steps[-1].choice if steps else None
     if choice is not None:
-        at = choice if options.tolerance is None else _at(steps, options.tolerance)
+        at = choice
+        if options.tolerance is not None:
+            at = next(step.choice for step in steps if step.above < options.tolerance)
         own = next(each for each in advice if each.recipe == at.recipe)
         choice = replace(at, recommendation=own)
     lengths = table[(table["recipe"] == reference) & (table["control"] == "") & (table["n"] > 0)]
@@ -406,10 +408,6 @@ def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance:
     """
     smallest = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if smallest is None else int(np.searchsorted(series.ssr, smallest))
-
-
-def _at(steps: list[ToleranceChoice], tolerance: float) -> Choice:
-    return next(step.choice for step in steps if step.above < tolerance)
 
 
 def _soonest(study: Study, advice: list[Recommendation], axis: Axis, confidence: float) -> Choice | None:

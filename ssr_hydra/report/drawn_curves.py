@@ -73,7 +73,7 @@ def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Cu
     groups = [(firsts[cell], points) for cell, points in table.groupby(_CELL, sort=False)]
     curves = []
     for row, points in (groups[place] for place in spread_out(len(groups), MOST_CURVES)):
-        curve = _sampled_curve(row, points, "mean", {axis: points[axis] for axis in axes})
+        curve = _sampled_curve(row, points, "mean", axes)
         if counts[curve.recipe, curve.control, curve.ssr] > 1:
             indices = spread_out(len(points), MOST_POINTS)
             bounds = study.bounds or (None, None)  # the band of an accuracy ends at 0 and 1
@@ -99,9 +99,9 @@ def rates(study: Study, axes: Sequence[Axis]) -> Curves:
     for _, row in chosen.iterrows():
         logged = logged_rates(Path(row["folder"]))
         if (points := _scheduled(reader, row, logged)) is not None:
-            curves.append(_sampled_curve(row, points, "lr", {axis: points[axis] for axis in axes}))
+            curves.append(_sampled_curve(row, points, "lr", axes))
         elif len(logged["lr"]):
-            curves.append(replace(_sampled_curve(row, logged, "lr", {axis: logged[axis] for axis in axes}), dots=True))
+            curves.append(replace(_sampled_curve(row, logged, "lr", axes), dots=True))
             if len(logged["lr"]) > 1:
                 apart.add(round(float(np.median(np.diff(logged["steps"])))))
     return Curves(curves, len(runs) - len(chosen), min(apart) if len(apart) == 1 and min(apart) > 1 else None)
@@ -124,7 +124,7 @@ def _scheduled(reader: ConfigReader, row: Any, logged: dict[str, Any]) -> dict[s
     return {"lr": values} | {axis: steps * (row[axis] / row["steps"]) for axis in _COUNTED}
 
 
-def _sampled_curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:
+def _sampled_curve(row: Any, points: Any, field: str, axes: Sequence[Axis]) -> Curve:
     indices = spread_out(len(points[field]), MOST_POINTS)
     return Curve(
         recipe=row["recipe"],
@@ -133,5 +133,5 @@ def _sampled_curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Cu
         seed=None if pd.isna(row["seed"]) else int(row["seed"]),
         folder=str(row["folder"]),
         values=np.asarray(points[field], dtype=float)[indices].tolist(),
-        places={axis: np.asarray(column, dtype=float)[indices].tolist() for axis, column in xs.items()},
+        places={axis: np.asarray(points[axis], dtype=float)[indices].tolist() for axis in axes},
     )

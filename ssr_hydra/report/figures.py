@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,14 +66,8 @@ def figures(content: Content) -> dict[str, Figure]:
 
 def drawable(content: Content) -> list[str]:
     """Return the names of the figures that have something to show."""
-    has_content = {
-        "frontier": True,
-        "doublings": not content.doublings.empty,
-        "tolerances": len(content.steps) > 1,
-        "learning_curves": bool(content.learning.drawn),
-        "learning_rates": bool(content.rates.drawn),
-    }
-    return [name for name in NAMES if has_content[name]]
+    steps, curves = len(content.steps) > 1, (bool(each.drawn) for each in (content.learning, content.rates))
+    return list(compress(NAMES, (True, not content.doublings.empty, steps, *curves)))
 
 
 def draw(content: Content, name: str) -> Figure:
@@ -144,7 +139,7 @@ def _draw_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw the frontier on the axis of equal budgets. A point is never dominated by a point on its right."""
+    """Draw the frontier on the axis of equal budgets."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
     divisor = time_axis(axes, axis, table[axis])
     runs = _beside_means(content, table)
@@ -178,19 +173,9 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _intervals(axes: Axes, x: Any, y: Any, rows: pd.DataFrame, colour: str, **options: Any) -> None:
-    has_interval = rows["low"].notna().to_numpy()
-    ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, has_interval]
-    axes.errorbar(
-        x[has_interval],
-        y[has_interval],
-        ends,
-        fmt="none",
-        ecolor=colour,
-        elinewidth=1,
-        capsize=2,
-        capthick=1,
-        **options,
-    )
+    at = rows["low"].notna().to_numpy()
+    ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, at]
+    axes.errorbar(x[at], y[at], ends, fmt="none", ecolor=colour, elinewidth=1, capsize=2, capthick=1, **options)
 
 
 def _state(status: str) -> int:

@@ -116,18 +116,13 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters["parts"] = _wrappable_parts
     environment.globals.update(
         arm=arm, number=number, fixed=fixed, interval=interval, percent=percent, duration=duration, signed=signed
     )
     return environment
-
-
-def _shown(value: Any) -> Any:
-    """Return a value for the page. In text, invisible characters are made visible."""
-    return visible(value) if type(value) is str else value
 
 
 def _wrappable_parts(text: str) -> list[str]:

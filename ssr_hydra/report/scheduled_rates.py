@@ -21,7 +21,7 @@ from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
 from ssr_hydra.studies.recipes import Config
 from ssr_hydra.studies.study import spread_out
-from ssr_hydra.time import TimeUnit
+from ssr_hydra.time import TimeUnit, as_time
 
 # The classes that a config may name. The report creates no other class, because a config must not run code.
 _KINDS: list[Any] = [*(row.scheduler for row in ROWS), Phase]
@@ -53,7 +53,7 @@ def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> 
         }
         ssr = 1 if record.control == "truncate" else record.ssr
         alpha = _by_batch(scheduler, record.max_duration, ssr, rates)
-        if alpha is None or not _equals(alpha, float(lr), logged):
+        if not _equals(alpha, float(lr), logged):
             return None
         places = _bends(alpha, record.steps)
         values = [float(lr) * alpha(place) for place in places]
@@ -62,22 +62,17 @@ def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> 
     return [*map(float, places), float(record.steps)], [*values, values[-1]]
 
 
-def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, Any]) -> Callable[[int], float] | None:
-    """Return a function from batch to multiplier; None if the size of a batch in the schedule's unit is unknown."""
-    whole = State(max_duration=max_duration).max_duration
-    assert whole is not None
-    per_batch = _per_batch(whole.unit, rates)
-    if per_batch is None:
-        return None
-    run = Run.of(State(max_duration=whole * ssr, **rates), ssr)
-    timeline = Timeline(whole.unit, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
+def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, Any]) -> Callable[[int], float]:
+    """Return a function from batch to multiplier. Raise an InputError if the schedule needs a rate that is unknown."""
+    run = Run.of(State(max_duration=as_time(max_duration, "max_duration") * ssr, **rates), ssr)
+    timeline = Timeline(TimeUnit.BATCH, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
     run.state.timestamp = timeline.at(Fraction(0))
     curve = bind_to(scheduler, run)
-    return cache(lambda batch: curve(timeline.at(batch * per_batch)))
+    return cache(lambda batch: curve(timeline.at(Fraction(batch))))
 
 
 def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
-    """Return batches, dense at bends and jumps, such that the multiplier is almost linear from each to the next."""
+    """Return batches between which the multiplier is almost linear."""
     places = [round(place) for place in np.linspace(0, steps - 1, min(steps, _PIECES))]
     waiting = list(pairwise(places))
     exact = set(places)
@@ -121,16 +116,6 @@ def _argument(value: Any) -> Any:
             return part
         return {str(name): _argument(item) for name, item in value.items()}
     return [_argument(item) for item in value] if isinstance(value, list) else value
-
-
-def _per_batch(unit: TimeUnit, rates: Mapping[str, Any]) -> Fraction | None:
-    """Return the size of a batch in a unit of time; None if it is unknown."""
-    if unit is TimeUnit.BATCH:
-        return Fraction(1)
-    if unit is TimeUnit.EPOCH:
-        return Fraction(1, rates["dataloader_len"]) if rates["dataloader_len"] else None
-    name = {TimeUnit.SAMPLE: "samples_per_batch", TimeUnit.TOKEN: "tokens_per_batch"}.get(unit)
-    return Fraction(rates[name]) if name and rates[name] else None
 
 
 def _equals(alpha: Callable[[int], float], lr: float, logged: Mapping[str, Any]) -> bool:

@@ -15,7 +15,6 @@ from ssr_hydra.report.content import Content
 from ssr_hydra.report.tables import Table, main_table, steps_table
 from ssr_hydra.studies.study import Problem
 
-_BOLD, _GREEN, _RED, _END = "\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
 _NARROWEST_NAME = 10
 _MOST_ROWS = 60
 _MOST_PROBLEMS = 10
@@ -32,9 +31,8 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
         colour: Whether to use the terminal's colours.
         stream: The output; characters that its encoding does not have are replaced by ASCII. None keeps all characters.
     """
-    paint = _paint if colour else _without_colour
     lines = [as_text(main_table(content), width, colour), ""]
-    lines += [paint(line, _BOLD) for line in wrapped(words.headline(content), width)]
+    lines += [_bold(line, colour) for line in wrapped(words.headline(content), width)]
     for sentence in words.answer(content):
         lines += wrapped(sentence, width)
     if steps := steps_table(content):
@@ -43,7 +41,7 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
     further = [*words.details(content), ("Fits", method_words.fit_warnings(content)), ("Notes", notes)]
     for heading, sentences in further:
         if sentences:
-            lines += ["", paint(heading, _BOLD), *(line for each in sentences for line in wrapped(each, width))]
+            lines += ["", _bold(heading, colour), *(line for each in sentences for line in wrapped(each, width))]
     if content.study.problems:
         lines += ["", *problem_lines(content.study.problems, width)]
     lines += ["", *wrapped(method_words.cost_of_sweep(content), width)]
@@ -114,11 +112,8 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
         places.pop()
     right = [k for k, i in enumerate(places) if table.columns[i].kind == "number"]
     header, *rest = text_table([[cells[i] for i in places] for cells in (heads, *texts)], right=right)
-    painted = (
-        _paint(line, _BOLD) if colour and row.chosen else line for row, line in zip(short_table.rows, rest, strict=True)
-    )
-    lines = [header, *painted]
-    lines = [line if len(line) <= width or "\x1b" in line else line[:width] for line in lines]
+    lines = [header[:width]]
+    lines += [_bold(line[:width], colour and row.chosen) for row, line in zip(short_table.rows, rest, strict=True)]
     if short_table.more:
         lines.append(f"... and {short_table.more} more rows, in table.csv")
     return "\n".join(lines)
@@ -146,9 +141,5 @@ def wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(visible(text), max(20, width), break_on_hyphens=False) or [""]
 
 
-def _paint(text: str, code: str) -> str:
-    return f"{code}{text}{_END}"
-
-
-def _without_colour(text: str, code: str) -> str:  # noqa: ARG001
-    return text
+def _bold(text: str, colour: bool) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if colour else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def _table(path: Path) -> str:
 def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
     reader = ConfigReader()
     rows: dict[str, dict[str, str]] = {}
-    for row in firsts[firsts["control"] == ""].itertuples() if "" in set(firsts["control"]) else firsts.itertuples():
+    scaled = firsts[firsts["control"] == ""]
+    for row in (firsts if scaled.empty else scaled).itertuples():
         config = _config(reader, Path(str(row.folder)))
         if config is None:
             continue
@@ -69,7 +70,7 @@ def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
             "data": _data(config, Path(str(row.folder))),
             "batch size": _value_text(config.get("data.batch_size")),
             "optimizer": _component(config.get("optimizer"), without=("params", "lr")),
-            "learning rate": _rates(config.get("optimizer")),
+            "learning rate": ", ".join(dict.fromkeys(_rates(config.get("optimizer")))),
             "schedule": _component(config.get("scheduler")),
         }
         for name, text in texts.items():
@@ -89,9 +90,8 @@ def _by_recipe(texts: Mapping[str, str]) -> str:
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
     parts = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]
-    return "; ".join(parts[:_MOST_NAMED]) + (
-        f"; and {len(parts) - _MOST_NAMED} more" if len(parts) > _MOST_NAMED else ""
-    )
+    more = [f"and {len(parts) - _MOST_NAMED} more"] if len(parts) > _MOST_NAMED else []
+    return "; ".join([*parts[:_MOST_NAMED], *more])
 
 
 def _component(node: Any, without: Sequence[str] = ()) -> str:
@@ -105,7 +105,7 @@ def _component(node: Any, without: Sequence[str] = ()) -> str:
         return "; ".join(f"{name}: {text}" for name, text in parts.items() if text)
     words = [str(node["_target_"]).rpartition(".")[2]]
     for name, value in node.items():
-        if str(name).startswith("_") or name in without or value is None or value is False or value == 0:
+        if str(name).startswith("_") or name in without or value == 0:  # False == 0
             continue
         text = str(name) if value is True else f"{name} {_component(value) or _value_text(value)}"
         if not text.endswith(" "):
@@ -116,7 +116,7 @@ def _component(node: Any, without: Sequence[str] = ()) -> str:
 def _value_text(value: Any) -> str:
     if isinstance(value, bool) or value is None or isinstance(value, Mapping):
         return ""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return " ".join(filter(None, map(_value_text, value[:_MOST_NAMED])))
     if isinstance(value, float):
         return number(value, 6)
@@ -124,21 +124,14 @@ def _value_text(value: Any) -> str:
     return "" if "${" in text else text  # a different part of the report shows the value of the reference
 
 
-def _rates(node: Any) -> str:
-    rates: dict[str, None] = {}
-
-    def walk(node: Any) -> None:
-        if isinstance(node, Mapping):
-            if isinstance(rate := node.get("lr"), (int, float)) and not isinstance(rate, bool):
-                rates[f"{rate:.6g}"] = None
-            for item in node.values():
-                walk(item)
-        elif isinstance(node, list):
-            for item in node:
-                walk(item)
-
-    walk(node)
-    return ", ".join(rates)
+def _rates(node: Any) -> Iterator[str]:
+    """Yield every learning rate of an optimizer and of its parts."""
+    if isinstance(node, Mapping):
+        if isinstance(rate := node.get("lr"), (int, float)) and not isinstance(rate, bool):
+            yield f"{rate:.6g}"
+        node = list(node.values())
+    for item in node if isinstance(node, list) else []:
+        yield from _rates(item)
 
 
 def _data(config: Config, folder: Path) -> str:
@@ -170,14 +163,10 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
             continue
         each = whole[name] if len(whole) else longest[name] / longest["ssr"]
         low, high = float(each.min()), float(each.max())
-        show, unit = (duration, "of training") if name == "seconds" else (_count_text, name)
+        show, unit = (duration, "of training") if name == "seconds" else ("{:,.0f}".format, name)
         amount = show(low) if high <= 1.005 * low else f"{show(low)} to {show(high)}"
         parts.append(f"{'' if len(whole) else 'about '}{amount} {unit}")
     return ", ".join(parts)
-
-
-def _count_text(value: float) -> str:
-    return f"{value:,.0f}"
 
 
 def _overrides(content: Content, firsts: pd.DataFrame) -> list[tuple[str, str]]:

@@ -51,10 +51,12 @@ def write(content: Content, folder: str | Path) -> list[Path]:
     """
     target = Path(folder)
     images = {
-        name: {kind: render(figure, kind) for kind in ("png", "svg")} for name, figure in figures(content).items()
+        f"figures/{name}.{kind}": render(figure, kind)
+        for name, figure in figures(content).items()
+        for kind in ("png", "svg")
     }
     texts = {
-        "report.html": page(content, images["frontier"]["svg"]),
+        "report.html": page(content, images["figures/frontier.svg"]),
         "table.md": as_markdown(main_table(content)),
         "table.csv": table_csv(content),
         "table.tex": as_latex(content),
@@ -62,16 +64,9 @@ def write(content: Content, folder: str | Path) -> list[Path]:
         "report.json": as_json(content),
     }
     (target / "figures").mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        if name not in images:  # this report does not have the figure, but an earlier report may
-            for kind in ("png", "svg"):
-                (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
-    written = []
-    for name, text in texts.items():
-        write_atomically(target / name, text)
-        written.append(target / name)
-    for name, kinds in images.items():
-        for kind, bytes_ in kinds.items():
-            write_atomically(target / "figures" / f"{name}.{kind}", bytes_)
-            written.append(target / "figures" / f"{name}.{kind}")
-    return written
+    for name in {f"figures/{name}.{kind}" for name in NAMES for kind in ("png", "svg")} - images.keys():
+        (target / name).unlink(missing_ok=True)  # an earlier report may have this figure
+    files: dict[str, str | bytes] = {**texts, **images}
+    for name, file_content in files.items():
+        write_atomically(target / name, file_content)
+    return [target / name for name in files]

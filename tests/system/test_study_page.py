@@ -33,18 +33,7 @@ import study_page  # noqa: E402
 TASKS = list(script.TASKS)
 PAGE = (FOLDER / "index.md").read_text(encoding="utf-8")
 # Results that depend only on the runs: no curves, and no records of the machine.
-STATISTICS = (
-    "table",
-    "pareto",
-    "doublings",
-    "winners",
-    "paired",
-    "controls",
-    "speedup",
-    "equal_time",
-    "crossings",
-    "fits",
-)
+STATISTICS = "table pareto doublings winners paired controls speedup equal_time crossings fits".split()
 
 
 @cache
@@ -84,14 +73,9 @@ def test_every_statistic_can_be_computed_from_the_runs(task: str) -> None:
     for name in STATISTICS:
         assert close(computed[name], REPORTS[task][name]), name
     assert computed["options"]["tolerance"] == REPORTS[task]["options"]["tolerance"]
-    stored = list(csv.DictReader(io.StringIO((FOLDER / task / "table.csv").read_text(encoding="utf-8"))))
-    rows = list(csv.DictReader(io.StringIO(table_csv(content))))
-    assert len(stored) == len(rows) == 4 * (5 + 5 + 4)
-    for one, other in zip(stored, rows, strict=True):
-        assert {key: one[key] for key in ("recipe", "control", "ssr", "n")} == {
-            key: other[key] for key in ("recipe", "control", "ssr", "n")
-        }
-        assert float(one["mean"]) == pytest.approx(float(other["mean"]), rel=1e-9)
+    stored, made_again = pd.read_csv(FOLDER / task / "table.csv"), pd.read_csv(io.StringIO(table_csv(content)))
+    assert len(stored) == 4 * (5 + 5 + 4)
+    pd.testing.assert_frame_equal(stored, made_again, rtol=1e-9)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -138,35 +122,37 @@ def test_tables_of_the_page_equal_the_tables_of_the_reports() -> None:
 # The sentences of the page, made from the reports: the page has each of them, and no other number.
 
 
-def cell(task: str, recipe: str, ssr: float, control: str = "") -> dict[str, Any]:
-    (table_row,) = (
-        row for row in REPORTS[task]["table"] if (row["recipe"], row["control"], row["ssr"]) == (recipe, control, ssr)
-    )
-    return dict(table_row)
+def rows(task: str, table: str, **values: object) -> list[dict[str, Any]]:
+    """Return the rows of a table of a report in which the columns ``values`` have these values."""
+    return [row for row in REPORTS[task][table] if all(row[name] == value for name, value in values.items())]
 
 
-def span(values: list[float], decimals: int, unit: str = "") -> str:
-    return f"{min(values):.{decimals}f} to {max(values):.{decimals}f}{unit}"
+def cell(task: str, recipe: str, ssr: float, control: str = "", table: str = "table") -> dict[str, Any]:
+    (row,) = rows(task, table, recipe=recipe, control=control, ssr=ssr)
+    return row
+
+
+def span(values: list[float], decimals: int) -> str:
+    return f"{min(values):.{decimals}f} to {max(values):.{decimals}f}"
+
+
+def effect(task: str, value: float, low: float, high: float, sign: bool = False) -> str:
+    return f"{study_page.number(task, value, sign=sign)} {study_page.interval(task, low, high)}"
 
 
 def gains(task: str, ssr: float) -> list[float]:
-    scale = 100 if task == "digits" else 1
-    rows = [row for row in REPORTS[task]["doublings"] if not row["control"] and row["ssr"] == ssr]
-    assert len(rows) == 4
-    return [scale * row["gain"] for row in rows]
+    doublings = rows(task, "doublings", control="", ssr=ssr)
+    assert len(doublings) == 4
+    return [study_page.scaled(task, row["gain"]) for row in doublings]
 
 
-def verdicts(task: str, control: str, ssr: float | None = None) -> dict[str, int]:
-    rows = [row for row in REPORTS[task]["controls"] if row["control"] == control and row["winner"] != "same"]
-    rows = [row for row in rows if ssr is None or row["ssr"] == ssr]
-    return {name: sum(row["winner"] == name for row in rows) for name in ("scaling", "control", "undecided")} | {
-        "all": len(rows)
-    }
+def verdicts(task: str, control: str) -> dict[str, int]:
+    winners = [row["winner"] for row in rows(task, "controls", control=control) if row["winner"] != "same"]
+    return {name: winners.count(name) for name in ("scaling", "control", "undecided")} | {"all": len(winners)}
 
 
-def fits(task: str, kind: str) -> dict[str, int]:
-    outcomes = [fit["verdict"] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
-    return {name: outcomes.count(name) for name in ("trusted", "rejected", "untested")}
+def fits(task: str, kind: str) -> list[str]:
+    return sorted(fit["verdict"] for fit in rows(task, "fits", kind=kind, control=""))
 
 
 def repeated(task: str) -> pd.DataFrame:
@@ -181,54 +167,35 @@ def repeated(task: str) -> pd.DataFrame:
 @pytest.mark.parametrize("task", TASKS)
 def test_repeated_run_has_the_same_quality(task: str) -> None:
     frame = repeated(task)
-    assert set(frame["n"]) == {3}
-    assert set(frame["values"]) == {1}
-
-
-def decided(task: str) -> dict[float, str]:
-    """Return the best schedule of each SSR at which it beats every other schedule."""
-    return {row["ssr"]: row["best"] for row in REPORTS[task]["winners"] if row["decided"]}
+    assert (set(frame["n"]), set(frame["values"])) == ({3}, {1})
 
 
 def difference(task: str, a: str, b: str, ssr: float) -> str:
-    """Return the better of two schedules, the difference and its interval, in the format of the page."""
-    (row,) = (row for row in REPORTS[task]["paired"] if {row["a"], row["b"]} == {a, b} and row["ssr"] == ssr)
+    """Return how much better a schedule ``a`` is than ``b``, with its interval, in the format of the page."""
+    (row,) = (row for row in rows(task, "paired", ssr=ssr) if {row["a"], row["b"]} == {a, b})
     turn = 1 if row["a"] == a else -1
-    low, high = sorted((turn * row["low"], turn * row["high"]))
-    return f"{study_page.number(task, turn * row['difference'])} {study_page.interval(task, low, high)}"
+    return effect(task, turn * row["difference"], *sorted((turn * row["low"], turn * row["high"])))
 
 
 def doubling(task: str, recipe: str, ssr: float) -> str:
-    (row,) = (
-        row for row in REPORTS[task]["doublings"] if (row["recipe"], row["control"], row["ssr"]) == (recipe, "", ssr)
-    )
-    return f"{study_page.number(task, row['gain'])} {study_page.interval(task, row['low'], row['high'])}"
-
-
-def open_cases(task: str, control: str) -> set[tuple[str, float]]:
-    return {
-        (row["recipe"], row["ssr"])
-        for row in REPORTS[task]["controls"]
-        if row["control"] == control and row["winner"] == "undecided"
-    }
+    row = cell(task, recipe, ssr, table="doublings")
+    return effect(task, row["gain"], row["low"], row["high"])
 
 
 def gain(task: str, control: str, recipe: str, ssr: float) -> str:
-    (row,) = (
-        row
-        for row in REPORTS[task]["controls"]
-        if (row["recipe"], row["control"], row["ssr"]) == (recipe, control, ssr)
-    )
-    text = study_page.number(task, row["gain"], sign=True)
-    return f"{text} {study_page.interval(task, row['low'], row['high'])}"
+    row = cell(task, recipe, ssr, control, table="controls")
+    return effect(task, row["gain"], row["low"], row["high"], sign=True)
+
+
+def open_cases(task: str, control: str) -> set[tuple[str, float]]:
+    return {(row["recipe"], row["ssr"]) for row in rows(task, "controls", control=control, winner="undecided")}
 
 
 def errors(task: str, kind: str) -> list[float]:
     """Return the error of each back-test at the largest SSR."""
-    scale = 100 if task == "digits" else 1
-    last_tests = [fit["back_tests"][-1] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
+    last_tests = [fit["back_tests"][-1] for fit in rows(task, "fits", kind=kind, control="")]
     assert {test["ssr"] for test in last_tests} == {2.0}
-    return [scale * abs(test["predicted"] - test["observed"]) for test in last_tests]
+    return [study_page.scaled(task, abs(test["predicted"] - test["observed"])) for test in last_tests]
 
 
 def spread(task: str) -> tuple[str, str]:
@@ -240,8 +207,7 @@ def pooled_effect(task: str, control: str) -> tuple[str, str]:
     """Return the effect of a control over all schedules and SSRs, in the format of the page, and its p-value."""
     estimate = pooled_control(again(task).study, control)
     assert estimate is not None
-    text = study_page.number(task, estimate.value, sign=True)
-    return f"{text} {study_page.interval(task, estimate.low, estimate.high)}", f"{estimate.p:.1g}"
+    return effect(task, estimate.value, estimate.low, estimate.high, sign=True), f"{estimate.p:.1g}"
 
 
 def sentences() -> list[str]:
@@ -254,10 +220,8 @@ def sentences() -> list[str]:
     pooled = {
         (task, control): pooled_effect(task, control) for task in TASKS for control in ("truncate", "scale_warmup")
     }
-    (truncated,) = {
-        span([1 / row["speedup"] for row in REPORTS[lm]["speedup"]
-              if (row["recipe"], row["control"]) == ("cosine_warmup", "truncate") and row["ssr"] < 1], 2)
-    }  # fmt: skip
+    speedups = rows(lm, "speedup", recipe="cosine_warmup", control="truncate")
+    truncated = span([1 / row["speedup"] for row in speedups if row["ssr"] < 1], 2)
     (crossing,) = REPORTS[lm]["crossings"]
     won = {task: verdicts(task, "truncate") for task in TASKS}
     warm = {task: verdicts(task, "scale_warmup") for task in TASKS}
@@ -342,36 +306,26 @@ def test_every_number_on_the_page_is_a_setting_or_is_computed_from_the_reports()
 
 
 def test_statements_of_the_page_agree_with_the_reports() -> None:
-    assert decided("digits") == {}
-    assert decided("byte_lm") == dict.fromkeys((0.125, 0.25, 0.5, 1.0), "linear_warmup")
-    assert [row["a"] for row in REPORTS["digits"]["crossings"] if row["certain"]] == []
+    best = {row["ssr"]: row["best"] for row in rows("byte_lm", "winners", decided=True)}
+    assert best == dict.fromkeys((0.125, 0.25, 0.5, 1.0), "linear_warmup")
+    assert rows("digits", "winners", decided=True) == rows("digits", "crossings", certain=True) == []
     assert len(open_cases("digits", "truncate")) == 7
-    assert open_cases("digits", "truncate") >= {
-        ("cosine_warmup", 0.25),
-        ("linear_warmup", 0.5),
-        ("multistep_warmup", 0.125),
-    }
+    named = {("cosine_warmup", 0.25), ("linear_warmup", 0.5), ("multistep_warmup", 0.125)}
+    assert open_cases("digits", "truncate") >= named
     assert open_cases("byte_lm", "truncate") == {("multistep_warmup", 0.125), ("multistep_warmup", 0.25)}
     for task in TASKS:
         assert verdicts(task, "truncate")["control"] == 0
-        assert {name for row in REPORTS[task]["controls"] if row["ssr"] == 1 for name in [row["winner"]]} == {"same"}
+        assert {row["winner"] for row in rows(task, "controls", ssr=1)} == {"same"}
     for schedule, ssr in open_cases("digits", "truncate"):
         assert cell("digits", schedule, ssr, "truncate")["sd"] > cell("digits", schedule, ssr)["sd"]
-    warmups = {
-        (task, row["recipe"], row["ssr"], row["winner"])
-        for task in TASKS
-        for row in REPORTS[task]["controls"]
-        if row["control"] == "scale_warmup" and row["winner"] in ("scaling", "control")
-    }
-    assert warmups == {
-        ("byte_lm", "wsd", 0.125, "control"),
-        ("byte_lm", "multistep_warmup", 0.125, "control"),
-    }
-    assert fits("digits", "quadratic") == {"trusted": 0, "rejected": 4, "untested": 0}
-    assert fits("digits", "power") == {"trusted": 3, "rejected": 0, "untested": 1}
-    assert fits("byte_lm", "quadratic") == {"trusted": 4, "rejected": 0, "untested": 0}
-    assert fits("byte_lm", "power") == {"trusted": 4, "rejected": 0, "untested": 0}
-    power = [fit["back_tests"][-1] for fit in REPORTS["byte_lm"]["fits"] if fit["kind"] == "power"]
+    warmups = {task: verdicts(task, "scale_warmup") for task in TASKS}
+    assert warmups["digits"]["scaling"] == warmups["digits"]["control"] == warmups["byte_lm"]["scaling"] == 0
+    better = rows("byte_lm", "controls", control="scale_warmup", winner="control")
+    assert {(row["recipe"], row["ssr"]) for row in better} == {("wsd", 0.125), ("multistep_warmup", 0.125)}
+    assert fits("digits", "quadratic") == ["rejected"] * 4
+    assert fits("digits", "power") == [*["trusted"] * 3, "untested"]
+    assert fits("byte_lm", "quadratic") == fits("byte_lm", "power") == ["trusted"] * 4
+    power = [fit["back_tests"][-1] for fit in rows("byte_lm", "fits", kind="power")]
     assert all(test["predicted"] < test["observed"] for test in power)  # power laws predict too few bits
     assert REPORTS["digits"]["answer"]["ssr"] == 1
     assert REPORTS["byte_lm"]["answer"]["ssr"] == 2

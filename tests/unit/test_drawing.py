@@ -32,13 +32,6 @@ def test_picture_bytes_do_not_depend_on_settings_of_the_machine(file_format: str
         assert render(drawn(), file_format) == first
 
 
-def test_drawing_restores_the_matplotlib_settings() -> None:
-    before = mpl.rcParams["axes.spines.top"]
-    with style():
-        assert mpl.rcParams["axes.spines.top"] is False
-    assert mpl.rcParams["axes.spines.top"] is before
-
-
 def test_invalid_math_text_is_refused() -> None:
     check_math("title", r"a $\alpha$, and a $ alone")
     with refused("title", FormatError):

@@ -13,7 +13,7 @@ import pytest
 from cases import each
 
 import ssr_hydra.errors
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError, visible
 
 KINDS = {
     name: value for name, value in vars(ssr_hydra.errors).items()
@@ -93,3 +93,8 @@ def test_a_long_value_is_cut_at_eighty_characters() -> None:
 
 def test_a_field_with_a_line_break_stays_on_one_line() -> None:
     assert str(InputError("phases.a\nb", 1, "rule", "fix")) == "phases.a b=1: rule; fix"
+
+
+def test_control_characters_are_shown_as_escapes() -> None:
+    assert visible("plain é 日本") == "plain é 日本"
+    assert visible("\x1b[31ma\nb\u202e\u2028\ud800\x00") == r"\x1b[31ma\nb\u202e\u2028\ud800\x00"

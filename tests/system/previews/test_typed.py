@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,27 +43,19 @@ def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[
         ("ssr=range(1,4)", ["cosine_warmup, ssr 1", "cosine_warmup, ssr 2", "cosine_warmup, ssr 3"]),
         ("scheduler=rex,linear ssr=0.5,1 zip=ssr,scheduler", ["rex, ssr 0.5", "linear, ssr 1"]),
         ("ssr=choice(0.5,1) scheduler=glob(cos*p)", ["cosine_warmup, ssr 0.5", "cosine_warmup, ssr 1"]),
-        (
-            "scheduler=multistep scheduler.milestones=[1ep,2ep],[3ep]",
-            ["multistep, milestones=[1ep,2ep], ssr 1", "multistep, milestones=[3ep], ssr 1"],
-        ),
-        (
-            "scheduler=product scheduler@scheduler.factors.decay=rex,step",
-            ["product, decay=rex, ssr 1", "product, decay=step, ssr 1"],
-        ),
-        (
-            "experiment=digits_wsd max_duration=100ba,200ba",
-            ["wsd, max_duration=100ba, ssr 1", "wsd, max_duration=200ba, ssr 1"],
-        ),
-        ("-m scheduler=rex ssr=0.5,1 name='a, b'", ["rex, ssr 0.5", "rex, ssr 1"]),
+        ("scheduler=multistep scheduler.milestones=[1ep,2ep],[3ep]",
+         ["multistep, milestones=[1ep,2ep], ssr 1", "multistep, milestones=[3ep], ssr 1"]),
+        ("scheduler=product scheduler@scheduler.factors.decay=rex,step",
+         ["product, decay=rex, ssr 1", "product, decay=step, ssr 1"]),
+        ("experiment=digits_wsd max_duration=100ba,200ba",
+         ["wsd, max_duration=100ba, ssr 1", "wsd, max_duration=200ba, ssr 1"]),
+        ("-m scheduler=rex ssr=0.5,1 \"name='a, b'\"", ["rex, ssr 0.5", "rex, ssr 1"]),
     ],
-)
+)  # fmt: skip
 def test_preview_splits_sweeps_as_hydra_does(
     arguments: str, names: list[str], in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parts = arguments.split(" name=")
-    split = parts[0].split() + [f"name={part}" for part in parts[1:]]
-    assert list(show(capsys, *split)) == names
+    assert list(show(capsys, *shlex.split(arguments))) == names
 
 
 def test_preview_applies_overrides_to_the_schedule(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,14 +83,15 @@ def test_preview_draws_every_job_of_an_experiment_that_defines_a_sweep(
 def test_batch_and_sample_rates_come_from_the_data_or_from_flags(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    steps = ["scheduler=step", "scheduler.step_size=150ba"]
-    assert show(capsys, *steps)["step, ssr 1"]["step 1"][0] == "2ep"  # 75 batches of digits are an epoch
-    assert show(capsys, *steps, "--dataloader-len", "50")["step, ssr 1"]["step 1"][0] == "3ep"
-    tokens = ["scheduler=step", "scheduler.step_size=512tok", "max_duration=10ba"]
-    assert show(capsys, *tokens, "--tokens-per-batch", "256")["step, ssr 1"]["step 1"][0] == "2ba"
-    samples = ["scheduler=step", "scheduler.step_size=64sp", "max_duration=10ba"]
-    assert show(capsys, *samples)["step, ssr 1"]["step 1"][0] == "4ba"
-    assert show(capsys, *samples, "--samples-per-batch", "8")["step, ssr 1"]["step 1"][0] == "8ba"
+    for arguments, step in (
+        ("step_size=150ba", "2ep"),  # 75 batches of digits are an epoch
+        ("step_size=150ba --dataloader-len 50", "3ep"),
+        ("step_size=512tok max_duration=10ba --tokens-per-batch 256", "2ba"),
+        ("step_size=64sp max_duration=10ba", "4ba"),
+        ("step_size=64sp max_duration=10ba --samples-per-batch 8", "8ba"),
+    ):
+        curves = show(capsys, "scheduler=step", *f"scheduler.{arguments}".split())
+        assert curves["step, ssr 1"]["step 1"][0] == step
 
 
 def test_custom_scheduler_can_be_previewed(

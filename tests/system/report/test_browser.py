@@ -6,22 +6,30 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from report_study import write_run, write_study
+from study_runs import study_of
 
 from ssr_hydra.errors import visible
 from ssr_hydra.report import Content, Options, build
 from ssr_hydra.report.page import page
 from ssr_hydra.report.write import write
-from ssr_hydra.studies import Note, from_csv, load
+from ssr_hydra.studies import Note, load
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def box_of(locator: Any) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom."""
+    box = locator.bounding_box()
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +74,12 @@ class Opened:
     def __exit__(self, *_: object) -> None:
         self.context.close()
 
+    def hover(self, mark: Any) -> list[str]:
+        """Move the mouse to a mark, and return the lines of the tooltip."""
+        left, top, right, bottom = box_of(mark)
+        self.page.mouse.move((left + right) / 2, (top + bottom) / 2)
+        return self.tip()
+
     def button(self, bar: str, text: str) -> Any:
         return self.page.locator(f"#{bar} button", has_text=re.compile(f"^{re.escape(text)}$"))
 
@@ -104,36 +118,24 @@ def test_page_opens_from_disk_without_a_network(opened: Opened) -> None:
 
 def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
     marks = opened.page.locator("#frontier svg path.raw")
-    assert marks.count() == len(content.study.completed)
-    marks.first.scroll_into_view_if_needed()
     frame = content.study.completed
-    for place in (0, 5, 40):
-        box = marks.nth(place).bounding_box()
-        opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        title, *lines = opened.tip()
-        if "mean of" in " ".join(lines):
-            continue  # a mean covers the mark
-        row = frame[frame["folder"] == lines[-1]].iloc[0]
-        name = f"{row['recipe']} ({row['control']})" if row["control"] else row["recipe"]
-        assert title == f"{name}, SSR {row['ssr']:g}"
-        assert lines[0] == f"eval/accuracy {row['quality']:.6g}"
-        assert lines[1] == f"seed {row['seed']}"
-        break
-    else:
-        pytest.fail("no run could be hovered")
+    assert marks.count() == len(frame)
+    marks.first.scroll_into_view_if_needed()
+    tips = (opened.hover(marks.nth(place)) for place in (0, 5, 40))
+    title, *lines = next(tip for tip in tips if "mean of" not in " ".join(tip))  # a mean may cover a mark
+    row = frame[frame["folder"] == lines[-1]].iloc[0]
+    name = f"{row['recipe']} ({row['control']})" if row["control"] else row["recipe"]
+    assert title == f"{name}, SSR {row['ssr']:g}"
+    assert lines[:2] == [f"eval/accuracy {row['quality']:.6g}", f"seed {row['seed']}"]
     opened.page.mouse.move(5, 5)
     assert opened.tip() == []
 
 
 def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content) -> None:
     row = content.summary.iloc[0]
-    # Marks are drawn in the order of the recipes and then by time: the first mark is the shortest run of the first
-    # recipe.
-    mark = opened.page.locator("#frontier svg path.dot").first
+    mark = opened.page.locator("#frontier svg path.dot").first  # the shortest run of the first recipe
     mark.scroll_into_view_if_needed()
-    box = mark.bounding_box()
-    opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    title, first, second, third, last = opened.tip()
+    title, first, second, third, last = opened.hover(mark)
     assert title == f"{row['recipe']}, SSR 0.125"
     assert first == f"eval/accuracy {row['mean']:.4f}, mean of 4"
     assert second.startswith("95 % interval ")
@@ -198,35 +200,25 @@ def test_buttons_change_the_axis(opened: Opened) -> None:
 
 
 def test_each_gain_is_marked_at_a_tick_of_the_axis(opened: Opened, content: Content) -> None:
-    ticks = [line.bounding_box()["x"] for line in opened.page.locator("#gains svg line.tick").all()]
-    assert len(ticks) == content.doublings["ssr"].nunique()
-    gap = min(b - a for a, b in pairwise(ticks))
-    marks = [mark.bounding_box() for mark in opened.page.locator("#gains svg path.dot").all()]
+    places = [box_of(line)[0] for line in opened.page.locator("#gains svg line.tick").all()]
+    assert len(places) == content.doublings["ssr"].nunique()
+    gap = min(b - a for a, b in pairwise(places))
+    marks = [box_of(mark) for mark in opened.page.locator("#gains svg path.dot").all()]
     assert marks
-    for mark in marks:
-        middle = mark["x"] + mark["width"] / 2
-        assert min(abs(middle - tick) for tick in ticks) < 0.05 * gap + 1
+    for left, _, right, _ in marks:
+        assert min(abs((left + right) / 2 - place) for place in places) < 0.05 * gap + 1
 
 
 def test_very_large_intervals_do_not_stretch_the_axis(browser: Any, tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("ssr,q,seed\n1,0.80,0\n1,0.82,1\n2,0.84,0\n2,0.90,1\n4,0.90,0\n4,0.92,1\n", encoding="utf-8")
-    content = build(from_csv(path, ssr="ssr", quality="q", seed="seed", direction="max"), Options(noise="cell"))
+    study = study_of({"a": {1.0: [0.80, 0.82], 2.0: [0.84, 0.90], 4.0: [0.90, 0.92]}})
+    content = build(replace(study, objective="q"), Options(noise="cell"))  # no bounds
     assert content.summary["high"].max() > 1.2  # +-12.7 standard errors with two seeds; an accuracy is at most 1
     with Opened(browser, write(content, tmp_path / "out")[0]) as opened:
         numbers = opened.page.locator("#frontier svg text[text-anchor=end]:not(.title)").all_text_contents()
         assert max(float(text) for text in numbers if text != "recommended") < 1
-        box = opened.page.locator("#frontier svg").bounding_box()
+        _, top, _, bottom = box_of(opened.page.locator("#frontier svg"))
         for whisker in opened.page.locator("#frontier svg path.whisker").all():
-            interval = whisker.bounding_box()
-            assert box["y"] < interval["y"]
-            assert interval["y"] + interval["height"] < box["y"] + box["height"] - 40
-
-
-def box_of(locator: Any) -> tuple[float, float, float, float]:
-    """Return left, top, right, bottom."""
-    box = locator.bounding_box()
-    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+            assert top < box_of(whisker)[1] < box_of(whisker)[3] < bottom - 40
 
 
 def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
@@ -236,17 +228,8 @@ def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path: Path, width: int) -> None:
     # Two seeds give intervals that cross the whole plot. The target is just above the recommended mark's value.
-    path = tmp_path / "t.csv"
-    rows = ["recipe,ssr,q,seed"]
-    rows += [
-        f"{r},{ssr},{0.8 + 0.05 * i + 0.02 * n * (i + 1)},{n}"
-        for r in "ab"
-        for i, ssr in enumerate((1, 2, 4))
-        for n in (0, 1)
-    ]
-    path.write_text("\n".join(rows), encoding="utf-8")
-    study = from_csv(path, ssr="ssr", quality="q", seed="seed", recipe="recipe", direction="max")
-    content = build(study, Options(tolerance=0.045, target=0.935))
+    cells = {2.0**i: [0.8 + 0.05 * i, 0.82 + 0.07 * i] for i in range(3)}
+    content = build(study_of({"a": cells, "b": cells}), Options(tolerance=0.045, target=0.935))
     report = write(content, tmp_path / "out")[0]
     with Opened(browser, report, viewport={"width": width, "height": 900}) as opened:
         for chart, names in (("frontier", ["recommended", "target 0.935"]), ("gains", ["tolerance 0.045"])):
@@ -255,12 +238,7 @@ def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path
             obstacles = [box_of(line) for line in lines.all()]
             for name in opened.page.locator(f"#{chart} svg text.over").all():
                 left, top, right, bottom = box_of(name)
-                letters = (
-                    left + 1,
-                    top + 3,
-                    right - 1,
-                    bottom - 3,
-                )  # letters are smaller than the box of their line
+                letters = (left + 1, top + 3, right - 1, bottom - 3)  # they are smaller than the box of their line
                 assert not any(overlap(letters, box) for box in obstacles), name.text_content()
 
 
@@ -301,9 +279,8 @@ def test_on_a_phone_tiles_fill_their_rows_and_tables_show_that_they_can_be_scrol
     with Opened(browser, report, viewport={"width": 390, "height": 800}) as opened:
         tiles = opened.page.locator(".facts div")
         right = box_of(opened.page.locator(".facts"))[2]
-        opened.page.evaluate(
-            "document.querySelector('.facts div').remove()"
-        )  # with five tiles, the last one is alone in its row
+        # With five tiles, the last tile is alone in its row.
+        opened.page.evaluate("document.querySelector('.facts div').remove()")
         assert tiles.count() == 5
         assert box_of(tiles.last)[2] > right - 3
         table = opened.page.locator("#quality ~ .scroll").first
@@ -334,9 +311,7 @@ def test_untrusted_fit_is_not_drawn_beyond_the_measured_range(opened: Opened, co
     trusted = [fit for fit in content.fits if fit.verdict == "trusted"]
     others = [fit for fit in content.fits if fit.verdict != "trusted"]
     assert others
-    assert opened.count("#frontier svg path.fit") == 2 * len(
-        trusted
-    )  # one path for the measured range, and one beyond it
+    assert opened.count("#frontier svg path.fit") == 2 * len(trusted)  # one path for the measured range, one beyond
     opened.button("frontier-bar", "other fits").click()
     assert opened.count("#frontier svg path.fit") == 2 * len(trusted) + len(others)
     opened.button("frontier-bar", "fits that predict").click() if trusted else None
@@ -428,13 +403,18 @@ PAYLOADS = [
 ]
 
 
-def assert_inert(opened: Opened, elements: dict[str, int]) -> None:
+# The numbers of these elements in a page without hostile names.
+OWN = dict.fromkeys(("img", "iframe", "form", "base"), 0)
+OWN |= {"script": 2, "style": 1, "meta": 4, "link": 1, "title": 1, "body": 1}
+
+
+def assert_inert(opened: Opened) -> None:
     """Check that the page opens no dialog, runs no foreign script, has only its own elements and fetches nothing."""
     opened.page.wait_for_timeout(100)
     assert opened.page.evaluate("window.pwned") is None
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
-    for tag, count in elements.items():
+    for tag, count in OWN.items():
         assert opened.count(tag) == count, tag
     # Only tooltips have style attributes.
     handlers = """[...document.querySelectorAll("*:not(.tip)")].filter(
@@ -442,28 +422,18 @@ def assert_inert(opened: Opened, elements: dict[str, int]) -> None:
     assert opened.page.evaluate(handlers) == 0
 
 
-# The numbers of these elements in a page without hostile names.
-OWN = dict.fromkeys(("img", "iframe", "form", "base"), 0)
-OWN |= {"script": 2, "style": 1, "meta": 4, "link": 1, "title": 1, "body": 1}
-
-
 def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
     assert len(set(PAYLOADS)) == 30
-    path = tmp_path / "t.csv"
-    rows = ["recipe,ssr,seed,q,s"]
-    for place, payload in enumerate(PAYLOADS):
-        quoted = '"' + payload.replace('"', '""') + '"'
-        rows += [f"{quoted},{ssr},{seed},{ssr + place + seed},{ssr}" for ssr in (1, 2) for seed in (0, 1)]
-    path.write_text("\n".join(rows), encoding="utf-8")
-    columns = {"ssr": "ssr", "quality": "q", "seconds": "s", "recipe": "recipe", "seed": "seed"}
-    content = build(from_csv(path, **columns, direction="max"))  # type: ignore[arg-type]
-    report = write(content, tmp_path / "out")[0]
-    with Opened(browser, report) as opened:
-        assert_inert(opened, OWN)
+    recipes = {
+        payload: {ssr: [ssr + place, ssr + place + 1] for ssr in (1.0, 2.0)} for place, payload in enumerate(PAYLOADS)
+    }
+    content = build(study_of(recipes))
+    with Opened(browser, write(content, tmp_path / "out")[0]) as opened:
+        assert_inert(opened)
         text = opened.page.evaluate("document.querySelector('main').textContent")
         cells = opened.page.locator("#quality ~ .scroll").first.locator("td.name bdi").all_text_contents()
         names = [visible(recipe) for recipe in content.study.recipes]
-        assert sorted(set(cells)) == sorted(names)
+        assert set(cells) == set(names)
         assert all(name in text for name in names)
         # Each recipe has a button and tooltips with its name.
         assert opened.page.locator("#frontier-bar .recipes button").all_text_contents() == names
@@ -473,7 +443,7 @@ def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path
             opened.page.keyboard.press("ArrowRight")
             titles.add(opened.tip()[0])
         assert titles == {f"{name}, SSR {ssr}" for name in names for ssr in (1, 2)}
-        assert_inert(opened, OWN)
+        assert_inert(opened)
 
 
 def test_hostile_values_of_records_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
@@ -482,19 +452,16 @@ def test_hostile_values_of_records_are_shown_as_text(browser: Any, tmp_path: Pat
         folder = study / f"{place} {payload.replace('/', '_')}"[:200]
         write_run(folder, "wsd", 4.0, place, None, status="failed", error=payload, evaluations=0, rates=False)
     loaded = load(study)
-    hostile = type(loaded)(
-        loaded.frame, loaded.curves, PAYLOADS[1], "max", loaded.problems,
-        tuple(Note("lost", text) for text in PAYLOADS),
-        loaded.sources,
-        tuple({payload: payload, "nested": {payload: [payload]}} for payload in PAYLOADS[:10]),
-    )  # fmt: skip
+    notes = tuple(Note("lost", text) for text in PAYLOADS)
+    hardware = tuple({payload: payload, "nested": {payload: [payload]}} for payload in PAYLOADS[:10])
+    hostile = replace(loaded, objective=PAYLOADS[1], notes=notes, hardware=hardware)
     report = tmp_path / "report.html"
     report.write_text(page(build(hostile, Options(tolerance=0.01))), encoding="utf-8")
     with Opened(browser, report) as opened:
-        assert_inert(opened, OWN)
-        notes = opened.page.locator("p.note bdi").all_text_contents()
+        assert_inert(opened)
+        sentences = opened.page.locator("p.note bdi").all_text_contents()
         end = " has no quality at any SSR, so it is not compared: 0 runs, ."
-        assert {f"{visible(text)}{end}" for text in PAYLOADS} <= set(notes)
+        assert {f"{visible(text)}{end}" for text in PAYLOADS} <= set(sentences)
         reasons = opened.page.locator("#problems ~ .scroll").first.locator("td.wide bdi").all_text_contents()
         assert sorted(reasons) == sorted(visible(problem.reason) for problem in loaded.problems)
         assert len(reasons) == 30

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from refusals import refused
 
 import ssr_hydra
@@ -38,22 +40,21 @@ def test_svg_draws_each_curve_with_its_exact_values(example: Preview) -> None:
     assert axes.get_ylim() == (0, 0.1)
 
 
-def legend_labels(figure: Any) -> list[str]:
-    from matplotlib.legend import Legend
+def legends(figure: Figure) -> list[Legend]:
+    return [child for child in figure.axes[0].get_children() if isinstance(child, Legend)]
 
-    legends = [child for child in figure.axes[0].get_children() if isinstance(child, Legend)]
-    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+def legend_labels(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in legends(figure) for text in legend.get_texts()]
 
 
 def test_legend_is_above_the_curves_and_within_the_picture(example: Preview) -> None:
-    from matplotlib.legend import Legend
-
     twelve = {f"a schedule of some length {k}": s.ConstantScheduler(k / 12) for k in range(1, 13)}
     for preview in (example, ssr_hydra.preview(twelve, max_duration="10ep", ssr=(0.5, 1))):
         figure = preview.figure(title="A title")
         figure.draw_without_rendering()
         axes = figure.axes[0]
-        boxes = [child.get_window_extent() for child in axes.get_children() if isinstance(child, Legend)]
+        boxes = [legend.get_window_extent() for legend in legends(figure)]
         assert len(boxes) == 2
         for box in boxes:
             assert box.y0 >= axes.bbox.y1
@@ -124,9 +125,6 @@ def test_values_too_large_for_a_float_are_refused() -> None:
     with refused("axis", RangeError):
         preview.figure()
     assert preview.figure(axis="alpha").axes[0].get_ylabel().endswith(r"($\times 10^{300}$)")
-
-
-def test_a_schedule_of_zeros_can_be_drawn() -> None:
     assert ssr_hydra.preview(s.ConstantScheduler(0.0), max_duration="10ep").figure().axes[0].get_ylim() == (0, 1)
 
 

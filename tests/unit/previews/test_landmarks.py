@@ -26,32 +26,20 @@ def landmarks(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **rat
         (s.StepScheduler("30ba"), {"step 1": "30ba", "step 2": "60ba", "step 3": "90ba"}),
         (s.StepScheduler("50ba"), {"step 1": "50ba"}),
         (s.MultiStepScheduler(["0.8dur", "5ba"]), {"milestone 1": "5ba", "milestone 2": "80ba"}),
-        (
-            s.MultiStepWithWarmupScheduler("10ba", ["5ba", "20ba"]),
-            {"end of warmup": "10ba", "milestone 1": "10ba", "milestone 2": "20ba"},
-        ),
+        (s.MultiStepWithWarmupScheduler("10ba", ["5ba", "20ba"]),
+         {"end of warmup": "10ba", "milestone 1": "10ba", "milestone 2": "20ba"}),
         (s.ConstantWithWarmupScheduler("10ba"), {"end of warmup": "10ba"}),
-        (
-            s.CosineAnnealingWarmRestartsScheduler("10ba", t_mult=1.5),
-            {"restart 1": "10ba", "restart 2": "25ba", "restart 3": "47.5ba", "restart 4": "81.25ba"},
-        ),
+        (s.CosineAnnealingWarmRestartsScheduler("10ba", t_mult=1.5),
+         {"restart 1": "10ba", "restart 2": "25ba", "restart 3": "47.5ba", "restart 4": "81.25ba"}),
         (s.OneCycleScheduler(), {"peak": "30ba"}),
         (s.WarmupStableDecayScheduler("5ba"), {"end of warmup": "5ba", "start of decay": "90ba"}),
-        (s.InverseSquareRootWithWarmupScheduler("5ba"), {"end of warmup": "5ba"}),
-        (
-            s.InverseSquareRootWithWarmupScheduler("5ba", t_cooldown="0.2dur"),
-            {"end of warmup": "5ba", "start of cooldown": "80ba"},
-        ),
-        (
-            s.PiecewiseLinearScheduler([("0ba", 0), ("7ba", 1), ("1dur", 0)]),
-            {"point 2": "7ba"},
-        ),
-        (
-            s.ProductScheduler({"a": s.StepScheduler("60ba"), "b": s.LinearWithWarmupScheduler("10ba")}),
-            {"b: end of warmup": "10ba", "a: step 1": "60ba"},
-        ),
+        (s.InverseSquareRootWithWarmupScheduler("5ba", t_cooldown="0.2dur"),
+         {"end of warmup": "5ba", "start of cooldown": "80ba"}),
+        (s.PiecewiseLinearScheduler([("0ba", 0), ("7ba", 1), ("1dur", 0)]), {"point 2": "7ba"}),
+        (s.ProductScheduler({"a": s.StepScheduler("60ba"), "b": s.LinearWithWarmupScheduler("10ba")}),
+         {"b: end of warmup": "10ba", "a: step 1": "60ba"}),
     ],
-)
+)  # fmt: skip
 def test_every_landmark_has_its_time(scheduler: Any, expected: dict[str, str]) -> None:
     assert landmarks(scheduler) == expected
 

@@ -59,7 +59,7 @@ def test_picture_files_are_valid_and_reproducible(example: Preview, suffix: str,
 def test_both_formats_are_saved_in_new_folders_if_no_suffix_is_given(example: Preview, tmp_path: Path) -> None:
     written = example.save(tmp_path / "new" / "v1.5")
     assert [path.name for path in written] == ["v1.5.png", "v1.5.svg"]
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["v1.5.png", "v1.5.svg"]
+    assert set((tmp_path / "new").iterdir()) == set(written)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,7 @@ def test_a_full_disk_leaves_the_old_picture(example: Preview, tmp_path: Path, mo
         ({"schedulers": s.LinearScheduler}, "schedulers['LinearScheduler']"),
         ({"schedulers": [s.LinearScheduler(), s.LinearScheduler(0.5)]}, "schedulers"),
         ({"schedulers": {"a": s.LinearWithWarmupScheduler("200ba")}}, "t_warmup"),
-        (
-            {"schedulers": {"a": s.LinearScheduler(), "b": s.LinearWithWarmupScheduler("200ba")}},
-            "b.t_warmup",
-        ),
+        ({"schedulers": {"a": s.LinearScheduler(), "b": s.LinearWithWarmupScheduler("200ba")}}, "b.t_warmup"),
     ],
 )
 def test_bad_input_is_refused(options: dict[str, Any], field: str) -> None:

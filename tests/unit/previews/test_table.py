@@ -7,12 +7,8 @@ from ssr_hydra import schedulers as s
 
 
 def test_table_has_the_rate_at_each_landmark() -> None:
-    preview = ssr_hydra.preview(
-        {"linear": s.LinearScheduler(), "steps": s.MultiStepScheduler(["1/3dur"])},
-        max_duration="10ep",
-        ssr=(0.5,),
-        lr=0.2,
-    )
+    schedulers = {"linear": s.LinearScheduler(), "steps": s.MultiStepScheduler(["1/3dur"])}
+    preview = ssr_hydra.preview(schedulers, max_duration="10ep", ssr=0.5, lr=0.2)
     assert preview.table() == (
         """\
                      time   fraction   alpha     lr

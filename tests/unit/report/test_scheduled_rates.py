@@ -56,16 +56,11 @@ def test_truncated_run_has_the_rate_of_the_full_schedule_up_to_its_end(tmp_path:
 
 def test_several_schedulers_multiply_the_learning_rate(tmp_path: Path) -> None:
     step = {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "0.5dur", "gamma": 0.1}
-    (curve,) = curve_of(tmp_path / "0", [COSINE, step])
-    assert at(curve, 599) == pytest.approx(0.05 * (1 + math.cos(math.pi * 539 / 1140)), abs=1e-4)
-    assert at(curve, 601) == pytest.approx(0.005 * (1 + math.cos(math.pi * 541 / 1140)), abs=1e-4)
-
-
-def test_nested_schedulers_are_built(tmp_path: Path) -> None:
-    constant = {"_target_": "ssr_hydra.schedulers.ConstantScheduler", "alpha": 0.5}
-    product = {"_target_": "ssr_hydra.schedulers.ProductScheduler", "factors": {"a": COSINE, "b": constant}}
-    (curve,) = curve_of(tmp_path / "0", product)
-    assert at(curve, 60) == pytest.approx(0.05)
+    product = {"_target_": "ssr_hydra.schedulers.ProductScheduler", "factors": {"a": COSINE, "b": step}}
+    for place, scheduler in enumerate(([COSINE, step], product)):
+        (curve,) = curve_of(tmp_path / f"{place}", scheduler)
+        assert at(curve, 599) == pytest.approx(0.05 * (1 + math.cos(math.pi * 539 / 1140)), abs=1e-4)
+        assert at(curve, 601) == pytest.approx(0.005 * (1 + math.cos(math.pi * 541 / 1140)), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +71,7 @@ def test_nested_schedulers_are_built(tmp_path: Path) -> None:
         {"_target_": "ssr_hydra.schedulers.StepScheduler", "step": "1ep"},
         {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "${max_duration}"},
         {"heads": COSINE, "body": COSINE},
+        COSINE | {"t_warmup": "100sp", "t_max": "1tok"},
         None,
     ],
 )
@@ -85,22 +81,16 @@ def test_logged_rates_of_an_unknown_schedule_are_drawn_as_dots(tmp_path: Path, s
     assert len(curve.values) == 61
 
 
-def test_logged_rates_that_contradict_the_config_are_drawn_as_dots(tmp_path: Path) -> None:
-    # A run logs the rate of batch n - 1 at step n. This log has the rate of batch n.
-    cosine = {"_target_": "ssr_hydra.schedulers.CosineAnnealingScheduler"}
-    (curve,) = curve_of(tmp_path / "0", cosine, log=True)
-    assert curve.dots
-
-
-def test_curve_has_no_dots_if_logged_rates_agree_with_the_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lag", "dots"), [(1, False), (0, True)])
+def test_logged_rates_that_contradict_the_config_are_drawn_as_dots(tmp_path: Path, lag: int, dots: bool) -> None:
     folder = tmp_path / "0"
     curve_of(folder, COSINE)
     lines = []
     for step in range(10, 1201, 10):
-        batch = step - 1
+        batch = step - lag  # a run logs the rate of batch n - 1 at step n
         alpha = batch / 60 if batch < 60 else (1 + math.cos(math.pi * (batch - 60) / 1140)) / 2
         clocks = {"batch": step, "sample": 16 * step, "token": 0, "train_seconds": step * 5e-3}
         lines.append(json.dumps({"event": "train", **clocks, "lr": 0.1 * alpha}))
     (folder / "metrics.jsonl").write_text("\n".join(lines))
     (curve,) = rates(load(folder), ["steps"]).drawn
-    assert not curve.dots
+    assert curve.dots == dots

@@ -23,27 +23,19 @@ def choose_device(device: str | torch.device, processes: Processes = ALONE) -> t
     If several processes of a run are on one machine, each process gets its own GPU.
     """
     if device == "auto":
-        if torch.cuda.is_available():
-            return _own_gpu(processes)
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    fix = "use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
+        fix = "use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"
         raise UnknownNameError("device", device, "is not a device of torch", fix) from None
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
         raise UnsupportedError("device", str(device), "this machine has no such GPU", "use 'auto' or 'cpu'")
     if chosen.type == "cuda" and processes.world_size > 1:
-        return _own_gpu(processes)
+        return torch.device("cuda", processes.local_rank % torch.cuda.device_count())
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise UnsupportedError("device", str(device), "this machine has no MPS", "use 'auto' or 'cpu'")
     return chosen
-
-
-def _own_gpu(processes: Processes) -> torch.device:
-    if processes.world_size == 1:
-        return torch.device("cuda")
-    return torch.device("cuda", processes.local_rank % torch.cuda.device_count())
 
 
 @contextmanager

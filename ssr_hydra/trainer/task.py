@@ -169,18 +169,6 @@ class Task:
                 raise
             raise named from error
 
-    def _metric_of(self, name: str, outputs: Any, targets: Any) -> Tensor:
-        metric = self.metrics[name]
-        return metric_values(name, metric, call_metric(name, metric, metric, outputs, targets))
-
-    def _update(self, outputs: Any, targets: Any) -> None:
-        """Add a batch to the metric objects."""
-        if self._objects and self._aligned is not None:
-            outputs, targets = self._aligned(outputs, targets)
-        for name, metric in self._objects.items():
-            call_metric(name, metric, metric.update, outputs, targets)
-        self._updates += 1
-
     def _computed(self, processes: Processes, *, is_trial: bool) -> dict[str, dict[str, float]]:
         """Return the results of the metric objects. In a trial, which has one batch, omit objects that fail."""
         results = {}
@@ -199,11 +187,6 @@ class Task:
                 raise
             results[name] = processes.from_main(computed(name, metric, returned), "an evaluation")
         return results
-
-    def _check_needed(self, results: Mapping[str, float]) -> None:
-        for field, name in self.needed.items():
-            if name is not None and name.startswith("eval/") and name not in results:
-                raise UnknownNameError(field, name, "must be a metric of the run", f"use {' or '.join(results)}")
 
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
         """Compute loss and metrics of the first evaluation batch before training, and restore all random states.
@@ -306,8 +289,9 @@ class Task:
                 raise ConflictError(f"metrics.{name}", min(duplicates), rule, "rename it")
             evaluated.update(numbers)
         evaluated["eval/loss"] = means["eval/loss"].value()
-        if len(results) == len(self._objects):
-            self._check_needed(evaluated)
+        for field, needed in self.needed.items() if len(results) == len(self._objects) else ():
+            if needed is not None and needed.startswith("eval/") and needed not in evaluated:
+                raise UnknownNameError(field, needed, "must be a metric of the run", f"use {' or '.join(evaluated)}")
         return {f"{split}/{name.removeprefix('eval/')}": value for name, value in evaluated.items()}
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
@@ -316,7 +300,16 @@ class Task:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:
             return {}
-        self._update(outputs, targets)
-        functions = [name for name in self.metrics if name not in self._objects]
-        values = {f"eval/{name}": self._metric_of(name, outputs, targets) for name in functions}
+        aligned = (outputs, targets)
+        if self._objects and self._aligned is not None:
+            aligned = self._aligned(outputs, targets)
+        values: dict[str, Tensor] = {}
+        for name, metric in self.metrics.items():
+            if name in self._objects:
+                call_metric(name, metric, metric.update, *aligned)
+            else:
+                values[f"eval/{name}"] = metric_values(
+                    name, metric, call_metric(name, metric, metric, outputs, targets)
+                )
+        self._updates += 1
         return {**values, "eval/loss": one_number(loss, self._loss)}

@@ -5,6 +5,7 @@ Each function creates the same trainer in every process, like a user's script, a
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -122,43 +123,29 @@ class Numbers(Dataset[tuple[Tensor, int]]):
         return inputs + self._noise * torch.randn(4), index % 3
 
 
-def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
-    """Return the counters and the size of every batch of all processes, for two epochs of our loaders."""
-    rows = []
-    for length in lengths:
-        for size in sizes:
-            for drop in (False, True):
-                for kind in ("tensors", "samples") if length in (1, 3, 8, 13) else ("tensors",):
-                    data: Any = Numbers(length)
-                    if kind == "tensors":
-                        data = torch.utils.data.TensorDataset(torch.randn(length, 4), torch.arange(length) % 3)
-                    try:
-                        loader, _ = make_loaders(data, batch_size=size, drop_last=drop, **shares())
-                        trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
-                        trainer.fit()
-                    except InputError as error:
-                        rows.append([length, size, drop, kind, error.field])
-                        continue
-                    rows.append([length, size, drop, kind, when(trainer)])
-    return rows
+def counts(kind: str, lengths: list[int], sizes: list[int]) -> list[Any]:
+    """Return the counters of two epochs and the batch size of all processes, or the field of an error.
 
-
-def count_foreign(lengths: list[int], sizes: list[int]) -> list[Any]:
-    """Return these counts for torch's loader and sampler, which repeats or drops samples to divide them evenly."""
+    The loader is ours for tensors or samples, or torch's, whose sampler repeats or drops samples to divide them evenly.
+    """
     rows = []
     rank, world = rank_of()
-    for length in lengths:
-        for size in sizes:
-            for drop in (False, True):
-                sampler: Any = DistributedSampler(Numbers(length), world, rank, drop_last=drop)
-                loader = DataLoader(Numbers(length), size, sampler=sampler)
-                try:
-                    trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
-                    trainer.fit()
-                except InputError as error:
-                    rows.append([length, size, drop, error.field, None])
-                    continue
-                rows.append([length, size, drop, when(trainer), trainer.state.samples_per_batch])
+    for length, size, drop in itertools.product(lengths, sizes, (False, True)):
+        data: Any = Numbers(length)
+        if kind == "tensors":
+            data = torch.utils.data.TensorDataset(torch.randn(length, 4), torch.arange(length) % 3)
+        try:
+            if kind == "torch":
+                sampler: Any = DistributedSampler(data, world, rank, drop_last=drop)
+                loader: Any = DataLoader(data, size, sampler=sampler)
+            else:
+                loader, _ = make_loaders(data, batch_size=size, drop_last=drop, **shares())
+            trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
+            trainer.fit()
+        except InputError as error:
+            rows.append([length, size, drop, error.field, None])
+        else:
+            rows.append([length, size, drop, when(trainer), trainer.state.samples_per_batch])
     return rows
 
 

@@ -36,11 +36,12 @@ def counted(when: dict[str, Any]) -> tuple[int, int, int]:
 # ---- 1: counters
 
 
-def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.count_own, lengths=LENGTHS, sizes=SIZES).values
+@pytest.mark.parametrize("kind", ["tensors", "samples"])
+def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs, kind: str) -> None:
+    mine, other = pairs.run(cases.counts, kind=kind, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
-    assert len(mine) == 2 * len(LENGTHS) * len(SIZES) * 2
-    for length, size, drop, _, outcome in mine:
+    assert len(mine) == 2 * len(LENGTHS) * len(SIZES)
+    for length, size, drop, outcome, _ in mine:
         samples = length - length % size if drop else length
         if size < 2 or samples == 0:
             assert outcome == "batch_size"  # one process would have no samples, or there is no batch
@@ -49,7 +50,7 @@ def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs)
 
 
 def test_padding_samples_of_a_torch_sampler_are_counted(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=SIZES).values
+    mine, other = pairs.run(cases.counts, kind="torch", lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     for length, size, drop, outcome, per_batch in mine:
         each = length // 2 if drop else math.ceil(length / 2)  # as torch's sampler computes it

@@ -208,19 +208,14 @@ def test_metric_object_that_needs_more_than_one_batch_is_accepted() -> None:
     assert of_digits({"r2": Late(ValueError("needs at least two batches"))}).fit().metrics["eval/r2"] == 1.0
 
 
-@pytest.mark.parametrize("error", [AttributeError("no such thing"), TypeError("not that"), KeyError("x")])
-def test_metric_with_a_broken_compute_is_refused_before_the_first_step(error: Exception) -> None:
+@pytest.mark.parametrize("error", [AttributeError("no such thing"), TypeError("not that"), KeyError("x"), ValueError()])
+def test_metric_with_a_broken_compute_is_refused(error: Exception) -> None:
     trainer = of_digits({"r2": Gives(error)})
     fix = r"remove the metric r2 with trainer\.metrics\.r2=null"
-    with pytest.raises(UserCodeError, match=rf"^metrics\.r2 \(Gives\): .*; {fix}"):
+    with pytest.raises(UserCodeError, match=rf"^metrics\.r2 \(Gives\): {type(error).__name__}.*; {fix}"):
         trainer.fit()
-    assert trainer.state.timestamp.batches == 0
-
-
-def test_metric_whose_compute_always_fails_is_reported_by_the_first_evaluation() -> None:
-    trainer = of_digits({"r2": Gives(ValueError("never"))})
-    with pytest.raises(UserCodeError, match=r"^metrics\.r2 \(Gives\): ValueError: never"):
-        trainer.fit()
+    # A ValueError may mean that one batch is not enough, so the first evaluation reports it.
+    assert (trainer.state.timestamp.batches > 0) == isinstance(error, ValueError)
 
 
 def test_error_in_update_of_a_metric_names_the_metric_and_the_batch() -> None:

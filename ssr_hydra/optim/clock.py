@@ -15,22 +15,21 @@ from ssr_hydra.time.timestamp import NANOSECONDS
 
 
 class _Total:
-    """The total number of samples or tokens of a run.
+    """The number of samples or tokens since the start of the run, and since the start of the epoch.
 
-    The total is ``rate * batches + extra``, where ``rate`` is the expected number of samples or tokens per batch. The
-    caller may pass the actual number for a batch to ``step``. ``extra`` is the sum of the differences between the
-    passed numbers and the rate. ``told`` counts the batches for which the caller passed a number.
+    ``rate`` is the expected number per batch, or 0 if it is unknown. ``extra`` sums the differences between the numbers
+    that ``step`` gets and the rate. ``extra_in_epoch`` is this sum for the epoch ``epoch`` only. ``told`` counts the
+    batches for which ``step`` got a number.
     """
 
-    __slots__ = ("_mark", "_mark_epoch", "extra", "name", "rate", "told")
+    __slots__ = ("epoch", "extra", "extra_in_epoch", "has_rate", "name", "rate", "told")
+
+    extra: int | Fraction
+    extra_in_epoch: int | Fraction
 
     def __init__(self, name: str, rate: int | Fraction | None) -> None:
-        self.name = name
-        self.rate = rate
-        self.extra: int | Fraction = 0
-        self.told = 0
-        self._mark: int | Fraction = 0
-        self._mark_epoch = -1
+        self.name, self.has_rate, self.rate = name, rate is not None, rate or 0
+        self.reset(0, 0)
 
     def reset(self, total: int | Fraction, batch: int, n_passed: int | None = None) -> None:
         """Set the number of samples or tokens in the first ``batch`` batches.
@@ -38,16 +37,14 @@ class _Total:
         If ``total`` is 0, the number is the rate times ``batch``.
         ``n_passed=None`` means 0 if ``total`` is 0, and ``batch`` otherwise.
         """
-        self.extra = total - batch * (self.rate or 0) if total else 0
+        self.extra = total - batch * self.rate if total else 0
         self.told = (batch if total else 0) if n_passed is None else n_passed
-        self._mark, self._mark_epoch = self.extra, -1
+        self.epoch, self.extra_in_epoch = -1, 0
 
     def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
         """Set the number of samples or tokens in the first ``batch`` batches of the current epoch."""
-        if self.told == 0:
-            return
-        self._mark = self.extra - (total - batch * (self.rate or 0))
-        self._mark_epoch = epoch
+        if self.told:
+            self.epoch, self.extra_in_epoch = epoch, total - batch * self.rate
 
     def check(self, amount: Any) -> int | Fraction:
         """Return the number of samples or tokens of a batch as an exact number >= 0."""
@@ -58,24 +55,21 @@ class _Total:
 
     def add(self, number: int | Fraction, epoch: int) -> None:
         """Count one batch of ``epoch`` that has ``number`` samples or tokens."""
-        if epoch != self._mark_epoch:
-            self._mark, self._mark_epoch = self.extra, epoch
-        self.extra += number - (self.rate or 0)
+        if epoch != self.epoch:
+            self.epoch, self.extra_in_epoch = epoch, 0
+        self.extra += number - self.rate
+        self.extra_in_epoch += number - self.rate
         self.told += 1
 
-    def is_known(self, batch: int) -> bool:
-        return self.rate is not None or self.told == batch
-
     def total(self, batch: int) -> int | Fraction:
-        return self.extra + batch * (self.rate or 0)
+        return self.extra + batch * self.rate
 
     def in_epoch(self, epoch: int, batch_in_epoch: int) -> int | Fraction:
-        begin = self._mark if epoch == self._mark_epoch else self.extra
-        return self.extra - begin + batch_in_epoch * (self.rate or 0)
+        return (self.extra_in_epoch if epoch == self.epoch else 0) + batch_in_epoch * self.rate
 
     def read(self, batch: int) -> int | Fraction:
         """Return the total for a schedule. Raise an InputError if it is unknown."""
-        if not self.is_known(batch):
+        if not self.has_rate and self.told != batch:
             rule = f"is needed, because the schedule or the run is measured in {self.name}"
             raise MissingValueError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
         return self.total(batch)

@@ -66,6 +66,14 @@ def test_argument_samples_of_step_overrides_samples_per_batch() -> None:
     now = scheduler.timestamp
     assert (now.token, now.sample, now.sample_in_epoch, now.token_in_epoch) == (260, 36, 16, 60)
     assert rates(optimizer) == [0.25]
+    scheduler.step(samples=10)  # the last batch of epoch 1
+    scheduler.step(samples=1)
+    assert (scheduler.timestamp.sample, scheduler.timestamp.sample_in_epoch) == (47, 1)
+    scheduler.timestamp = now  # in the middle of epoch 1
+    scheduler.step(samples=0)
+    assert (scheduler.timestamp.sample, scheduler.timestamp.epoch) == (36, 2)
+    scheduler.timestamp = now.copy(sample=50, sample_in_epoch=30)
+    assert (scheduler.timestamp.sample_in_epoch, scheduler.timestamp.token_in_epoch) == (30, 60)
 
 
 def test_seconds_follow_the_wall_clock(clock: Clock) -> None:

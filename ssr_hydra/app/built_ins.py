@@ -241,24 +241,29 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     images = _images(data["train"])
     if images is None or len(images.shape) != 3 or math.prod(images.shape) <= 0:
         return
-    channels, height, width = images.shape
     augment = data["augment"]
     may_resize = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
     if model["_target_"] == "ssr_hydra.models.torchvision_model" and not may_resize:
         _check_size(model, images.shape)
-    size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
-    sizes = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
-    check_sizes(model, sizes, images.shape)
-    if sizes:
+    if model["_target_"] in TAKES:
+        check_shape(model, images.shape)
         check_classes(model, images.num_classes)
 
 
-def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Sequence[int]) -> None:
-    """Refuse model arguments that differ from ``sizes``, which has the values that fit the shape of the images."""
-    for key, size in sizes.items():
-        if model.get(key, size) != size:
-            rule = f"must match the data, whose images are {' x '.join(map(str, shape))}"
-            raise MismatchError(f"model.{key}", model[key], rule, f"set model.{key}={size}")
+def check_shape(model: Mapping[str, Any], shape: Sequence[int]) -> None:
+    """Refuse a model of :data:`TAKES` that does not fit the shape of a sample of the data."""
+    takes = TAKES[model["_target_"]]
+    sizes = {"in_features": math.prod(shape)}
+    if "in_features" not in takes:
+        if len(shape) != 3:
+            rule = f"is a model for images, but a sample of the data has the shape {list(shape)}"
+            fix = f"use model=mlp model.in_features={math.prod(shape)}, or set data.train.shape and data.train.layout"
+            raise MismatchError("model._target_", model["_target_"], rule, fix)
+        sizes = {"in_channels": shape[0], "image_size": shape[1]}
+    for key in takes:
+        if model.get(key, sizes[key]) != sizes[key]:
+            rule = f"must match the data, whose samples have the shape {list(shape)}"
+            raise MismatchError(f"model.{key}", model[key], rule, f"set model.{key}={sizes[key]}")
 
 
 def check_classes(model: Mapping[str, Any], classes: int) -> None:

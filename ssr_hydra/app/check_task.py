@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssr_hydra.app.built_ins import TAKES, check_classes, check_sizes
+from ssr_hydra.app.built_ins import TAKES, check_classes, check_shape
 from ssr_hydra.errors import MismatchError
 from ssr_hydra.time import as_time
 
@@ -91,7 +90,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
             raise MismatchError("model.in_channels", model["in_channels"], rule, "set model.in_channels=3")
         check_classes(model, len(train.classes))
         return
-    _check_shape(model, takes, [int(size) for size in train.tensors[0].shape[1:]])
+    check_shape(model, train.tensors[0].shape[1:])
     if train.num_classes is None:
         outputs = int(train.tensors[1].shape[1])
         if model.get("num_classes") != outputs:
@@ -99,18 +98,3 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
             raise MismatchError("model.num_classes", model.get("num_classes"), rule, f"set model.num_classes={outputs}")
         return
     check_classes(model, max(train.num_classes, getattr(evaluation, "num_classes", 0)))
-
-
-def _check_shape(model: Mapping[str, Any], takes: tuple[str, ...], shape: list[int]) -> None:
-    numbers = math.prod(shape)
-    if "in_features" in takes:
-        if model["in_features"] != numbers:
-            rule = f"must be {numbers}, the number of values in a sample"
-            raise MismatchError("model.in_features", model["in_features"], rule, f"set model.in_features={numbers}")
-        return
-    if len(shape) != 3:
-        rule = f"is a model for images, but a sample of the data has the shape {shape}"
-        fix = f"use model=mlp model.in_features={numbers}, or set data.train.shape and data.train.layout"
-        raise MismatchError("model._target_", model["_target_"], rule, fix)
-    sizes = {"in_channels": shape[0], "image_size": shape[1]}
-    check_sizes(model, {key: sizes[key] for key in takes}, shape)

@@ -75,13 +75,9 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
         elif is_complete and key != "_target_":
-            fix = f"set {path}.{key}"
-            group = path.partition(".")[0]
-            for choice, each in GROUPS.get(group, {}).items():
-                if config in (each, type(each)) and choice != _BASES.get(group):
-                    chosen = f"[{choice}]" if group in ("callbacks", "logger") else choice
-                    fix += f", or choose the preset with {group}={chosen} "
-                    fix += f"(in a YAML file, with defaults: [{choice}, _self_])"
+            fix = (
+                f"set {path}.{key}, or begin the YAML file with the preset of this target: defaults: [<preset>, _self_]"
+            )
             raise MissingValueError(f"{path}.{key}", None, "is missing", fix)
 
 

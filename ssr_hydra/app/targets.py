@@ -234,11 +234,7 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return the entry of ``trust`` that allows a name: usually the package of the name.
-
-    Some packages, such as torch, must not be trusted as a whole. For a name in one of them, the entry is the name's
-    module, or the name itself if it is directly in the package.
-    """
+    """Return the entry of ``trust`` that allows a name: its package, or its module if the package is too wide."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -356,10 +352,8 @@ def _check_origin(target: Any, name: str, trust: tuple[str, ...], field: str) ->
         raise WrongTypeError(field, name, rule, "write a function that returns this object")
     qualified = f"{origin}.{getattr(target, '__qualname__', '')}"
     if not is_trusted(qualified, trust):
-        package = qualified.partition(".")[0]
-        entry = qualified if package in _TOO_WIDE or package in sys.stdlib_module_names else package
         rule = f"comes from {origin}, which is not trusted"
-        raise UntrustedError(field, name, rule, how_to_trust([*trust, entry]))
+        raise UntrustedError(field, name, rule, _how_to_trust_all(qualified, trust, {}))
 
 
 def _check_arguments(

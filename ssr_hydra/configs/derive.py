@@ -41,26 +41,24 @@ class Choices(Mapping[str, Any]):
         sources: Mapping[str, tuple[str, Mapping[str, Any]]],
         own: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
     ) -> None:
-        self._home, self._sources, self._own = home, sources, own
+        self._home, self._sources = home, sources
+        self._make = {name: partial(self._derived, *source) for name, source in sources.items()} | {**own}
         self._configs: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._configs:
-            self._configs[name] = self._own[name]() if name in self._own else self._derived(*self._sources[name])
-        return self._configs[name]
 
     def _derived(self, path: str, presets: Mapping[str, Any]) -> Any:
         module, _, name = path.rpartition(".")
         return config_of(getattr(importlib.import_module(module), name), presets, path, module=self._home)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._sources or name in self._own
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._configs:
+            self._configs[name] = self._make[name]()
+        return self._configs[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._sources, *self._own])
+        return iter(self._make)
 
     def __len__(self) -> int:
-        return len(self._sources) + len(self._own)
+        return len(self._make)
 
     def attribute(self, name: str) -> Any:
         """Return the config whose class has this name. The ``__getattr__`` of the module ``home`` calls this method."""

@@ -123,5 +123,5 @@ def test_image_folders_in_the_imagenet_layout_can_be_used_for_training(
 
 
 def test_data_that_the_model_of_a_recipe_cannot_accept_is_refused(composed: Callable[..., DictConfig]) -> None:
-    with pytest.raises(InputError, match=r"model.in_channels=3: must match the data, whose images are 1 x 28 x 28"):
+    with pytest.raises(InputError, match=r"model.in_channels=3: must match the data, whose samples have the shape"):
         check(composed("experiment=cifar10_resnet18", "data=mnist"))

@@ -40,7 +40,7 @@ def test_targets_of_a_custom_data_set_are_unknown(composed: Composed) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (KINDS, "model.in_features=64: must be 2, "),
+        (KINDS, "model.in_features=64: must match the data, "),
         ((*KINDS, "model.in_features=2", "model.num_classes=2"), "model.num_classes=2: must be at least 3, "),
         ((*LENGTHS, "trainer=regression", "model.in_features=1"), "model.num_classes=10: must be 1, "),
         ((*KINDS, "model=conv"), "model._target_='ssr_hydra.models.ConvNet': is a model for images, "),

@@ -198,8 +198,10 @@ def test_trust_in_one_name_does_not_cover_another_name(my_package: str) -> None:
 def test_reexported_name_needs_trust_in_the_original_name(my_package: str) -> None:
     with refused("_target_", UntrustedError) as info:
         locate("my_package.Linear", ["my_package"])
-    assert "torch.nn.modules.linear.Linear" in info.value.fix
-    assert locate("my_package.Linear", ["my_package", "torch.nn.modules.linear.Linear"]).__name__ == "Linear"
+    assert "trust=[my_package,torch.nn.modules.linear]" in info.value.fix
+    assert locate("my_package.Linear", ["my_package", "torch.nn.modules.linear"]).__name__ == "Linear"
+    with refused("_target_", UntrustedError, match="cannot use the standard library"):
+        locate("my_package.OrderedDict", ["my_package"])
 
 
 @pytest.mark.parametrize(

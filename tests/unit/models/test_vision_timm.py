@@ -119,7 +119,7 @@ def test_config_is_checked_without_timm(composed: Callable[..., DictConfig], mon
     with refused("model", NotInstalledError, match=r'pip install "ssr-hydra\[timm\]"'):
         check(composed("data=fake", *own))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())  # type: ignore[attr-defined]
-    with refused("model.in_channels", match=r"must match the data, whose images are 1 x 8 x 8; set"):
+    with refused("model.in_channels", match=r"whose samples have the shape \[1, 8, 8\]; set"):
         check(composed(*own))
     with refused("model._target_", MismatchError):
         check(composed("experiment=byte_lm", *own))

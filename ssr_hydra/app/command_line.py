@@ -30,25 +30,15 @@ NO_DASHES = "write overrides without dashes, for example ssr=0.5"
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A parsed command line.
+    """A parsed command line."""
 
-    Args:
-        overrides: The overrides, with ``resume.path`` for ``resume`` and ``share_keep`` for ``share.keep``.
-        mode: ``run``, ``multirun``, or the name of the flag that selects a different mode, such as ``cfg``.
-        show: The flags to pass to Hydra in modes other than ``run`` and ``multirun``.
-        config_name: Name of the main config.
-        config_path: Absolute path of the folder that contains the main config; None for this package's main config.
-        config_dir: Absolute path of a folder with additional configs; None if there is none.
-        target: The value of ``--schema`` or ``--new``.
-    """
-
-    overrides: tuple[str, ...] = ()
-    mode: str = "run"
-    show: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()  # with resume.path for resume, and share_keep for share.keep
+    mode: str = "run"  # run, multirun, or the name of the flag that selects a different mode, such as cfg
+    show: tuple[str, ...] = ()  # the flags to pass to Hydra in modes other than run and multirun
     config_name: str = "config"
-    config_path: str | None = None
-    config_dir: str | None = None
-    target: str = ""
+    config_path: str | None = None  # absolute path of the folder of the main config; None for this package's
+    config_dir: str | None = None  # absolute path of a folder with additional configs
+    target: str = ""  # the value of --schema or --new
 
     @property
     def main_config(self) -> list[str]:
@@ -143,10 +133,15 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     for override in args.overrides:
         if not key_of(override).strip():
             raise MissingValueError("overrides", override, "has no key", "write key=value")
+    others = [each for each in args.overrides if key_of(each) != "trust"]  # a script may always add trust
     if mode in ("schema", "new"):
-        _check_alone(args, mode)
+        unused = ("config_path", "config_name", "package", *(["config_dir"] if mode == "new" else []))
+        others += [f"--{flag.replace('_', '-')}" for flag in unused if getattr(args, flag) is not None]
+        if others:
+            rule = f"cannot be used with --{mode}"
+            raise ConflictError("arguments", " ".join(others), rule, f"write ssr-train --{mode} {getattr(args, mode)}")
     if mode == "shell_completion":
-        typed = " ".join(each for each in args.overrides if key_of(each) != "trust")
+        typed = " ".join(others)
         if not re.fullmatch(r"(install|uninstall|query)=(bash|fish|zsh)", typed):
             rule = "must be followed by install, uninstall or query, and by bash, fish or zsh"
             raise FormatError("--shell-completion", typed, rule, "e.g. --shell-completion install=bash")
@@ -166,16 +161,6 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         config_dir=folder_of("--config-dir", args.config_dir),
         target=args.schema or args.new or "",
     )
-
-
-def _check_alone(args: argparse.Namespace, mode: str) -> None:
-    """Refuse arguments that ``--schema`` and ``--new`` do not use, except ``trust``, which a script may always add."""
-    others = [each for each in args.overrides if key_of(each) != "trust"]
-    flags = ("config_path", "config_name", "package", *(["config_dir"] if mode == "new" else []))
-    others += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag) is not None]
-    if others:
-        rule = f"cannot be used with --{mode}"
-        raise ConflictError("arguments", " ".join(others), rule, f"write ssr-train --{mode} {getattr(args, mode)}")
 
 
 def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:

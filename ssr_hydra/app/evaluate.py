@@ -102,7 +102,7 @@ class Evaluation:
     def verdict(self, tolerance: float = TOLERANCE) -> str:
         """Return the result of the comparison, as one line of text."""
         off = self.differences
-        if not off and self.recorded is None:
+        if self.recorded is None:
             return "not compared: the run recorded no metrics of these weights at this batch"
         if not off:
             return "not compared: no metric has a comparable record"
@@ -298,11 +298,7 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 
 
 def _take(trainer: Trainer, source: Checkpoint, weights: str | None) -> None:
-    """Load a checkpoint into the trainer.
-
-    If ``weights`` is None, load the model and the callbacks. ``raw`` loads only the model. The name of a callback loads
-    the model with the weights that this callback averaged.
-    """
+    """Load the model of a checkpoint, with the callbacks if ``weights`` is None, else with these weights."""
     from ssr_hydra.trainer.description import describe_model
 
     model = describe_model(trainer.model)
@@ -368,10 +364,7 @@ def _new_file(path: Path) -> Path:
 def _recorded(
     run: Path, checkpoint: Checkpoint, batch: int, split: str
 ) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded at ``batch``, and messages about the record.
-
-    The metrics are None if the run recorded none at ``batch``.
-    """
+    """Return the metrics that the run recorded at ``batch`` (None if there are none), and messages about the record."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(checkpoint)
@@ -393,10 +386,7 @@ def _recorded(
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return a message if the versions or the hardware have changed since the run.
-
-    Different versions or hardware may give metrics that differ in the last bits.
-    """
+    """Return a message if the versions or the hardware have changed, because the metrics may then differ slightly."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions

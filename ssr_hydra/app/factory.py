@@ -35,8 +35,7 @@ def make_optimizers(
     optimizers = []
     for path, node in nodes.items():
         arguments: Mapping[str, Any] = {key: value for key, value in node.items() if key != "params"}
-        _check_matrices(model, path, arguments, parameters[path])
-        _check_sparse(model, path, arguments, parameters[path])
+        _check_accepted(model, path, node["_target_"], parameters[path])
         arguments = _fused(arguments, parameters[path], device)
         if is_alone and not rules:
             optimizers.append(instantiate(arguments, trust, path, params=parameters[path]))
@@ -76,37 +75,25 @@ def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dic
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
-def _check_matrices(
-    model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
-) -> None:
-    if node["_target_"] != "torch.optim.Muon":
-        return
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    for parameter in parameters:
-        if parameter.ndim != 2:
-            rule = f"Muon accepts only matrices, but {names[parameter]} has {parameter.ndim} dimensions"
-            fix = "choose optimizer=muon_adamw" if path == "optimizer" else "set params: {ndim: 2} for this optimizer"
-            raise MismatchError(f"{path}.params", None, rule, fix)
+def _check_accepted(model: torch.nn.Module, path: str, target: str, parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Refuse parameters that are not matrices for Muon, and parameters with dense gradients for SparseAdam.
 
-
-def _check_sparse(
-    model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
-) -> None:
-    """Refuse SparseAdam for a torch layer without ``sparse=True``, because the gradients of this layer are dense.
-
-    The parameters of custom layers are not checked, because their gradients are unknown before the first step.
+    The gradients of custom layers are not checked, because they are unknown before the first step.
     """
-    if node["_target_"] != "torch.optim.SparseAdam":
-        return
     own = set(parameters)
     for place, module in model.named_modules():
-        if not type(module).__module__.startswith("torch.nn.") or getattr(module, "sparse", False):
-            continue
+        is_dense = type(module).__module__.startswith("torch.nn.") and not getattr(module, "sparse", False)
         for name, parameter in module.named_parameters(place, recurse=False):
-            if parameter in own:
+            if parameter not in own:
+                continue
+            if target == "torch.optim.Muon" and parameter.ndim != 2:
+                rule = f"Muon accepts only matrices, but {name} has {parameter.ndim} dimensions"
+                fix = "choose optimizer=muon_adamw, or set params: {ndim: 2} for this optimizer"
+                raise MismatchError(f"{path}.params", None, rule, fix)
+            if target == "torch.optim.SparseAdam" and is_dense:
                 rule = f"SparseAdam accepts only sparse gradients, but the gradients of {name} are dense"
                 fix = "choose optimizer=adam, or select only parameters of nn.Embedding(..., sparse=True)"
-                raise MismatchError(f"{path}.params", node.get("params"), rule, fix)
+                raise MismatchError(f"{path}.params", None, rule, fix)
 
 
 def _check_known(

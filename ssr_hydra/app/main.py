@@ -50,14 +50,7 @@ def _launched() -> RankAndSize | None:
 
 
 def run_job(cfg: DictConfig) -> float | None:
-    """Run one job: the task function of the Hydra app.
-
-    Args:
-        cfg: The composed config.
-
-    Returns:
-        The final value of ``trainer.objective``; None if the objective is null.
-    """
+    """Run one job of the Hydra app. Return the final value of ``trainer.objective``; None if it is null."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 

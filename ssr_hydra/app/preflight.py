@@ -378,11 +378,8 @@ class JobComposer:
     Hydra composes only the first job for each combination of group choices. For the other jobs, this class sets the
     swept values in a copy of the first job's config, which is faster.
 
-    Args:
-        composer: The composer of the command line.
-        parsed: The overrides on the command line, of which each job gets those of ``hydra.*``.
-        axes: All overrides of the experiment, including the sweeps of a file.
-        master: The config that was composed without the sweeps, for jobs to copy. None if a file adds sweeps.
+    ``parsed`` are the overrides on the command line, and ``axes`` those of the experiment, including the sweeps of a
+    file. ``master`` is the config without the sweeps, for jobs to copy; None if a file adds sweeps.
     """
 
     def __init__(

@@ -64,10 +64,9 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
-    """Refuse a run if its folder contains a different run. The check comes before any file is written in the folder.
+    """Refuse a run if its folder contains a run with a different config, before any file is written in the folder.
 
-    The function compares ``config`` with the config in the folder, without resolving interpolations. ``values`` are the
-    plain values of ``config``. ``field`` is the key of the config that sets the folder.
+    ``values`` are the plain values of ``config``. ``field`` is the key of the config that sets the folder.
     """
     refuse_links(folder, OF_A_RUN, field)
     resume = ResumeSettings.of(values["resume"])

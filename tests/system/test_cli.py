@@ -6,36 +6,30 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 from checkout import REPO
 from cli_helpers import Answer, cold, command
+from omegaconf import OmegaConf
 from warm import warm
 
 TRAIN = str(REPO / "train.py")
 QUICK = ("max_duration=4ba", "trainer.progress=none")
 
-Show = Callable[..., dict[str, object]]
+Show = Callable[..., Any]
 
 
 @pytest.fixture
 def show(app: Callable[..., Answer]) -> Show:
     """Return the config that the app would run."""
 
-    def run(*arguments: str) -> dict[str, object]:
+    def run(*arguments: str) -> Any:
         answer = app(*arguments, "--cfg", "job", "--resolve")
         assert answer.code == 0, answer.err
-        return yaml.safe_load(answer.out)  # type: ignore[no-any-return]
+        return OmegaConf.create(answer.out)
 
     return run
-
-
-def at(config: object, place: str) -> object:
-    for key in place.split("."):
-        assert isinstance(config, dict)
-        config = config[key]
-    return config
 
 
 OVERRIDES = [
@@ -68,14 +62,12 @@ OVERRIDES = [
 
 @pytest.mark.parametrize(("overrides", "place", "value"), OVERRIDES, ids=[" ".join(case[0]) for case in OVERRIDES])
 def test_override_sets_its_key(show: Show, overrides: list[str], place: str, value: object) -> None:
-    assert at(show(*overrides), place) == value
+    assert OmegaConf.select(show(*overrides), place) == value
 
 
 def test_override_can_remove_a_part_of_a_composite_scheduler(show: Show) -> None:
-    config = show("scheduler=product", "~scheduler@scheduler.factors.warmup")
-    assert list(at(config, "scheduler.factors")) == ["decay"]  # type: ignore[call-overload]
-    config = show("scheduler=sequence", "~scheduler.phases.warmup")
-    assert list(at(config, "scheduler.phases")) == ["decay"]  # type: ignore[call-overload]
+    assert list(show("scheduler=product", "~scheduler@scheduler.factors.warmup").scheduler.factors) == ["decay"]
+    assert list(show("scheduler=sequence", "~scheduler.phases.warmup").scheduler.phases) == ["decay"]
 
 
 def test_config_dir_adds_choices_of_the_user(show: Show, mine: Callable[[str, str], None]) -> None:
@@ -83,9 +75,9 @@ def test_config_dir_adds_choices_of_the_user(show: Show, mine: Callable[[str, st
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /scheduler: slow\nssr: 0.5\n")
     mine("optimizer/mine", "defaults: [sgd_nesterov, _self_]\nlr: 0.3\n")
     config = show("--config-dir", "mine", "experiment=u", "optimizer=mine")
-    assert at(config, "scheduler.t_warmup") == "0.2dur"
-    assert at(config, "scheduler._target_") == "ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler"
-    assert (at(config, "ssr"), at(config, "optimizer.lr"), at(config, "optimizer.nesterov")) == (0.5, 0.3, True)
+    assert config.scheduler.t_warmup == "0.2dur"
+    assert config.scheduler._target_ == "ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler"
+    assert (config.ssr, config.optimizer.lr, config.optimizer.nesterov) == (0.5, 0.3, True)
 
 
 def test_help_lists_groups_and_commands(app: Callable[..., Answer]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.errors import ConflictError, InputError, MismatchError, RangeError, UnsupportedError, WrongTypeError
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.settings.base import count, flag, number
+from ssr_hydra.settings.base import count, flag, fraction
 from ssr_hydra.time import TimeLike, TimeUnit, as_time
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class EMA:
         count(self.interval, "interval", 1)
         if self.decay is not None and self.half_life is not None:
             raise ConflictError("half_life", self.half_life, "cannot be used with decay", "remove decay or half_life")
-        if self.decay is not None and not 0 <= number(self.decay, "decay") < 1:
-            raise RangeError("decay", self.decay, "must be at least 0 and below 1", "try 0.999")
+        if self.decay is not None:
+            fraction(self.decay, "decay", zero=True)
         if self.half_life is not None:
             time = as_time(self.half_life, "half_life")
             if time.value <= 0:

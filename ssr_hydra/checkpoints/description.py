@@ -12,7 +12,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ssr_hydra.errors import MismatchError, UnknownNameError
+from ssr_hydra.errors import MismatchError
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
@@ -141,16 +142,12 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
         InputError: A field must never differ, must not differ at the batch of the checkpoint, or needs a different
             ``on_change``. The message contains both values of each such field.
     """
-    if on_change not in ON_CHANGE:
-        raise UnknownNameError(
-            "resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "set resume.on_change=refuse"
-        )
+    one_of(on_change, "resume.on_change", ON_CHANGE)
     of_change = {change: [item for item in changes if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
         rule = f"the state of the checkpoint does not fit this run: {joined(never)}"
-        raise MismatchError(
-            "resume", resume, rule, "resume with the config of the checkpoint, or start in a new folder"
-        )
+        fix = "resume with the config of the checkpoint, or start in a new folder"
+        raise MismatchError("resume", resume, rule, fix)
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
         rule = f"the run differs from the checkpoint: {joined([item for item in changes if item in changed])}"

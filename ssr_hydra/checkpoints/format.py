@@ -44,23 +44,14 @@ class CheckpointError(RunError):
 
 @dataclass(frozen=True)
 class Index:
-    """The content of ``checkpoint.json``.
+    """The content of ``checkpoint.json``. ``size`` (in bytes) and ``sha256`` belong to ``state.pt``."""
 
-    Args:
-        number: Number of the checkpoint in its folder, in the order of saving.
-        size: Bytes of ``state.pt``.
-        sha256: SHA-256 of ``state.pt``.
-        timestamp: The counters of the run.
-        description: The description of the run.
-        metric: The metric that decides which checkpoint is best; None if it is unknown or not finite.
-    """
-
-    number: int
+    number: int  # counts the saves into the checkpoint's folder
     size: int
     sha256: str
     timestamp: dict[str, Any]
     description: dict[str, Any]
-    metric: float | None
+    metric: float | None  # decides which checkpoint is best; None if it is unknown or not finite
 
     @property
     def batch(self) -> int:

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.checkpoints.format import STATE, CheckpointError, Index, check_state, plain_json, read_state, write_state
-from ssr_hydra.errors import PathError, RangeError, RunError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import PathError, RangeError, RunError, WrongTypeError
 from ssr_hydra.files import check_path, sync_folder, try_lock, write_error
+from ssr_hydra.settings.base import one_of
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside a run's folder."""
@@ -107,10 +108,8 @@ class CheckpointStore:
         if type(keep) is not int or keep < 2:
             rule = "must be an integer >= 2, so that a damaged checkpoint is not the only one"
             raise RangeError("keep", keep, rule, "write 2")
-        if best_mode not in ("max", "min", None):
-            raise UnknownNameError(
-                "best_mode", best_mode, "must be max, min or None", "write max for an accuracy, min for a loss"
-            )
+        if best_mode is not None:
+            one_of(best_mode, "best_mode", ("max", "min"))
         self._folder, self._keep, self._best_mode = check_path(folder, "folder"), keep, best_mode
 
     def save(

@@ -43,8 +43,7 @@ class RandomShift:
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Return images [N, C, H, W], each with a different random shift."""
-        _check_images(inputs, "RandomShift")
-        return _shifted(inputs, self.pixels, generator)
+        return _shifted(inputs, self.pixels, generator, "RandomShift")
 
     def __repr__(self) -> str:
         return f"RandomShift(pixels={self.pixels})"
@@ -75,8 +74,7 @@ class RandomCropFlip:
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Return images [N, C, H, W], each with a different random crop and flip."""
-        _check_images(inputs, "RandomCropFlip")
-        images = _shifted(inputs, self.padding, generator)
+        images = _shifted(inputs, self.padding, generator, "RandomCropFlip")
         if not self.flip:
             return images
         chosen = torch.randint(2, (len(images), 1, 1, 1), generator=generator, device=generator.device)
@@ -86,14 +84,11 @@ class RandomCropFlip:
         return f"RandomCropFlip(padding={self.padding}, flip={self.flip})"
 
 
-def _check_images(inputs: Tensor, name: str) -> None:
-    if inputs.ndim != 4:
-        rule = f"{name} needs images of shape [N, C, H, W]"
-        raise MismatchError("augment", tuple(inputs.shape), rule, "set augment=null")
-
-
-def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+def _shifted(images: Tensor, pixels: int, generator: torch.Generator, augment: str) -> Tensor:
     """Pad each image with zeros, and crop it at a random position to its original size."""
+    if images.ndim != 4:
+        rule = f"{augment} needs images of shape [N, C, H, W]"
+        raise MismatchError("augment", tuple(images.shape), rule, "set augment=null")
     if pixels == 0:
         return images
     p, n = pixels, images.shape[0]

@@ -65,16 +65,15 @@ class Digits(TensorDataset):
 
 def _read_digits() -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels [1797, 64] from 0 to 16 and labels [1797]."""
-    # Importing sklearn.datasets takes a second. Reading the file takes only 20 ms.
     package = importlib.util.find_spec("sklearn")
-    if package is None:
+    if package is None or package.origin is None:
         raise ModuleNotFoundError("pip install scikit-learn, which contains the digits", name="sklearn")
-    for folder in package.submodule_search_locations or ():
-        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
-        if file.is_file():
-            with gzip.open(file, "rt", encoding="ascii") as lines:
-                table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
-            return table[:, :-1], table[:, -1]
+    # Importing sklearn.datasets takes a second. Reading the file takes only 20 ms.
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():
+        with gzip.open(file, "rt", encoding="ascii") as lines:
+            table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
+        return table[:, :-1], table[:, -1]
     from sklearn.datasets import load_digits  # this release of scikit-learn keeps the file in a different folder
 
     digits = load_digits()

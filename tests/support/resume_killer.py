@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 import resume_lab
 import torch
 import torch._dynamo  # optimizers import torch._dynamo when they are created, which takes seconds
+from checkpoint_helpers import newest
 from resume_lab import DIGITS, arguments
 from run_equality import content_of
 
@@ -34,7 +35,6 @@ import ssr_hydra.data
 import ssr_hydra.trainer.trainer
 from ssr_hydra import metrics_log
 from ssr_hydra.app.main import main
-from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.configs import GROUPS, register
 
 _FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
@@ -60,7 +60,7 @@ def start(folder: Path, overrides: list[str], prepare: Callable[[], object] = la
 
 def run_and_exit(folder: Path, overrides: list[str], prepare: Callable[[], object]) -> NoReturn:
     """Run the app until this process ends."""
-    code: Any = 9
+    code: Any = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
@@ -68,13 +68,12 @@ def run_and_exit(folder: Path, overrides: list[str], prepare: Callable[[], objec
         os.dup2(output, 1)
         os.dup2(output, 2)
         prepare()
-        try:
-            main(overrides)
-            code = 0
-        except SystemExit as error:
-            code = error.code or 0
+        main(overrides)
+    except SystemExit as error:
+        code = error.code or 0
     except BaseException:
         traceback.print_exc()
+        code = 9
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -175,6 +174,11 @@ def said(folder: Path) -> str:
     return (folder / "said.txt").read_text()
 
 
+def record(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "run/result.json").read_text())
+    return content
+
+
 def check_same(folder: Path, expected: Whole, *, stopped: bool = False) -> None:
     """Compare a run with the uninterrupted run. A stopped run may have one more checkpoint."""
     here = outcome(folder / "run")
@@ -206,11 +210,7 @@ def kills(folder: Path, n_kills: int, most: int = 4) -> dict[str, Any]:
                 places.append(expected.steps[step])
             else:
                 run_to_the_end(chain, overrides, expected)
-    return {
-        "kills": len(places),
-        "chains": chains,
-        "where": {place: places.count(place) for place in sorted({*places})},
-    }
+    return {"kills": len(places), "where": sorted({*places})}
 
 
 def ends(folder: Path, every: int) -> dict[str, Any]:
@@ -219,15 +219,14 @@ def ends(folder: Path, every: int) -> dict[str, Any]:
     last = max(number for number, step in enumerate(expected.steps) if step == "train")
     steps = range(last + 1, len(expected.steps), every)
     for step in steps:
-        here = folder / str(step)
-        assert ended(start(here, overrides, Killer(step))) == -signal.SIGKILL
-        run_to_the_end(here, overrides, expected)
+        assert ended(start(folder / str(step), overrides, Killer(step))) == -signal.SIGKILL
+        run_to_the_end(folder / str(step), overrides, expected)
     return {"kills": len(steps)}
 
 
 def check_stopped(folder: Path, words: str) -> None:
     """Check the record and the checkpoint of a run that a signal stopped."""
-    result = json.loads((folder / "run/result.json").read_text())
+    result = record(folder)
     assert result["status"] == "stopped", said(folder)
     assert result["error"] == f"{words}, with a checkpoint at batch {result['steps']}", result["error"]
     assert (folder / f"run/checkpoints/ba{result['steps']}").is_dir()
@@ -274,7 +273,7 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
                 check_stopped(here, _WORDS[number])
             stopped.append(what)
             run_to_the_end(here, overrides, expected, stopped=True)
-        counts[number.name] = {"stopped": len(stopped), "eval": stopped.count("eval"), "tries": tries}
+        counts[number.name] = {"stopped": len(stopped), "eval": stopped.count("eval")}
     return counts
 
 
@@ -296,12 +295,9 @@ def requeue(folder: Path) -> dict[str, Any]:
             Killer(first, lambda: os.kill(os.getpid(), signal.SIGUSR2))()
 
         codes.append(ended(start(here, overrides, prepare)))
-        result = json.loads((here / "run/result.json").read_text())
-        handled = json.loads((here / "handled.json").read_text())
-        assert handled == [signal.SIGUSR2, ["ba11", "ba7"]], handled
-        assert result["status"] == "stopped"
+        assert json.loads((here / "handled.json").read_text()) == [signal.SIGUSR2, ["ba11", "ba7"]]
+        assert record(here)["status"] == "stopped"
         run_to_the_end(here, overrides, expected, stopped=True)
-    assert codes == [140, 7], codes
     return {"codes": codes}
 
 
@@ -317,7 +313,7 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
         def wait(times: int = times, tell: int = tell) -> None:
             os.write(tell, b"x")
             until = time.monotonic() + 300  # the second ctrl-C ends the run in this function
-            while time.monotonic() < until and not _stop_number():
+            while time.monotonic() < until and not signal.getsignal(signal.SIGINT).__self__.number:  # type: ignore[union-attr]
                 time.sleep(0.01)
             if times == 2:
                 os.write(tell, b"y")
@@ -334,20 +330,13 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
         os.close(ready)
         codes.append(ended(process))
         os.close(terminal)
-        result = json.loads((here / "run/result.json").read_text())
         if times == 1:
             check_stopped(here, _WORDS[signal.SIGINT])
             assert "ctrl-C again stops immediately" not in said(here)  # progress is off
         else:
-            assert result["error"] == "KeyboardInterrupt: interrupted", result["error"]
+            assert record(here)["error"] == "KeyboardInterrupt: interrupted"
         run_to_the_end(here, overrides, expected, stopped=True)
-    assert codes == [130] * count, codes
     return {"codes": codes}
-
-
-def _stop_number() -> int:
-    handler = signal.getsignal(signal.SIGINT)
-    return handler.__self__.number  # type: ignore[union-attr]
 
 
 def full_disk(folder: Path) -> dict[str, Any]:
@@ -365,24 +354,21 @@ def full_disk(folder: Path) -> dict[str, Any]:
         step = [position for position, step in enumerate(expected.steps) if step == "train"][at]
         code = ended(start(here, overrides, Killer(step, act)))
         before = (at // 7) * 7
-        result = json.loads((here / "run/result.json").read_text())
-        lines = said(here).strip().splitlines()
-        assert len(lines) == 1 + stop, lines  # a stopped run also prints the command that continues it
-        path = here / f"run/checkpoints/.ba{at + 1 if stop else before + 7}."
-        assert re.search(
-            rf"cannot write \d+ bytes: File too large: '{re.escape(str(path))}\d+.new/state.pt'", lines[0]
-        ), lines
+        # A stopped run also prints the command that continues it.
+        message, *command = said(here).strip().splitlines()
+        path = re.escape(str(here / f"run/checkpoints/.ba{at + 1 if stop else before + 7}."))
+        assert re.search(rf"cannot write \d+ bytes: File too large: '{path}\d+.new/state.pt'", message), message
         if stop:
-            assert code == 143, code
-            assert lines[0].startswith("terminated by SIGTERM, without a checkpoint: "), lines
-            assert lines[0].endswith("; continue with"), lines
+            assert (code, len(command)) == (143, 1)
+            assert message.startswith("terminated by SIGTERM, without a checkpoint: "), message
+            assert message.endswith("; continue with"), message
         else:
-            assert code == 1, code
+            assert (code, len(command)) == (1, 0)
+        result = record(here)
         assert result["status"] == ("stopped" if stop else "failed")
         assert "without a checkpoint" in result["error"] or result["error"].startswith("WriteError: "), result["error"]
-        latest = load_latest_good(here / "run/checkpoints")
-        assert latest is not None
-        assert (latest[0].path.name, latest[1]) == (f"ba{before}", [])
+        checkpoint, refused = newest(here / "run/checkpoints")
+        assert (checkpoint.path.name, refused) == (f"ba{before}", [])
         assert not list((here / "run/checkpoints").glob(".ba*"))
         run_to_the_end(here, overrides, expected, stopped=True)
     return {"full": 3}

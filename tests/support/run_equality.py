@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from ssr_hydra.checkpoints.store import load_latest_good
+from checkpoint_helpers import newest
 
 # Times, the load of the machine, and names of studies. The size of a log depends on the digits of its times.
 _FREE = re.compile(r"seconds|nanoseconds|conditions|log_bytes|^study$|^share")
@@ -30,8 +29,7 @@ def plain(value: Any) -> Any:
 
 def content_of(run_dir: Path) -> dict[str, Any]:
     """Return everything that a run writes, without times."""
-    checkpoint, refused = load_latest_good(run_dir / "checkpoints") or (None, [])
-    assert checkpoint is not None
+    checkpoint, refused = newest(run_dir / "checkpoints")
     assert not refused
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     config = (run_dir / ".hydra" / "config.yaml").read_text().splitlines()

@@ -302,15 +302,6 @@ def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, 
     assert not (in_tmp / "other").exists()
 
 
-def test_resume_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> None:
-    (in_tmp / "empty").mkdir()
-    for path, words in (("nowhere", "not found"), ("empty", "has no checkpoint")):
-        completed = app(*lab(f"resume={path}"))
-        assert (completed.code, completed.err.count("\n")) == (2, 1)
-        assert words in completed.err
-    assert not (in_tmp / "run").exists()
-
-
 def test_a_finished_run_is_extended_in_its_folder(app: Run, finished_run: Path) -> None:
     """Extend 4 epochs to 8, then to 10 with a larger learning rate. From batch 40 on, the new plan sets the rates."""
     completed = app(*lab(max_duration="8ep", trainer__progress="plain"), "resume.on_change=extend")

@@ -28,12 +28,8 @@ def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
 def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
     """Return the load of the machine during a run, for the key ``conditions`` of ``result.json``.
 
-    Args:
-        jobs_beside: The mean number of other jobs of the same sweep that ran on this machine at the same time.
-
-    Returns:
-        A mapping with ``jobs_beside``, ``cpus`` (see :func:`cores`), and ``load``. The load is the system's average
-        over the last minute. On Windows, ``load`` is missing.
+    ``jobs_beside`` is the mean number of other jobs of the same sweep on this machine. ``load`` is the system's average
+    over the last minute, except on Windows.
 
     Example:
         >>> sorted(conditions(1.5))

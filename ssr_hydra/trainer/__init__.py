@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssr_hydra.records import RunResult
     from ssr_hydra.trainer.evaluation import accuracy
+    from ssr_hydra.trainer.loss_watch import DivergedError
     from ssr_hydra.trainer.trainer import Trainer
-    from ssr_hydra.trainer.watch import DivergedError
 
 __all__ = ["DivergedError", "RunResult", "Trainer", "accuracy"]
 
 _HOMES = {
-    "DivergedError": "ssr_hydra.trainer.watch",
+    "DivergedError": "ssr_hydra.trainer.loss_watch",
     "RunResult": "ssr_hydra.records",
     "Trainer": "ssr_hydra.trainer.trainer",
     "accuracy": "ssr_hydra.trainer.evaluation",

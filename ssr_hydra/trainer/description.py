@@ -26,7 +26,7 @@ from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.settings import CountSettings, StepSettings
 from ssr_hydra.state import State
 from ssr_hydra.time import Time
-from ssr_hydra.trainer.inputs import batch_size
+from ssr_hydra.trainer.argument_checks import batch_size
 from ssr_hydra.trainer.learning_rates import follows_metric
 from ssr_hydra.trainer.parallel import class_name, is_sharded
 

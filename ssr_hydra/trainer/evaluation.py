@@ -24,7 +24,7 @@ from ssr_hydra.errors import (
     user_code_error,
 )
 from ssr_hydra.records import as_number
-from ssr_hydra.trainer.first import describe_value
+from ssr_hydra.trainer.first_batch import describe_value
 from ssr_hydra.trainer.processes import Processes
 
 

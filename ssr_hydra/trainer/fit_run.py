@@ -20,13 +20,13 @@ from ssr_hydra.trainer.description import merged_code
 from ssr_hydra.trainer.hardware import hardware, repeatable_kernels, versions
 from ssr_hydra.trainer.interrupts import AgreedStop, StopRequest, reason, status_of
 from ssr_hydra.trainer.loop import Loop
+from ssr_hydra.trainer.loss_watch import DivergedError
 from ssr_hydra.trainer.parallel import weights
 from ssr_hydra.trainer.processes import lost_process
 from ssr_hydra.trainer.progress import ProgressDisplay, summary
 from ssr_hydra.trainer.resuming import Resuming
 from ssr_hydra.trainer.saving import BestSoFar, as_safetensors, saved_weights
 from ssr_hydra.trainer.step import compile_clock
-from ssr_hydra.trainer.watch import DivergedError
 from ssr_hydra.trainer.workers import shielded
 
 if TYPE_CHECKING:

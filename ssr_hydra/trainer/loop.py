@@ -24,10 +24,10 @@ from ssr_hydra.trainer.deadlines import Deadlines
 from ssr_hydra.trainer.fields import FieldSchedules, by_group
 from ssr_hydra.trainer.interrupts import AgreedStop, StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
+from ssr_hydra.trainer.loss_watch import DivergedError
 from ssr_hydra.trainer.progress import ProgressDisplay, Snapshot
 from ssr_hydra.trainer.rereading import Rereading
 from ssr_hydra.trainer.step import TrainStep
-from ssr_hydra.trainer.watch import DivergedError
 
 _Record = dict[str, Any]
 

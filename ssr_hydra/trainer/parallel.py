@@ -101,10 +101,8 @@ class _Touch(nn.Module):
         self._touched = tuple(parameters)
 
     def forward(self) -> torch.Tensor:
-        total = torch.zeros((), device=self._touched[0].device)
-        for parameter in self._touched:
-            total = total + parameter.sum() * 0
-        return total
+        zero = torch.zeros((), device=self._touched[0].device)
+        return sum((parameter.sum() * 0 for parameter in self._touched), zero)
 
 
 def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:

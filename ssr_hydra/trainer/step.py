@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 from ssr_hydra.data.seeded import Padding
 from ssr_hydra.errors import MismatchError, MissingValueError, WrongTypeError
 from ssr_hydra.settings import StepSettings
-from ssr_hydra.trainer.batch_reading import map_parts
+from ssr_hydra.trainer.batches import map_parts
+from ssr_hydra.trainer.loss_watch import LossWatch
 from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.task import Task
-from ssr_hydra.trainer.watch import LossWatch
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ssr_hydra.data.seeded import Padding
 from ssr_hydra.data.seeding import preserved_rng
 from ssr_hydra.errors import ConflictError, MissingValueError, UnknownNameError, user_code_error
-from ssr_hydra.trainer.batch_reading import counted, map_parts, num_samples, num_tokens, pair_of, returned_loss
+from ssr_hydra.trainer.batches import counted, map_parts, num_samples, num_tokens, pair_of, returned_loss
 from ssr_hydra.trainer.evaluation import (
     EvaluationMean,
     accumulates,
@@ -28,7 +28,7 @@ from ssr_hydra.trainer.evaluation import (
     move_metric,
     reduced,
 )
-from ssr_hydra.trainer.first import check_loss, first_batch, one_number
+from ssr_hydra.trainer.first_batch import check_loss, first_batch, one_number
 from ssr_hydra.trainer.parallel import in_step, is_sharded
 from ssr_hydra.trainer.processes import ALONE, Processes
 

@@ -24,13 +24,7 @@ from ssr_hydra.settings.base import seed_number as check_seed
 from ssr_hydra.settings.data import EVALUATED
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
-from ssr_hydra.trainer.deadlines import make_deadlines, scaled
-from ssr_hydra.trainer.description import describe_optimizer, describe_run, shared_description
-from ssr_hydra.trainer.evaluation import check_metric_name, check_reducible
-from ssr_hydra.trainer.fields import FieldSchedules
-from ssr_hydra.trainer.fit_run import FitRun
-from ssr_hydra.trainer.hardware import choose_device
-from ssr_hydra.trainer.inputs import (
+from ssr_hydra.trainer.argument_checks import (
     check_control,
     check_fields_are_free,
     check_loader,
@@ -38,16 +32,22 @@ from ssr_hydra.trainer.inputs import (
     check_same_length,
     step_settings,
 )
-from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
+from ssr_hydra.trainer.argument_checks import samples_per_batch as loader_samples_per_batch
+from ssr_hydra.trainer.deadlines import make_deadlines, scaled
+from ssr_hydra.trainer.description import describe_optimizer, describe_run, shared_description
+from ssr_hydra.trainer.evaluation import check_metric_name, check_reducible
+from ssr_hydra.trainer.fields import FieldSchedules
+from ssr_hydra.trainer.fit_run import FitRun
+from ssr_hydra.trainer.hardware import choose_device
 from ssr_hydra.trainer.learning_rates import LearningRates, with_modes
 from ssr_hydra.trainer.loop import Loop
+from ssr_hydra.trainer.loss_watch import LossWatch
 from ssr_hydra.trainer.parallel import is_sharded, wrapped
 from ssr_hydra.trainer.processes import Processes
 from ssr_hydra.trainer.resuming import Resuming
 from ssr_hydra.trainer.saving import check_exportable, restore_weights
 from ssr_hydra.trainer.step import TrainStep, autocast
 from ssr_hydra.trainer.task import Task
-from ssr_hydra.trainer.watch import LossWatch
 
 
 class Trainer:

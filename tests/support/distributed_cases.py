@@ -370,14 +370,12 @@ def identities(
         )
     except InputError as error:
         return str(error)
-    began = trainer.state.timestamp.batch
     try:
         trainer.fit()
-    except TerminatedError as error:
+    except TerminatedError:
         assert stop is not None
-        return {"held": samples, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "said": str(error)}
     whole = None if parallel == "fsdp" else weights(trainer)
-    return {"held": samples, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "weights": whole}
+    return {"held": samples, "when": when(trainer), "lrs": callbacks[0].lrs, "weights": whole}
 
 
 # ---- 6: tokens

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssr_hydra.errors import MissingValueError, RangeError, WrongTypeError, callable_name
 from ssr_hydra.records import as_number
-from ssr_hydra.trainer.first import describe_value
+from ssr_hydra.trainer.first_batch import describe_value
 
 _TOKEN_TYPES = (torch.int64, torch.int32)
 

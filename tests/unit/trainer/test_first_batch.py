@@ -100,7 +100,12 @@ def test_metric_that_would_compare_different_samples_is_refused() -> None:
             ("{input_ids: float32 [7, 4], labels:", "'input_ids'", "forward accepts (ids: "),
         ),
         (Named(), nn.CrossEntropyLoss(), {"ids": X}, ("{ids: ", "not dict", "set loss to null")),
-        (Named(), lambda outputs, batch: batch["target"], {"ids": X}, ("KeyError: 'target' (test_first.py, line ",)),
+        (
+            Named(),
+            lambda outputs, batch: batch["target"],
+            {"ids": X},
+            ("KeyError: 'target' (test_first_batch.py, ",),
+        ),
     ],
 )
 def test_error_for_a_batch_that_does_not_fit_is_one_line(
@@ -140,7 +145,7 @@ NAMED = {
     "function": (divides, "divides"),
     "partial": (functools.partial(functools.partial(divides)), "divides"),
     "object": (Divides(), "Divides"),
-    "lambda": (lambda outputs, targets: 1 / 0, "the lambda at test_first.py, line "),
+    "lambda": (lambda outputs, targets: 1 / 0, "the lambda at test_first_batch.py, line "),
 }
 
 
@@ -152,7 +157,7 @@ def test_error_of_a_metric_names_the_metric_and_its_function(kind: str) -> None:
         task.evaluate([(X, CLASSES)])
     message = str(caught.value)
     assert message.startswith(f"metrics.ratio ({name}")
-    assert "ZeroDivisionError: division by zero (test_first.py, line " in message
+    assert "ZeroDivisionError: division by zero (test_first_batch.py, line " in message
     assert "remove the metric ratio with trainer.metrics.ratio=null" in message
     assert message.endswith("the first batch of eval_dataloader has inputs float32 [7, 4], targets int64 [7]")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -166,7 +171,7 @@ def test_error_of_a_loss_names_the_loss_and_its_function() -> None:
         return outputs.sum() if len(targets) < 7 else outputs["x"]  # type: ignore[call-overload, no-any-return]
 
     task = Task(nn.Linear(4, 3), own, None, CPU)
-    with pytest.raises(FirstBatchError, match=r"\): loss \(own\): TypeError: .* \(test_first\.py, line "):
+    with pytest.raises(FirstBatchError, match=r"\): loss \(own\): TypeError: .* \(test_first_batch\.py, line "):
         task.loss((X, CLASSES))
     task.loss((X[:3], CLASSES[:3]))
     with pytest.raises(UserCodeError, match=r"^loss \(own\): TypeError"):  # also in a later batch

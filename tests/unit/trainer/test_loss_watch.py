@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssr_hydra.trainer import DivergedError
-from ssr_hydra.trainer.watch import LossWatch
+from ssr_hydra.trainer.loss_watch import LossWatch
 
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")
 

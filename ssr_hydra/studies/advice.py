@@ -23,6 +23,8 @@ from ssr_hydra.studies.intervals import (
 from ssr_hydra.studies.study import Series, Study, uncontrolled
 
 Verdict = Literal["decided", "close", "unreplicated", "outside"]
+_NAN = math.nan
+_NO_GAIN = Estimate(_NAN, _NAN, _NAN, _NAN, _NAN, 0, _NAN, "none")
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def recommend_by_gains(
     """Return the recommendation for one recipe. ``steps`` is the result of :func:`ssr_hydra.studies.compare.gains`."""
     level = 0.0 if tolerance is None else tolerance
     chosen = next((i for i, (_, _, gain) in enumerate(steps) if gain.value < level or gain.value == level == 0), None)
-    estimate = steps[chosen if chosen is not None else -1][2] if steps else None
+    estimate = steps[chosen if chosen is not None else -1][2] if steps else _NO_GAIN
     upto = steps[: chosen + 1] if chosen is not None else steps
     wide = [gain for _, _, gain in upto if gain.known and not gain.beyond(level)]
     verdict: Verdict
@@ -176,9 +178,9 @@ def recommend_by_gains(
         recipe=series.recipe,
         tolerance=tolerance,
         ssr=steps[chosen][0] if chosen is not None else None,
-        gain=estimate.value if estimate is not None else math.nan,
-        low=estimate.low if estimate is not None else math.nan,
-        high=estimate.high if estimate is not None else math.nan,
+        gain=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
         verdict=verdict,
         batch=batch,
         target=target,
@@ -225,10 +227,7 @@ def _target(series: Series, level: float, confidence: float) -> tuple[float | No
 
 
 def _forecast(fit: Fit, target: float, sign: float) -> tuple[str, float | None]:
-    """Return the fit's kind, and the SSR at which the fit reaches a target.
-
-    The SSR is None if it is above twice the largest measured SSR.
-    """
+    """Return the fit's kind and the SSR at which it reaches a target; None if above twice the largest measured SSR."""
     longest = fit.measured[1]
     grid = np.geomspace(longest, 2 * longest, 200).clip(max=2 * longest)
     return fit.kind, next((float(at) for at in grid if sign * fit.predict(float(at)) >= sign * target), None)

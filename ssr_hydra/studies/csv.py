@@ -242,10 +242,7 @@ def _check_summary(columns: Mapping[str, str]) -> None:
 
 
 def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
-    """Raise an InputError if two arguments name the same column.
-
-    Two cases are allowed: a column of lengths that are also times, and a column of qualities like ``93.1 ± 0.2``.
-    """
+    """Refuse a column with two meanings, except lengths that are also times, and qualities like ``93.1 ± 0.2``."""
     fields: dict[str, str] = {}
     for field, name in named:
         other = fields.setdefault(name, field)
@@ -254,10 +251,7 @@ def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
-    """Raise an InputError if a mean of several runs has the same recipe and SSR as a different row.
-
-    The noise of a mean cannot be combined with the noise of other rows.
-    """
+    """Refuse a mean of several runs next to a row of its recipe and SSR, because their noise cannot be combined."""
     for _, rows in frame.groupby(["recipe", "ssr"], sort=False):
         if len(rows) > 1 and any(index in summarized for index in rows.index):
             lines = " and ".join(rows["job"].iloc[:2])
@@ -272,12 +266,7 @@ def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _read_table(path: Path, column_names: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    """Read a table.
-
-    Returns:
-        The cells of the complete rows as texts without surrounding spaces, with the line numbers as index; and a
-        problem for each row with a wrong number of cells.
-    """
+    """Return the cells of complete rows as stripped texts, with line numbers as index; and problems of other rows."""
     lines: list[int] = []
     rows: list[list[str]] = []
     problems: list[Problem] = []
@@ -361,10 +350,7 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
 
 
 def _check_named(frame: pd.DataFrame, rest: pd.DataFrame, recipes: list[str]) -> None:
-    """Raise an InputError if rows with the same recipe and SSR differ in a column that is not in any option.
-
-    Rows with the same recipe and SSR count as seeds of one recipe, but the column may distinguish recipes.
-    """
+    """Refuse rows of one recipe and SSR that differ in an unnamed column, because it may distinguish recipes."""
     cell = frame.groupby(["recipe", "ssr"], sort=False).ngroup().to_numpy()
     first = np.unique(cell, return_index=True)[1][cell]
     differs = {name: rest[name].to_numpy() != rest[name].to_numpy()[first] for name in rest}

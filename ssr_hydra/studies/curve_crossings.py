@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import optimize
 
 from ssr_hydra.studies.compare import difference, winners
-from ssr_hydra.studies.intervals import Estimate, band, check_confidence
+from ssr_hydra.studies.intervals import band, check_confidence
 from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
 
 _GRID = 65  # number of points of a band between two SSRs
@@ -57,7 +57,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     for one, other in combinations(chosen, 2):
         low, high = max(one.ssr[0], other.ssr[0]), min(one.ssr[-1], other.ssr[-1])
         nodes = np.union1d(one.ssr, other.ssr)
-        nodes = nodes[(nodes >= low) & (nodes <= high) & _read_series(one, nodes) & _read_series(other, nodes)]
+        nodes = nodes[(nodes >= low) & (nodes <= high) & _is_known(one, nodes) & _is_known(other, nodes)]
         if len(nodes) < 2 or not _changes(one, other, nodes):
             continue
         rows += _crossings(one, other, nodes, confidence)
@@ -65,20 +65,15 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     return pd.DataFrame(rows, columns=columns).astype({"certain": bool})
 
 
-def _read_series(series: Series, nodes: Any) -> Any:
+def _is_known(series: Series, nodes: Any) -> Any:
     """Return whether each node is a measured SSR, or is between measured SSRs whose ratio is at most ``_WIDEST``."""
     after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
     near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
     return near | np.isin(nodes, series.ssr)
 
 
-def _gap(one: Series, other: Series, log: float) -> float:
-    at = np.array([log])
-    return float(one.curve(at)[0] - other.curve(at)[0])
-
-
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Return whether the sign of the difference of two curves changes. This quick check excludes most pairs."""
+    """Return whether the sign of the difference changes between nodes. This quick check excludes most pairs."""
     signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
     return len(set(signs[signs != 0])) > 1
 
@@ -90,8 +85,11 @@ def _signs(differences: Any, one: Series, other: Series) -> Any:
 
 
 def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> list[Any]:
+    def gap(log: float) -> float:
+        return float((one.curve(np.array([log])) - other.curve(np.array([log])))[0])
+
     logs = np.log(nodes)
-    differences = [_difference(one, other, float(node), confidence) for node in nodes]
+    differences = [difference(*one.weights(ssr), *other.weights(ssr), confidence) for ssr in nodes.tolist()]
     values = np.array([item.value for item in differences])
     signs = _signs(values, one, other)
     nonzero = np.flatnonzero(signs)  # the nodes at which the curves differ
@@ -99,10 +97,7 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
     rows = []
     stretch = _undecided(one, other, nodes, confidence) if changes else None
     for index, (a, b) in enumerate(changes):
-        if b - a > 1:
-            at = (logs[a + 1] + logs[b - 1]) / 2
-        else:
-            at = float(optimize.brentq(lambda log: _gap(one, other, log), logs[a], logs[b], xtol=1e-9))
+        at = (logs[a + 1] + logs[b - 1]) / 2 if b - a > 1 else optimize.brentq(gap, logs[a], logs[b], xtol=1e-9)
         start = changes[index - 1][1] if index else 0
         stop = changes[index + 1][0] if index + 1 < len(changes) else len(nodes) - 1
         below = any(item.beyond() == signs[a] for item in differences[start : a + 1])
@@ -111,10 +106,6 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
         better = (one.recipe, other.recipe) if signs[a] > 0 else (other.recipe, one.recipe)
         rows.append((one.recipe, other.recipe, math.exp(at), low, high, *better, below and above))
     return rows
-
-
-def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Estimate:
-    return difference(*one.weights(ssr), *other.weights(ssr), confidence)
 
 
 def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tuple[Any, Any]:

@@ -22,9 +22,7 @@ from ssr_hydra.studies.noise import Noise
 
 Method = Literal["paired", "welch", "pooled", "none"]
 _Array = Any  # numpy.ndarray, whose type parameters give no information here
-
-# Values that differ only by rounding count as equal.
-_ROUNDING = 1e-12
+_ROUNDING = 1e-12  # values that differ by less than this fraction count as equal
 VERDICT = 0.99
 """Confidence of verdicts. If a user looks six times at a growing study, at most 5% of verdicts are wrong."""
 _MOST_SEEDS = 10_000
@@ -293,9 +291,8 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
     """Return the degrees of freedom of weighted sums, and the method (``paired`` or ``welch``).
 
-    The errors of the sums are computed seed by seed. So Satterthwaite's method applies, with the seeds as clusters.
-    This method gives n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common
-    seed.
+    Satterthwaite's method, with the seeds as clusters. It gives n - 1 for cells with the same n seeds, and 2 n - 2 for
+    two cells with n seeds each and no common seed.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]

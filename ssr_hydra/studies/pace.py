@@ -141,10 +141,7 @@ def _pace(study: Study, length: Axis) -> Pace:
 
 
 def _crowd(study: Study) -> Crowd | None:
-    """Return the two recipes whose runs differ most in their conditions.
-
-    Return None if the conditions were similar or are not recorded.
-    """
+    """Return the recipes with the most different conditions; None if these are similar or not recorded."""
     runs = study.completed[["recipe"]].join(study.conditions, how="inner")
     measures: tuple[tuple[Literal["jobs_beside", "load"], float], ...] = (("jobs_beside", _BESIDE), ("load", _LOAD))
     for measure, most in measures:

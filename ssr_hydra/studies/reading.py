@@ -227,10 +227,7 @@ class _Reading:
         return next(iter(objectives))
 
     def _direction(self, metric: str, direction: str | None) -> Direction:
-        """Return the user's choice; or the ``checkpoint.mode`` of the runs whose best checkpoint has the best metric.
-
-        If neither exists, the name of the metric decides.
-        """
+        """Return the user's choice, or the ``checkpoint.mode`` for this metric, or the direction of its name."""
         best = [run for run in self.runs if run.setting("checkpoint.best") == metric]
         modes = {str(run.setting("checkpoint.mode")) for run in best} - {"auto"}
         if direction is None and len(modes) > 1:
@@ -269,14 +266,9 @@ def _run_row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]
 
 
 def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
-    """Refuse a record that contradicts itself, or the config of its run.
+    """Raise a ValueError if a record contradicts itself, or ``ssr``, ``seed`` or ``control`` in its config.
 
-    Args:
-        record: The record from a ``result.json``, whose fields are already checked.
-        config: ``ssr``, ``seed`` and ``control`` in the config of the same run.
-
-    Raises:
-        ValueError: The record is refused. The message is the reason, as one line.
+    ``RunResult.load`` has already checked the fields of the record.
     """
     if record.control not in (None, "truncate"):
         raise ValueError(f"control cannot be {record.control!r}")
@@ -326,10 +318,10 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
         same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
         reason = f"{folder} has the same recipe, ssr and seed, and only that run counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))
-    kept = frame.drop(index=dropped)
-    curves = curves[curves["run"].isin(kept.index)].reset_index(drop=True)
-    numbers = pd.Series(range(len(kept)), kept.index, dtype=int)
-    return kept.reset_index(drop=True), curves.assign(run=curves["run"].map(numbers)), problems
+    rest = frame.drop(index=dropped)
+    curves = curves[curves["run"].isin(rest.index)].reset_index(drop=True)
+    numbers = pd.Series(range(len(rest)), rest.index, dtype=int)
+    return rest.reset_index(drop=True), curves.assign(run=curves["run"].map(numbers)), problems
 
 
 def _is_alive(folder: Path) -> bool:

@@ -113,10 +113,7 @@ def _parse(text: str) -> Any:
 
 
 def _check_size(value: Any) -> None:
-    """Raise a ValueError if a config is too deep or too large.
-
-    Without this limit, a few lines of YAML with aliases could describe a list of billions of items.
-    """
+    """Raise a ValueError if a config is too deep or large: a few lines with aliases may describe billions of items."""
     waiting, parts = [(value, 0)], 0
     while waiting:
         node, depth = waiting.pop()

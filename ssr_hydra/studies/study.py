@@ -102,24 +102,18 @@ class Series:
         return self.means[name]
 
     def around(self, ssr: float) -> list[int]:
-        """Return the index of the cell at an SSR; for an SSR that was not measured, the indices of both neighbours.
-
-        The SSR must be within the measured range.
-        """
+        """Return the index of the cell at an SSR within the measured range, or the indices of both neighbours."""
         at = int(np.searchsorted(self.ssr, ssr * (1 - 1e-9)))
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
-        """Return cells and their weights. The weighted sum of the cells' means is the value at ``ssr``.
-
-        The SSR must be within the measured range.
+        """Return cells and their weights. The weighted sum of the cells' means is the value at an SSR in the range.
 
         Between two measured SSRs, the value is the mean of two parabolas over log SSR: one parabola through both SSRs
         and the next SSR below, and one parabola through both SSRs and the next SSR above. Between the lowest two SSRs
-        and between the highest two SSRs, only one of these parabolas exists. In these two intervals, the value is on
-        the cubic through the nearest four SSRs instead, because a single parabola bends less than the curve of the
-        quality. If only three SSRs were measured, the value is on the parabola through all three. If only two were
-        measured, the value is on a straight line.
+        and between the highest two SSRs, the value is on the cubic through the nearest four SSRs, because a single
+        parabola bends less than the curve of the quality. With three SSRs, the value is on the parabola through all
+        three; with two SSRs, it is on a straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:

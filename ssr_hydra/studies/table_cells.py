@@ -23,10 +23,7 @@ _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 
 
 def measured_cells(texts: dict[str, Any], unit: str, full: float | None) -> tuple[dict[str, Any], dict[int, str]]:
-    """Return the values of each column of a study, and a mapping from the index of each invalid row to the reason.
-
-    ``texts`` has an array of texts for each field of :func:`ssr_hydra.studies.csv.from_csv`.
-    """
+    """Return the values of each column of a study, and a mapping from the index of each invalid row to the reason."""
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
 
@@ -110,10 +107,7 @@ def cell_number(text: str) -> float:
 
 
 def _seed(text: str) -> int:
-    """Convert a text to a seed; return -1 if the text is not a seed.
-
-    The text may also be a decimal, such as ``0.0``: if the column has gaps, pandas writes a seed in this form.
-    """
+    """Return the seed in a text such as ``0``, or ``0.0`` as pandas writes it in a column with gaps; -1 if invalid."""
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -124,10 +118,9 @@ def _seed(text: str) -> int:
 
 
 def summarized_cells(texts: dict[str, Any], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
-    """Return the number of runs and the standard deviation of their quality, for each row that averages several runs.
+    """Return the number of runs and their standard deviation (NaN if unknown) of each row that averages several runs.
 
-    The standard deviation is NaN if the table has no standard deviation for the row. ``reasons`` gets an entry for each
-    invalid row.
+    ``reasons`` gets an entry for each invalid row.
     """
     summaries: dict[int, tuple[int, float]] = {}
     for row, text in enumerate(texts.get("n", ())):

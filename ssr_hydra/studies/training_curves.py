@@ -125,10 +125,7 @@ def lr_curves(
 
 
 def logged_rates(folder: Path) -> dict[str, Any]:
-    """Return a mapping from name to array: the steps, samples, tokens, seconds and learning rates of a run.
-
-    The function reads ``metrics.jsonl`` in the run's folder. If the file is missing, the arrays are empty.
-    """
+    """Return arrays of steps, samples, tokens, seconds and lr from a run's ``metrics.jsonl``; empty without it."""
     path = folder / METRICS
     points: dict[str, list[float]] = {name: [] for name in (*CLOCKS, "lr")}
     try:

@@ -69,6 +69,7 @@ def read(tmp_path: Path) -> Read:
         ("ssr;acc;h\n0,25;73,02;1,5\n1;76,82;6\n", {"hours": "h", "decimal": ","}, "quality", [73.02, 76.82]),
         ("ssr,acc,wall_hours\n1,0.5,1.5\n2,0.6,3\n", {"hours": "wall_hours"}, "seconds", [5400.0, 10800.0]),
         ("ssr,acc,t\n1,0.5,90\n2,0.6,180\n", {"minutes": "t"}, "seconds", [5400.0, 10800.0]),
+        ("ssr,acc,t,n,s\n1,0.5,0,3,0\n", {"seconds": "t", "n": "n", "sd": "s"}, "seconds", [0.0]),
         ("# numbers\n# ssr\tacc\n1\t3\n2\t2\n", {}, "quality", [3.0, 2.0]),  # the header is a comment
         ('ssr,acc,r\n1,0.5,"a\n\x1b[31m"\n1,0.5,\n', {"recipe": "r"}, "recipe", ["a\ufffd\ufffd[31m", "table"]),
         # Wide tables: the names of the columns are SSRs or lengths.

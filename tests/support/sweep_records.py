@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.job_status import JobDescription
 
 
 class Terminal(io.StringIO):
@@ -34,6 +35,11 @@ def record(
     is_completed = status == "completed"
     error, metrics = (None, metrics) if is_completed else (error, None)
     RunResult(status, error, None, 1.0, "1ep", 0, steps, steps, 0, seconds, seconds, metrics or {}).save(folder)
+
+
+def jobs(names: Iterable[str]) -> list[tuple[tuple[str, ...], JobDescription]]:
+    """Return overrides and a description for each name."""
+    return [((name,), JobDescription(identity=name, config_hash=name)) for name in names]
 
 
 class Killed(BaseException):

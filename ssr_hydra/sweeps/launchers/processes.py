@@ -86,8 +86,7 @@ class ProcessLauncher(Launcher):
         """Run the jobs. Return their results in the order of the jobs.
 
         Raises:
-            KeyboardInterrupt: The user pressed ctrl-C, and the running jobs have stopped.
-            TerminatedError: A stop signal other than ctrl-C arrived, and the running jobs have stopped.
+            BaseException: KeyboardInterrupt or TerminatedError, if a stop signal arrived and the running jobs stopped.
         """
         assert self._setup is not None
         hydra: Any = self._setup[-1].hydra
@@ -235,9 +234,8 @@ class _JobQueue:
     def _wait(self, stops: Stops) -> None:
         """Wait for a message of a job, for the end of a job, or for a signal. Then handle this event."""
         jobs_by_connection = {job.connection: job for job in self._running.values() if not job.is_deaf}
-        polls = self._starter.polls or not stops.waitables()
-        seconds = _POLL_SECONDS if polls else _LOOK_SECONDS
-        wait([*stops.waitables(), *self._starter.waitables(), *jobs_by_connection], seconds)
+        seconds = _POLL_SECONDS if self._starter.polls else _LOOK_SECONDS
+        wait([stops.waitable, *self._starter.waitables(), *jobs_by_connection], seconds)
         for job in jobs_by_connection.values():
             job.listen()
         for number in stops.take():

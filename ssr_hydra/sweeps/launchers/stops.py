@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from contextlib import suppress
 from types import FrameType
@@ -23,20 +24,18 @@ class Stops:
     Attributes:
         first: The number of the first stop signal; 0 if no stop signal has arrived.
         interrupts: The number of times that ctrl-C was pressed.
+        waitable: A socket that is readable after a signal.
     """
 
     def __init__(self) -> None:
         self.first = 0
         self.interrupts = 0
-        self._told: list[int] = []
         self._before: dict[int, Any] = {}
-        self._read = self._write = -1
 
     def __enter__(self) -> Stops:
-        if os.name != "nt":  # Windows cannot wait for a pipe
-            self._read, self._write = os.pipe()
-            os.set_blocking(self._read, False)
-            os.set_blocking(self._write, False)
+        self.waitable, self._write = socket.socketpair()
+        self.waitable.setblocking(False)
+        self._write.setblocking(False)
         if threading.current_thread() is threading.main_thread():
             for number in (*STOP_SIGNALS, *(() if _PAUSE is None else (_PAUSE,))):
                 if self._may_take(number):
@@ -47,10 +46,8 @@ class Stops:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
-        for file in self.waitables():
-            os.close(file)
-            os.close(self._write)
-        self._read = self._write = -1
+        self.waitable.close()
+        self._write.close()
 
     @staticmethod
     def _may_take(number: int) -> bool:
@@ -64,20 +61,14 @@ class Stops:
         if number != _PAUSE:
             self.first = self.first or number
         self.interrupts += number == signal.SIGINT
-        self._told.append(number)
-        with suppress(OSError):  # the pipe is full, so a waiting process wakes up anyway
-            os.write(self._write, b"!")
-
-    def waitables(self) -> list[int]:
-        """Return a list with a file descriptor that is readable after a signal. On Windows the list is empty."""
-        return [] if self._read < 0 else [self._read]
+        with suppress(OSError):  # the socket is full, so a waiting process wakes up anyway
+            self._write.send(bytes([number]))
 
     def take(self) -> list[int]:
         """Return the numbers of the signals that have arrived since the last call, in order."""
-        with suppress(OSError):
-            os.read(self._read, 4096)
-        arrived, self._told = self._told, []
-        return arrived
+        with suppress(BlockingIOError):
+            return list(self.waitable.recv(4096))
+        return []
 
     def pause(self) -> None:
         """Stop this process as ctrl-Z does. Return when the user continues it."""
@@ -89,12 +80,7 @@ class Stops:
             signal.signal(_PAUSE, self._tell)
 
     def leave(self, after: str) -> None:
-        """Raise the error for the first stop signal, if a stop signal has arrived.
-
-        Raises:
-            KeyboardInterrupt: The first stop signal was ctrl-C.
-            TerminatedError: The first stop signal was SIGTERM, SIGHUP or SIGUSR2.
-        """
+        """Raise KeyboardInterrupt or TerminatedError for the first stop signal, if a stop signal has arrived."""
         if self.first == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")
         if self.first:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from refusals import refused
-from sweep_records import record
+from sweep_records import jobs, record
 
 from ssr_hydra.errors import ConflictError, InputError, MismatchError, PathError
 from ssr_hydra.sweeps.folder import STUDY, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
-from ssr_hydra.sweeps.job_status import JOB, JobDescription, job_folders
+from ssr_hydra.sweeps.job_status import JOB, job_folders
 from ssr_hydra.sweeps.jobs_table import show_sweep
 
 BASE: dict[str, Any] = {
@@ -32,10 +32,6 @@ def opened(
     path: Path, swept: list[str], code: dict[str, str] = CODE, *, any_code: bool = False, **changes: Any
 ) -> None:
     StudyFolder(path).open({**BASE, **changes}, swept, code, any_code=any_code)
-
-
-def jobs(*names: str) -> list[tuple[tuple[str, ...], JobDescription]]:
-    return [((f"x={name}",), JobDescription(identity=name, config_hash=name)) for name in names]
 
 
 def test_same_study_is_continued_and_differences_of_another_study_are_listed(
@@ -100,13 +96,13 @@ def test_incomplete_study_json_is_not_overwritten(tmp_path: Path, content: str) 
 
 
 def test_jobs_keep_their_numbers_in_any_order(tmp_path: Path) -> None:
-    first = StudyFolder(tmp_path).assign(jobs("a", "b", "a"))
+    first = StudyFolder(tmp_path).assign(jobs("aba"))
     assert [job.folder.name for job in first.jobs] == ["0", "1", "0"]
     assert [job.folder.name for job in first.mine] == ["0", "1"]  # a job that is listed twice runs once
-    again = StudyFolder(tmp_path).assign(jobs("c", "b", "a"))
+    again = StudyFolder(tmp_path).assign(jobs("cba"))
     assert [job.folder.name for job in again.jobs] == ["2", "1", "0"]
     (tmp_path / "7").mkdir()  # an existing folder is not assigned
-    assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("d", "e")).jobs] == ["8", "9"]
+    assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("de")).jobs] == ["8", "9"]
 
 
 OPENED = (".lock", ".sweeps", "0/train.log", "0/output.log", "0/.hydra", "0/checkpoints")
@@ -146,7 +142,7 @@ def test_completed_job_folder_may_be_moved_and_replaced_by_a_link(tmp_path: Path
 
 def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path: Path) -> None:
     def folders(names: str, place: list[str] | None = None) -> list[str]:
-        assigned = StudyFolder(tmp_path).assign(jobs(*names), place).jobs
+        assigned = StudyFolder(tmp_path).assign(jobs(names), place).jobs
         return [job.folder.relative_to(tmp_path).as_posix() for job in assigned]
 
     assert folders("ab", ["x/a", "x/b"]) == ["x/a", "x/b"]
@@ -160,9 +156,9 @@ def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path:
 def test_sweep_does_not_run_jobs_of_a_different_running_sweep(tmp_path: Path) -> None:
     one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(one.sign):
-        mine = one.assign(jobs("a", "b")).mine
+        mine = one.assign(jobs("ab")).mine
         record(mine[0].folder)
-        plan = two.assign(jobs("a", "b", "c"))
+        plan = two.assign(jobs("abc"))
         assert [job.folder.name for job in plan.mine] == ["0", "2"]  # a completed job belongs to no sweep
         assert [job.folder.name for job in plan.others] == ["1"]
         assert two.take_over(plan.others) == []

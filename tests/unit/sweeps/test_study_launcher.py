@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from sweep_records import Killed, Terminal, ended_at, record
+from sweep_records import Killed, Terminal, ended_at, jobs, record
 
 from ssr_hydra import files
 from ssr_hydra.records import RunResult
@@ -133,7 +133,7 @@ def once(act: Act) -> Act:
 
 def launcher(inner: Scripted, names: Iterable[str], stream: io.StringIO | None = None) -> StudyLauncher:
     folder = StudyFolder(inner.folder)
-    plan = folder.assign([((name,), JobDescription(name, "")) for name in names])
+    plan = folder.assign(jobs(names))
     return StudyLauncher(inner, folder, plan, stream or io.StringIO(), command="ssr-train -m study=s")  # type: ignore[arg-type]
 
 
@@ -325,6 +325,7 @@ def start(inner: Scripted, names: str) -> threading.Thread:
     thread = threading.Thread(target=launcher(inner, names).run)
     thread.start()
     while not inner.launches:
+        assert thread.is_alive()
         time.sleep(0.005)
     return thread
 
@@ -332,7 +333,7 @@ def start(inner: Scripted, names: str) -> threading.Thread:
 def test_waiting_sweep_takes_over_the_unfinished_jobs_of_a_sweep_that_dies(tmp_path: Path) -> None:
     inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(other.sign):
-        other.assign([((name,), JobDescription(name, "")) for name in "abcd"])
+        other.assign(jobs("abcd"))
         fail(tmp_path / "1")
         record(tmp_path / "2", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 8")
         thread = start(inner, "abcde")
@@ -358,7 +359,7 @@ def test_job_that_a_different_sweep_completes_late_is_not_run_again(
         return take_over(folder, jobs)
 
     with sign:
-        other.assign([((name,), JobDescription(name, "")) for name in "ab"])
+        other.assign(jobs("ab"))
         monkeypatch.setattr(StudyFolder, "take_over", late)
         sweep(inner, "abc")
     assert inner.launches == [["c"]]

@@ -18,13 +18,13 @@ def test_signals_are_kept_in_order_and_the_handlers_are_restored() -> None:
     before = list(map(signal.getsignal, numbers))
     with Stops() as stops:
         assert (stops.take(), stops.first) == ([], 0)
-        assert not select.select(stops.waitables(), [], [], 0)[0]
+        assert not select.select([stops.waitable], [], [], 0)[0]
         for number in (signal.SIGTSTP, signal.SIGUSR2, signal.SIGINT, signal.SIGINT):
             os.kill(os.getpid(), number)
-        assert select.select(stops.waitables(), [], [], 120)[0]
+        assert select.select([stops.waitable], [], [], 120)[0]
         assert stops.take() == [signal.SIGTSTP, signal.SIGUSR2, signal.SIGINT, signal.SIGINT]
         assert (stops.first, stops.interrupts) == (signal.SIGUSR2, 2)  # ctrl-Z does not ask the sweep to stop
-        assert not select.select(stops.waitables(), [], [], 0)[0]
+        assert not select.select([stops.waitable], [], [], 0)[0]
     assert list(map(signal.getsignal, numbers)) == before
 
 
@@ -32,7 +32,7 @@ def test_signal_wakes_up_a_waiting_sweep() -> None:
     with Stops() as stops:
         timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
-        assert select.select(stops.waitables(), [], [], 120)[0]
+        assert select.select([stops.waitable], [], [], 120)[0]
         timer.join()
         assert stops.take() == [signal.SIGTERM]
 

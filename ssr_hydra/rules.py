@@ -115,11 +115,9 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         return (Selection(),)
     if isinstance(value, str):
         return (Selection(name=_words(value, path)),)
+    if not value and (_is_list(value) or isinstance(value, Mapping)):
+        raise MissingValueError(path, value, "must not be empty", f"{_EXAMPLE}, or null for every parameter")
     if _is_list(value):
-        if not value:
-            raise MissingValueError(
-                path, value, "must not be an empty list", "add a selection, or write null for every parameter"
-            )
         parts: list[Selection] = []
         for index, item in enumerate(value):
             if item is None:
@@ -127,11 +125,8 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
             parts += parse_selection(item, f"{path}[{index}]")
         return tuple(parts)
     if not isinstance(value, Mapping):
-        raise WrongTypeError(
-            path, value, "must be a name, a mapping of conditions, or a list of names and mappings", _EXAMPLE
-        )
-    if not value:
-        raise MissingValueError(path, value, "must have a condition", f"{_EXAMPLE}, or null for every parameter")
+        rule = "must be a name, a mapping of conditions, or a list of names and mappings"
+        raise WrongTypeError(path, value, rule, _EXAMPLE)
     for key in value:
         if key not in CONDITIONS:
             raise UnknownNameError(f"{path}.{key}", value[key], "unknown condition", did_you_mean(str(key), CONDITIONS))
@@ -160,9 +155,7 @@ def _checked_items(value: Any, path: str, is_valid: Callable[[Any], bool], rule:
     """Return a value or a list of values as a tuple. Check that the tuple is not empty and each value is valid."""
     items = tuple(value) if _is_list(value) else (value,)
     if not items:
-        raise MissingValueError(
-            path, value, "must not be an empty list", "add a pattern or a number, or remove the list"
-        )
+        raise MissingValueError(path, value, "must not be empty", "add a pattern or a number, or remove the list")
     if not all(map(is_valid, items)):
         raise WrongTypeError(path, value, rule, fix)
     return items
@@ -245,14 +238,12 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
         place = f"{path}.{key}"
         if not isinstance(key, str) or key in _RESERVED or key in _OF_THE_OPTIMIZER:
             if key in _OF_THE_OPTIMIZER:
-                raise ConflictError(
-                    place, value, "must be set in the optimizer", f"move {key} from the rule to the optimizer"
-                )
+                fix = f"move {key} from the rule to the optimizer"
+                raise ConflictError(place, value, "must be set in the optimizer", fix)
             raise UnknownNameError(place, value, "is not a hyperparameter", f"remove {key} from the rule")
-        if key in ("name", "module", "ndim", "layer", "except"):
-            raise ConflictError(
-                place, value, "must be inside params, because it is a condition", f"move it into {path}.params"
-            )
+        if key in CONDITIONS:
+            what = "must be inside params, because it is a condition"
+            raise ConflictError(place, value, what, f"move it into {path}.params")
         if value is None:
             raise MissingValueError(place, value, "must have a value", f"set a value, or remove {key} from the rule")
         if key.endswith(_SCALE):
@@ -267,9 +258,8 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     if layers is not None and layer_decay is None:
         raise ConflictError(f"{path}.layers", layers, "is used only with layer_decay", "set layer_decay too")
     if not values and not scales and layer_decay is None:
-        raise MissingValueError(
-            path, dict(rule), "must set a hyperparameter", "write e.g. weight_decay: 0, or lr_scale: 0.1"
-        )
+        fix = "write e.g. weight_decay: 0, or lr_scale: 0.1"
+        raise MissingValueError(path, dict(rule), "must set a hyperparameter", fix)
     for key in scales:
         if key in values:
             fix = f"keep one of {key} and {key}_scale"
@@ -292,12 +282,8 @@ def check_schedules(schedules: Any) -> None:
         rule = "must be a mapping from hyperparameter to scheduler"
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")
     if "lr" in schedules:
-        raise ConflictError(
-            "schedules.lr",
-            "lr",
-            "cannot be used, because the scheduler of the run sets the learning rate",
-            "set 'scheduler' instead",
-        )
+        rule = "cannot be used, because the scheduler of the run sets the learning rate"
+        raise ConflictError("schedules.lr", "lr", rule, "set 'scheduler' instead")
 
 
 def no_effect(field: str) -> InputError:

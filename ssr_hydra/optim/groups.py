@@ -97,13 +97,11 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         rule = f"must be set, because the optimizer {rests[0]!r} already has all remaining parameters"
         raise ConflictError(f"{rests[1]}.params", None, rule, f"select parameters for {rests[1]!r}, e.g. {{ndim: 2}}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
-    chosen = {
-        name: parse_selection(selection, f"{name}.params")
-        for name, selection in takers.items()
-        if selection is not None
-    }
-    for name, selections in chosen.items():
-        _check_some(survey, selections, takers[name], f"{name}.params")
+    chosen = {}
+    for name, selection in takers.items():
+        if selection is not None:
+            chosen[name] = parse_selection(selection, f"{name}.params")
+            _check_some(survey, chosen[name], selection, f"{name}.params")
     for parameter, described in survey.items():
         if not parameter.requires_grad:
             continue
@@ -111,18 +109,13 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         parameter_name = described.aliases[0][0]
         if len(owners) > 1:
             rule = f"must not select {parameter_name!r}, which the optimizer {owners[0]!r} also selects"
-            raise ConflictError(
-                f"{owners[1]}.params", takers[owners[1]], rule, f"exclude {parameter_name!r} with except: ..."
-            )
+            fix = f"exclude {parameter_name!r} with except: ..."
+            raise ConflictError(f"{owners[1]}.params", takers[owners[1]], rule, fix)
         if not owners:
             last = list(takers)[-1]
+            rule = f"the optimizers must select every parameter, but none of them selects {parameter_name!r}"
             fix = "remove params from one optimizer, which then takes all other parameters, or set requires_grad=False"
-            raise MissingValueError(
-                f"{last}.params",
-                takers[last],
-                f"the optimizers must select every parameter, but none of them selects {parameter_name!r}",
-                fix,
-            )
+            raise MissingValueError(f"{last}.params", takers[last], rule, fix)
         parts[owners[0]].append(parameter)
     if rests and not parts[rests[0]]:
         rule = "has no parameters left, because other optimizers select all parameters"
@@ -152,9 +145,8 @@ class Grouping:
         for rule in rules:
             if rule.name not in used:
                 what = "has no effect, because earlier rules set all of its values"
-                raise ConflictError(
-                    rule.path, dict(rule.values), what, "move this rule to the top, or remove this rule"
-                )
+                fix = "move this rule to the top, or remove this rule"
+                raise ConflictError(rule.path, dict(rule.values), what, fix)
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the param groups of the parameters ``among``, or of all parameters if ``among`` is None.
@@ -224,9 +216,8 @@ class Grouping:
 def check_module(model: object) -> None:
     """Refuse a model that is not a module of torch."""
     if not isinstance(model, nn.Module):
-        raise WrongTypeError(
-            "model", type(model).__name__, "must be a torch.nn.Module", "wrap the model in a torch.nn.Module"
-        )
+        fix = "wrap the model in a torch.nn.Module"
+        raise WrongTypeError("model", type(model).__name__, "must be a torch.nn.Module", fix)
 
 
 def trained_parameters(model: nn.Module) -> list[nn.Parameter]:

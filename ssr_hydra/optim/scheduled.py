@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -202,16 +201,16 @@ class ScheduledLR(AlphaLR):
             InputError: ``state_dict`` is damaged; it is from a different scheduler class; or a schedule needs samples
                 or tokens that the saved run did not count. In the first two cases, the scheduler does not change.
         """
-        if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
+        try:
+            timestamp, steps = state_dict["timestamp"], state_dict["_step_count"]
+            of_samples, of_tokens = state_dict["told"]
+            is_valid = len(state_dict) == 3 and all(map(is_count, (of_samples, of_tokens, steps)))
+        except (TypeError, KeyError, ValueError):
+            is_valid = False
+        if not is_valid:
             fix = "for the state of a different class, set scheduler.timestamp = Timestamp(batch=...)"
             raise WrongTypeError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
-        n_passed, steps = state_dict["told"], state_dict["_step_count"]
-        if not isinstance(n_passed, (list, tuple)) or len(n_passed) != 2 or not all(map(is_count, (*n_passed, steps))):
-            rule = "the key 'told' must have two numbers of batches, and the key '_step_count' a number of steps"
-            raise WrongTypeError(
-                "state_dict", {"told": n_passed, "_step_count": steps}, rule, "load a result of state_dict()"
-            )
-        self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (n_passed[0], n_passed[1]))
+        self._clock.set(Timestamp.from_state_dict(timestamp), (of_samples, of_tokens))
         self._step_count = steps
         self._resume()
         self._set_lrs(self._clock.now)

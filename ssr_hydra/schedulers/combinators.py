@@ -38,13 +38,10 @@ def product(curves: list[Curve]) -> Curve:
 def _checked_parts(value: Any, field: str) -> dict[str, Any]:
     """Return a mapping from name to factor or phase as a dict. Check that it is not empty."""
     fix = f"write {field}: {{name: ...}}"
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise WrongTypeError(field, value, "must be a mapping from name to scheduler", fix)
     if not value:
         raise MissingValueError(field, dict(value), "must not be empty", fix)
-    for name in value:
-        if not isinstance(name, str):
-            raise WrongTypeError(field, name, "names must be strings", fix)
     return dict(value)
 
 

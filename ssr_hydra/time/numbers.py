@@ -118,10 +118,7 @@ def check_ssr(ssr: Number | str) -> Fraction:
     ratio = ssr.item() if hasattr(ssr, "item") else ssr
     if isinstance(ratio, float) and sigma > 0 and _bits(ssr) in (None, 24):
         sigma = simplest(ratio)
-    if sigma <= 0:
-        rule = "the scale schedule ratio must be above 0"
-        fix = "write e.g. 0.5 for half the length, 1 for the configured length, 2 for twice the length"
-        raise RangeError("ssr", ssr, rule, fix)
-    if sigma > _LARGEST_SSR:
-        raise RangeError("ssr", ssr, f"the scale schedule ratio must be at most {_LARGEST_SSR}", "write e.g. 2")
+    if not 0 < sigma <= _LARGEST_SSR:
+        rule = f"the scale schedule ratio must be above 0 and at most {_LARGEST_SSR}"
+        raise RangeError("ssr", ssr, rule, "write e.g. 0.5 for half the length, or 2 for twice the length")
     return sigma

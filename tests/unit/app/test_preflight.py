@@ -23,7 +23,7 @@ from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked, sweep_axes
 from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.errors import InputError, MismatchError, PathError
-from ssr_hydra.sweeps.combinations import combinations
+from ssr_hydra.sweeps.combinations import PlannedSweep, combinations
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.plan import show_plan
@@ -33,6 +33,12 @@ from ssr_hydra.versions import code_version, software
 def flight(*typed: str) -> CheckedCommand:
     with checked(parse_command_line(list(typed)), "id") as preflight:
         return preflight
+
+
+def sweep_of(*typed: str) -> PlannedSweep:
+    sweep = flight("-m", *typed).sweep
+    assert sweep is not None
+    return sweep
 
 
 def refusal(*typed: str) -> InputError:
@@ -132,14 +138,12 @@ def test_named_scheduler_that_no_param_group_uses_is_refused(sweep: list[str]) -
 
 
 def test_preflight_lists_the_jobs_of_the_sweep() -> None:
-    preflight = flight("-m", "ssr=0.5,1", "seed=3,4", "trust=[pytest]")
-    assert preflight.sweep is not None
-    assert [job for job, _ in preflight.sweep.jobs] == [
+    sweep = sweep_of("ssr=0.5,1", "seed=3,4", "trust=[pytest]")
+    assert [job for job, _ in sweep.jobs] == [
         (f"ssr={ssr}", f"seed={seed}", "trust=[pytest]") for ssr in ("0.5", "1") for seed in (3, 4)
     ]
-    assert preflight.sweep.swept == {"ssr", "seed"}
-    assert len({description.identity for _, description in preflight.sweep.jobs}) == 4
-    assert all("trust" not in description.config_hash for _, description in preflight.sweep.jobs)
+    assert sweep.swept == {"ssr", "seed"}
+    assert len({description.identity for _, description in sweep.jobs}) == 4
 
 
 def jobs_of(*typed: str, params: dict[str, object] | None = None, stated: object = None) -> list[str]:
@@ -196,12 +200,8 @@ def test_zip_that_is_not_a_list_of_swept_keys_is_refused(typed: tuple[str, ...],
 
 def test_zip_and_product_give_the_same_jobs_with_the_same_identities() -> None:
     """A sweep without a zip can extend a study with a zip, and the reverse."""
-    paired, product = (
-        flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
-        for more in (["++zip=ssr,optimizer.lr"], [])
-    )
-    assert paired is not None
-    assert product is not None
+    axes = ("ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1")
+    paired, product = sweep_of(*axes, "++zip=ssr,optimizer.lr"), sweep_of(*axes)
     assert [job for job, _ in paired.jobs] == [
         (f"ssr={ssr}", f"optimizer.lr={lr}", f"seed={seed}")
         for ssr, lr in (("0.5", "0.1"), ("1", "0.05"))
@@ -215,14 +215,12 @@ def test_zip_and_product_give_the_same_jobs_with_the_same_identities() -> None:
 def test_experiment_file_can_define_the_zip_of_its_sweep(mine: Callable[[str, str], None]) -> None:
     params = "hydra: {sweeper: {params: {ssr: '0.5,1', optimizer.lr: '0.1,0.05'}}}"
     mine("experiment/u", f"# @package _global_\nzip: [ssr, optimizer.lr]\n{params}")
-    sweep = flight("--config-dir", "mine", "-m", "experiment=u").sweep
-    assert sweep is not None
+    sweep = sweep_of("--config-dir", "mine", "experiment=u")
     assert [job[:2] for job, _ in sweep.jobs] == [("ssr=0.5", "optimizer.lr=0.1"), ("ssr=1", "optimizer.lr=0.05")]
 
 
 def test_plan_lists_a_job_once_even_if_its_values_are_spelled_differently() -> None:
-    sweep = flight("-m", "ssr=0.5,.5,0.50,1", "plan=true", "study=first", "study_report=false").sweep
-    assert sweep is not None
+    sweep = sweep_of("ssr=0.5,.5,0.50,1", "plan=true", "study=first", "study_report=false")
     printed = io.StringIO()
     show_plan(Path("s"), sweep, printed)
     assert printed.getvalue().splitlines() == [
@@ -235,19 +233,15 @@ def test_plan_lists_a_job_once_even_if_its_values_are_spelled_differently() -> N
 
 
 def test_plan_of_a_different_study_is_refused_like_a_sweep(tmp_path: Path) -> None:
-    first, other = (flight("-m", "ssr=0.5,1", *typed).sweep for typed in ((), ("optimizer.lr=0.3", "plan=true")))
-    assert first is not None
-    assert other is not None
+    first, other = (sweep_of("ssr=0.5,1", "plan=true", *more) for more in ((), ("optimizer.lr=0.3",)))
     code = software(code_version(()))
     StudyFolder(tmp_path).open(first.base, first.swept, code, any_code=False)
     with refused("hydra.sweep.dir", MismatchError, match=r"optimizer\.lr was 0\.1 and is 0\.3"):
         show_plan(tmp_path, other, io.StringIO())
     StudyFolder(tmp_path).open(first.base, first.swept, {**code, "torch": "0.1"}, any_code=True)
-    sweep = flight("-m", "ssr=0.5,1", "plan=true").sweep
-    assert sweep is not None
     with refused("hydra.sweep.dir", MismatchError, match="torch was '0.1'"):
-        show_plan(tmp_path, sweep, io.StringIO())
-    show_plan(tmp_path, replace(sweep, any_code=True), io.StringIO())
+        show_plan(tmp_path, first, io.StringIO())
+    show_plan(tmp_path, replace(first, any_code=True), io.StringIO())
 
 
 @pytest.fixture
@@ -263,9 +257,8 @@ def compositions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_sweep_is_composed_once_per_choice_of_groups(compositions: list[object]) -> None:
     # tests/chaos measures the time of 1,000 jobs.
-    preflight = flight("-m", "scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(3)", "zip=scheduler,optimizer")
-    assert preflight.sweep is not None
-    assert len(preflight.sweep.jobs) == 2 * 3
+    sweep = sweep_of("scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(3)", "zip=scheduler,optimizer")
+    assert len(sweep.jobs) == 2 * 3
     assert len(compositions) == 1 + 2  # the sweep itself, and a job for each pair
     compositions.clear()
     flight("-m", "scheduler=wsd", "ssr=0.25,0.5", "seed=0,1")
@@ -273,13 +266,9 @@ def test_sweep_is_composed_once_per_choice_of_groups(compositions: list[object])
 
 
 def test_settings_of_the_app_are_not_part_of_a_job() -> None:
-    one, two = (
-        flight("-m", "seed=1", *more) for more in ((), ("study=x", "workers=3", "study_code=any", "trust=[pytest]"))
-    )
-    assert one.sweep is not None
-    assert two.sweep is not None
-    assert one.sweep.jobs[0][1] == two.sweep.jobs[0][1]
-    assert describe({"seed": 1}).identity != one.sweep.jobs[0][1].identity
+    plain = sweep_of("seed=1")
+    assert sweep_of("seed=1", "study=x", "workers=3", "study_code=any", "trust=[pytest]").jobs[0][1] == plain.jobs[0][1]
+    assert describe({"seed": 1}).identity != plain.jobs[0][1].identity
 
 
 def test_folder_on_the_checked_command_line_has_no_interpolations(in_tmp: Path) -> None:

@@ -15,7 +15,6 @@ import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -201,17 +200,13 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
     path = folder / STATE
     out = None
     try:
-        file = os.fdopen(create(path), "wb", buffering=_CHUNK)
-        try:
+        with os.fdopen(create(path), "wb", buffering=_CHUNK) as file:
             out = _HashingFile(file)
             torch.save(state, out)  # type: ignore[arg-type]
             if out.error is not None:
                 raise out.error
             file.flush()
             os.fsync(file.fileno())
-        finally:
-            with suppress(OSError):  # after an error, close() tries again to write the rest and fails again
-                file.close()
     except OSError as error:
         raise write_error(error, path, 0 if out is None else out.size) from error
     return out.size, out.hexdigest()

@@ -208,8 +208,8 @@ class TimeMap:
         relative = _relative_slopes(self._plan, plan)
         stretch = left / (rest if mine == theirs else rest * _mean_rate(plan, now, mine, theirs)) / relative[mine]
         lines = {name: _through(name, now, value, stretch * relative[name]) for name, value in values.items()}
-        if mine != theirs:  # use the counter of the run's length, so that plan and run end at the same time
-            lines[mine] = _through(theirs, now, values[mine], left / rest)
+        # Use the counter of the run's length, so that plan and run end at the same time even if their units differ.
+        lines[mine] = _through(theirs, now, values[mine], left / rest)
         return TimeMap(self._plan, lines)
 
     def plan(self, state: State) -> State:

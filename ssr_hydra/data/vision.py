@@ -68,7 +68,7 @@ class SmallImages(TensorDataset):
         self.name, self.split = name, check_split(split)
         self.part, self.partition = split, {"name": name}
         image_set = IMAGE_SETS[name]
-        images, labels = _read_images(image_set, name, split, _root(root), root, download)
+        images, labels = _read_images(image_set, name, split, _root(root), download)
         # Describe the original bytes, because they do not depend on ``normalize``.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
         self.num_classes = image_set.num_classes
@@ -97,9 +97,7 @@ def _root(root: object) -> Path:
     return Path(root).expanduser()
 
 
-def _read_images(
-    image_set: ImageSet, name: str, split: str, root: Path, root_option: str | None, download: bool
-) -> tuple[Tensor, Tensor]:
+def _read_images(image_set: ImageSet, name: str, split: str, root: Path, download: bool) -> tuple[Tensor, Tensor]:
     """Return pixels [N, C, H, W] as bytes, and classes [N]."""
     try:
         from torchvision import datasets
@@ -110,7 +108,7 @@ def _read_images(
     if not folder.exists():
         if not download:
             rule = f"does not have {name} (looked for {folder})"
-            raise PathError("root", root_option, rule, f"set download=true, or root to the folder of {name}")
+            raise PathError("root", os.fspath(root), rule, f"set download=true, or root to the folder of {name}")
         _download(cls, name, root, folder)
     try:
         dataset = cls(os.fspath(root), train=split == "train", download=False)

@@ -109,9 +109,9 @@ class ByteTransformer(nn.Module):
         rope_base: float = 100.0,
     ) -> None:
         super().__init__()
-        for field, value in (("vocab_size", vocab_size), ("depth", depth), ("num_heads", num_heads)):
+        sizes = {"vocab_size": vocab_size, "depth": depth, "num_heads": num_heads, "mlp_width": mlp_width}
+        for field, value in sizes.items():
             count(value, field)
-        count(mlp_width, "mlp_width")
         count(width, "width", multiple=2 * num_heads)  # each head rotates pairs of values, so its width must be even
         fraction(dropout, "dropout", zero=True)
         if not 1 < number(rope_base, "rope_base") < float("inf"):

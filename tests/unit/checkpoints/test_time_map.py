@@ -220,6 +220,12 @@ def test_length_in_batches_ignores_the_batch_size() -> None:
     assert rescaled(later).sample == 750 * 16  # in the plan, each batch has 16 samples
 
 
+def test_plan_ends_with_the_run_in_a_new_unit_if_batches_are_uneven() -> None:
+    now = at(50).copy(sample=700)
+    rescaled = TimeMap.planned(run("100ba"), 1).rescaled(run("1500sp", timestamp=now))
+    assert rescaled(now.copy(batch=90, sample=1500)).batch == 100
+
+
 def test_only_complete_epochs_are_counted_if_their_length_is_unknown() -> None:
     now = at(3 * LENGTH)
     old = TimeMap.planned(run("10ep", dataloader_len=None), 1)

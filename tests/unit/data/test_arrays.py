@@ -41,6 +41,9 @@ def test_training_and_evaluation_samples_together_are_the_whole_table(table: Pat
 def test_the_split_depends_only_on_split_seed(table: Path) -> None:
     with refused("eval.split_seed", MismatchError):
         make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval", split_seed=1))
+    (table / "e.csv").write_text((table / "t.csv").read_text())
+    with refused("eval.path", MismatchError):
+        make_loaders(Arrays("t.csv"), Arrays("e.csv", split="eval"))
     train, held_out = make_loaders(Arrays("t.csv"), Arrays("./t.csv", split="eval"), batch_size=4)
     assert (len(train), len(held_out)) == (2, 1)
     first = sorted_rows(Arrays("t.csv", split="eval"))
@@ -74,18 +77,6 @@ def test_evaluation_samples_are_read_from_eval_path(table: Path) -> None:
     (table / "e.csv").write_text("a,b,kind\n20,0,prime\n")
     with refused("targets", UnknownNameError, r"='prime': is not a class of the training samples \(e.csv, row 2\)"):
         Arrays("t.csv", "e.csv", "eval")
-
-
-def test_training_and_evaluation_files_are_read_completely_and_share_classes() -> None:
-    paths = str(TABLES / "trees_train.csv"), str(TABLES / "trees_test.csv")
-    train, evaluation = (Arrays(*paths, split=split) for split in ("train", "eval"))
-    # 60 and 40 rows. The second file has no ash (class 0), and yet birch is 1 and cedar is 2.
-    assert (len(train), len(evaluation)) == (60, 40)
-    assert train.classes == evaluation.classes == ["ash", "birch", "cedar"]
-    assert evaluation.tensors[1].tolist() == [1, 2] * 20
-    make_loaders(train, evaluation)
-    with refused("eval.path", MismatchError):
-        make_loaders(Arrays(paths[0]), Arrays(paths[1], split="eval"))
 
 
 def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:

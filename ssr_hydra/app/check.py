@@ -153,13 +153,8 @@ def _check_top(values: Mapping[str, Any]) -> None:
     if values["trainer"]["iteration_length"] is None:
         check_no_iterations(length, "max_duration")
     seed_number(values["seed"])
-    _check_control(values["control"], ssr)
-
-
-def _check_control(control: Any, ssr: Any) -> None:
-    if control not in (None, *CONTROLS):
-        raise UnknownNameError("control", control, "must be truncate or null", "write control=truncate")
-    if control is not None and ssr > 1:
+    control = values["control"]
+    if control is not None and one_of(control, "control", CONTROLS) and ssr > 1:
         rule = f"needs ssr of at most 1 (got ssr={float(ssr):g}), because truncation can only shorten a run"
         raise ConflictError("control", control, rule, "use ssr values up to 1")
 

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf.errors import GrammarParseError
-from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
 from ssr_hydra.app.targets import walk
@@ -38,22 +37,19 @@ def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> N
                 raise UntrustedError(place, text, f"a file must not call the resolver {name}", fix)
 
 
-def _resolvers(text: Any) -> list[str]:
-    """Return the names of the resolvers that a value calls. A name may itself contain an interpolation."""
+def _resolvers(text: Any) -> Iterator[str]:
+    """Yield the names of the resolvers that a value calls. A name may itself contain an interpolation."""
     if not isinstance(text, str) or "${" not in text or ":" not in text:
-        return []
+        return
     try:
-        return list(_named_in(parse(text)))
+        nodes: list[Any] = [parse(text)]
     except GrammarParseError:  # OmegaConf will report the error and call no resolver
-        return []
-
-
-def _named_in(tree: Any) -> Iterator[str]:
-    if type(tree) is OmegaConfGrammarParser.InterpolationResolverContext:
-        call: Any = tree
-        yield call.resolverName().getText()
-    for child in getattr(tree, "children", None) or ():
-        yield from _named_in(child)
+        return
+    while nodes:
+        node = nodes.pop()
+        if type(node).__name__ == "InterpolationResolverContext":
+            yield node.resolverName().getText()
+        nodes += getattr(node, "children", None) or ()
 
 
 _MOST_RESOLVED = 1_000_000
@@ -111,11 +107,7 @@ def _references(text: Any, path: str) -> Iterator[str]:
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """Return the value of a key and the absolute dotted path of the value.
-
-    If a node above the key is text, return this text, which may be a reference. If the key does not exist, return None
-    and the key with a ``?`` in front.
-    """
+    """Return the value of a key and the dotted path of the value. If a node above the key is text, return this text."""
     up = len(key) - len(key.lstrip("."))
     parts = path.split(".")[1:-up] if up else []  # a relative reference: one dot means a key in the same mapping
     parts += [part for part in key.replace("[", ".").replace("]", "").split(".") if part]

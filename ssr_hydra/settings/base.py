@@ -96,9 +96,10 @@ def count(value: Any, field: str, least: int = 1, most: int | None = None, multi
 
     For any other value, raise an InputError. If ``most`` is None, there is no upper bound.
     """
-    if not _is_whole(value) or value < least or (most is not None and value > most):
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or value < least or (most is not None and value > most):
         rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
-        raise _count_error(field, value, rule, f"write e.g. {max(least, multiple)}")
+        raise (RangeError if is_whole else WrongTypeError)(field, value, rule, f"write e.g. {max(least, multiple)}")
     if value % multiple:
         raise RangeError(field, value, f"must be a multiple of {multiple}", f"write e.g. {2 * multiple}")
     return int(value)
@@ -106,17 +107,7 @@ def count(value: Any, field: str, least: int = 1, most: int | None = None, multi
 
 def seed_number(value: Any, field: str = "seed") -> int:
     """Return a value if it is a valid seed for every random generator: a whole number from 0 to 2**63 - 1."""
-    if not _is_whole(value) or not 0 <= value < 2**63:
-        raise _count_error(field, value, "must be a whole number from 0 to 2**63 - 1", "write e.g. 0")
-    return int(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _count_error(field: str, value: Any, rule: str, fix: str) -> RangeError | WrongTypeError:
-    return (RangeError if _is_whole(value) else WrongTypeError)(field, value, rule, fix)
+    return count(value, field, 0, 2**63 - 1)
 
 
 def one_of(value: Any, field: str, choices: Sequence[str]) -> str:

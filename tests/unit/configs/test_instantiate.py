@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
-import pickle
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.configs import GROUPS, conf_dir, register
-from ssr_hydra.schedulers import LinearScheduler, Phase, Scheduler
+from ssr_hydra.schedulers import Scheduler
 from ssr_hydra.state import State
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
 
@@ -91,15 +89,3 @@ def test_experiment_is_instantiated_as_a_whole(clean_hydra: None) -> None:
     assert isinstance(experiment.model, torch.nn.Module)
     check_made(experiment.scheduler, cfg.scheduler)
     check_made(experiment.schedules.weight_decay, cfg.schedules.weight_decay)
-
-
-@pytest.mark.parametrize(
-    "scheduler",
-    [LinearScheduler(t_max="5ba"), Phase(LinearScheduler(), "5ba"), ReduceLROnPlateau(patience=3)],
-    ids=lambda scheduler: type(scheduler).__name__,
-)
-def test_schedulers_behave_like_dataclasses(scheduler: Any) -> None:
-    assert dataclasses.is_dataclass(scheduler)
-    assert dataclasses.is_dataclass(type(scheduler))
-    assert dataclasses.replace(scheduler) == copy.copy(scheduler) == pickle.loads(pickle.dumps(scheduler)) == scheduler
-    assert list(dataclasses.asdict(scheduler)) == [item.name for item in dataclasses.fields(scheduler)]

@@ -46,32 +46,35 @@ def test_table_does_not_list_keys_of_the_sweep_such_as_workers(tmp_path: Path) -
     assert not any(line.startswith("all with") for line in lines)
 
 
-def test_table_shows_failed_and_killed_jobs(tmp_path: Path) -> None:
+def test_table_shows_how_each_job_ended(tmp_path: Path) -> None:
     job(tmp_path / "0", "model=[red]", "failed", "ValueError: [bold] " + "x" * 200)
-    job(tmp_path / "1", "model=b", None)
-    job(tmp_path / "2", "model=c")
+    for number in "1234":
+        job(tmp_path / number, f"model={number}", None)
     (tmp_path / "2/result.json").write_text("{")
-    lines = shown(tmp_path)
-    assert lines[1].endswith("1 failed, 1 not begun, 1 without a record")
-    assert lines[-1].endswith("result.json is incomplete")
-    assert lines[2].split()[:3] == ["job", "model", "status"]
-    assert lines[3].split()[:3] == ["0", "[red]", "failed"]
+    job(tmp_path / "5", "model=5", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")
+    for number in "67":  # jobs that have no files of Hydra, because they never started
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "job.json").write_text(f'{{"overrides": ["model={number}"]}}')
+    record(tmp_path / "7", "failed", "RunError: no process can be started for it", steps=0)
+    with Heartbeat(tmp_path / "3" / HEARTBEAT):
+        sign = (tmp_path / "3" / HEARTBEAT).read_text()
+        (tmp_path / "4" / HEARTBEAT).write_text(sign.replace('"started": "', '"started": "9'))
+        lines = shown(tmp_path)
+    counts = "2 failed, 2 not begun, 1 without a record, 1 running, 1 died, 1 stopped"
+    assert lines[1] == f"8 jobs in {tmp_path}: {counts}"
+    rows = [line.split(maxsplit=3) for line in lines[3:]]  # without the jobs that have not begun
+    assert [row[:3] for row in rows] == [
+        ["0", "[red]", "failed"],
+        ["2", "2", "without"],
+        ["3", "3", "running"],
+        ["4", "4", "died"],
+        ["5", "5", "stopped"],
+        ["7", "7", "failed"],
+    ]
     assert "ValueError: [bold] xxx" in lines[3]
-    assert len(lines) == 5  # jobs that have not started are only counted
-
-
-def test_table_counts_jobs_that_never_started(tmp_path: Path) -> None:
-    for number in range(3):
-        (tmp_path / str(number)).mkdir()
-        (tmp_path / str(number) / "job.json").write_text(f'{{"overrides": ["seed={number}"]}}')
-    why = "RunError: no process can be started for it"
-    record(tmp_path / "1", "failed", why, steps=0)
-    job(tmp_path / "2", "seed=2")
-    lines = shown(tmp_path)
-    assert lines[1] == f"3 jobs in {tmp_path}: 1 not begun, 1 failed, 1 completed"
-    assert [line.split()[0] for line in lines[2:]] == ["job", "1", "2"]
-    assert lines[3].split()[:3] == ["1", "1", "failed"]
-    assert lines[3].endswith(why)
+    assert lines[4].endswith("result.json is incomplete")
+    assert lines[6].endswith("it was probably killed")
+    assert lines[8].endswith("no process can be started for it")
 
 
 def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path: Path) -> None:
@@ -96,16 +99,3 @@ def test_table_fits_the_width_of_the_terminal(tmp_path: Path, monkeypatch: pytes
 def test_sweep_without_jobs_prints_no_table(tmp_path: Path) -> None:
     assert shown(tmp_path) == []
     assert shown(tmp_path / "missing", io.StringIO()) == []
-
-
-def test_table_distinguishes_running_and_stopped_and_killed_jobs(tmp_path: Path) -> None:
-    for number in range(3):
-        job(tmp_path / str(number), f"seed={number}", None)
-    job(tmp_path / "3", "seed=3", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")
-    with Heartbeat(tmp_path / "0" / HEARTBEAT):
-        sign = (tmp_path / "0" / HEARTBEAT).read_text()
-        (tmp_path / "1" / HEARTBEAT).write_text(sign.replace('"started": "', '"started": "9'))
-        lines = shown(tmp_path)
-    assert lines[1] == f"4 jobs in {tmp_path}: 1 running, 1 died, 1 not begun, 1 stopped"
-    assert [line.split()[2] for line in lines[3:5]] == ["running", "died"]
-    assert lines[5].split()[2] == "stopped"

@@ -12,8 +12,8 @@ from ssr_hydra.errors import RangeError, RunError
 from ssr_hydra.sweeps.launchers.child import JobTraceback, _packed
 
 
-def packed(status: JobStatus, value: Any) -> tuple[JobReturn, str]:
-    answer = _packed(JobReturn(overrides=["n=1"], status=status, _return_value=value))
+def packed(status: JobStatus, value: Any, **settings: Any) -> tuple[JobReturn, str]:
+    answer = _packed(JobReturn(overrides=["n=1"], status=status, _return_value=value, **settings))
     assert answer.returned is not None
     returned: JobReturn = pickle.loads(answer.returned)
     assert list(returned.overrides or ()) == ["n=1"]
@@ -61,8 +61,5 @@ def test_job_whose_result_cannot_be_sent_fails() -> None:
 
 
 def test_config_that_cannot_be_sent_is_left_out() -> None:
-    returned = JobReturn(cfg=lambda: None, status=JobStatus.COMPLETED, _return_value=1)  # type: ignore[arg-type]
-    answer = _packed(returned)
-    assert answer.returned is not None
-    job_return: JobReturn = pickle.loads(answer.returned)
-    assert (job_return.cfg, job_return.status) == (None, JobStatus.FAILED)
+    returned, _ = packed(JobStatus.COMPLETED, 1, cfg=lambda: None)
+    assert (returned.cfg, returned.status) == (None, JobStatus.FAILED)

@@ -488,14 +488,6 @@ def test_refused_run_leaves_no_folder_even_if_one_process_is_slow(pairs: Pairs, 
     assert not folder.exists()
 
 
-def test_sharding_needs_several_processes(pairs: Pairs, tmp_path: Path) -> None:
-    arguments = ["trainer.parallel=fsdp", f"hydra.run.dir={tmp_path}/run", *QUICK]
-    ended = pairs.run(ends.app, world=1, arguments=arguments, fails=True)
-    assert ended.codes == [2]
-    assert ended.errs[0].startswith("error: trainer.parallel='fsdp': needs several processes")
-    assert not (tmp_path / "run").exists()
-
-
 def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ssr_hydra.trainer.interrupts import StopRequest
+from ssr_hydra.trainer.interrupts import StopRequest, terminable
 from ssr_hydra.trainer.workers import shielded
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a process of Windows")
@@ -76,6 +76,11 @@ def test_newly_forked_worker_survives_a_signal() -> None:
             assert ends(signal.SIGTERM) == 0
         assert ends(signal.SIGTERM) == -signal.SIGTERM
         assert stop.number == 0
+
+
+def test_forked_process_does_not_use_the_inherited_handler_of_a_job() -> None:
+    with terminable():
+        assert ends(signal.SIGTERM) == -signal.SIGTERM
 
 
 def ends(number: int) -> int:

@@ -188,18 +188,6 @@ def test_resume_with_changed_samples_or_tokens_per_batch_is_refused(tmp_path: Pa
     assert small(run_dir=tmp_path, counts={rate: 2.0}).fit().steps == 6
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_evaluation_uses_the_precision_of_training(precision: str) -> None:
-    dtypes: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
-    model = nn.Linear(4, 3)
-    model.register_forward_hook(lambda module, _, outputs: dtypes[module.training].add(outputs.dtype))
-    trainer = small(model=model, eval=[(torch.randn(6, 4), torch.arange(6) % 3)], precision=precision)
-    trainer.fit()
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    assert dtypes == {True: {dtype}, False: {dtype}}
-    assert model.weight.dtype is torch.float32
-
-
 def test_second_call_of_fit_is_refused() -> None:
     trainer = small()
     trainer.fit()

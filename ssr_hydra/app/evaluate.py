@@ -254,16 +254,13 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
 
 def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[Checkpoint, list[str]]:
     name = str(checkpoint)
-    fix = "use latest, best, a name such as ba1200, or a path"
     if name == "latest":
         opened = open_checkpoint("auto", run)
         if opened is None:
             raise PathError("run", str(run), "contains no checkpoint", "set checkpoint=<path>, or train the run again")
         return opened[0], list(opened[1])
     if name == "best":
-        settings = config.get("checkpoint") or {}
-        settings = OmegaConf.to_container(settings) if OmegaConf.is_config(settings) else settings
-        mode = setting_of(CheckpointSettings, settings, "checkpoint").best_mode
+        mode = setting_of(CheckpointSettings, plain(config).get("checkpoint") or {}, "checkpoint").best_mode
         path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
         if path is None:
             missing = "needs checkpoint.best in the run's config"
@@ -273,6 +270,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
     named = run / CHECKPOINTS / name
     path = named if named.is_dir() and Path(name).name == name else Path(name).expanduser()
     if not path.exists():
+        fix = "use latest, best, a name such as ba1200, or a path"
         raise PathError("checkpoint", name, "checkpoint not found", fix)
     return load(path if path.is_dir() else path.parent), []
 

@@ -15,6 +15,7 @@ from ssr_hydra.app.targets import as_description, instantiate, locate, walk
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.combinators import product
 from ssr_hydra.schedulers.protocol import bind
+from ssr_hydra.settings.resume import AUTO, ResumeSettings
 from ssr_hydra.state import State
 from ssr_hydra.sweeps.job_status import is_free
 from ssr_hydra.sweeps.sharing.sequences import Calendar, Candidate, Sequences, Track, UnknownCounterError
@@ -87,13 +88,13 @@ def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str
             node = node[key]
         if node is not None and as_time(node, field).unit is TimeUnit.SECOND:
             yield f"{field}={node} is measured in seconds, so its step differs from run to run"
-    checkpoint, resume = values["checkpoint"], values["resume"]
+    checkpoint = values["checkpoint"]
     if not checkpoint["enabled"]:
         yield "checkpoint.enabled=false: sharing needs checkpoints"
     if checkpoint["best"] is not None:
         yield f"checkpoint.best={checkpoint['best']}: jobs cannot share their best checkpoint"
-    path = resume["path"] if isinstance(resume, Mapping) else resume
-    if path != "auto":
+    path = ResumeSettings.of(values["resume"]).path
+    if path != AUTO:
         yield f"resume.path={path}: the job does not start from the beginning"
     for name, node in values["logger"].items():
         if node["_target_"] not in _LOGGERS:
@@ -149,10 +150,8 @@ def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], calendar: Cale
 
     by_epoch = trainer["use_stepwise_scheduler"] is False
     tracks = {f"schedules.{name}": bound(node, f"schedules.{name}") for name, node in values["schedules"].items()}
-    scheduler = values["scheduler"]
-    if are_named(scheduler):
-        for name, node in scheduler.items():
-            tracks[f"scheduler.{name}"] = bound(node, f"scheduler.{name}", by_epoch=by_epoch)
-    elif scheduler is not None:
-        tracks["scheduler"] = bound(scheduler, "scheduler", by_epoch=by_epoch)
+    node = values["scheduler"]
+    named = {f"scheduler.{name}": part for name, part in node.items()} if are_named(node) else {"scheduler": node}
+    if node is not None:
+        tracks |= {path: bound(part, path, by_epoch=by_epoch) for path, part in named.items()}
     return Sequences(steps, tracks)

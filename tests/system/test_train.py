@@ -228,14 +228,19 @@ def test_untrusted_module_is_not_imported(my_lab: Path, refused: Callable[..., s
         ),
     ],
 )
-def test_error_of_custom_code_is_one_line_and_its_traceback_is_in_the_log(
+def test_error_of_custom_code_is_one_line_and_the_record_and_the_log_explain_it(
     my_lab: Path, lab: Callable[..., Answer], typed: str, error: str, logged: str
 ) -> None:
-    answer = lab("hydra.run.dir=run", *typed.split())
+    answer = lab("hydra.run.dir=run", "ssr=0.5", "seed=3", *typed.split())
     assert answer.code == 1
     assert re.fullmatch(rf"error: {error} \(train\.log has its traceback\)\n", answer.err)
-    assert logged in (my_lab / "run/train.log").read_text()
-    assert (RunResult.load(my_lab / "run").error or "").partition(": ")[2] in answer.err
+    log = (my_lab / "run/train.log").read_text()
+    assert re.search("started: .*ssr=0.5", log)
+    assert logged in log
+    record = RunResult.load(my_lab / "run")
+    assert (record.status, record.ssr, record.seed, record.max_duration, record.steps) == ("failed", 0.5, 3, "6ba", 0)
+    assert (record.error or "").partition(": ")[2] in answer.err
+    assert record.config_hash is not None
 
 
 def test_custom_model_can_compute_its_loss(my_lab: Path, app: Callable[..., Answer]) -> None:

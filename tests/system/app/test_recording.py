@@ -26,34 +26,6 @@ from ssr_hydra.trainer import RunResult
 App = Callable[..., Answer]
 TRAIN = str(REPO / "train.py")
 QUICK = ("max_duration=4ba", "trainer.progress=none")
-BROKEN = """
-class Broken:
-    def __init__(self, size):
-        raise FileNotFoundError(f"no data of {size}")
-"""
-MINE = ("data=custom", "data.train._target_=broken_lab.Broken", "+data.train.size=5", "trainer.objective=null")
-
-
-@pytest.fixture
-def broken(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (in_tmp / "broken_lab.py").write_text(BROKEN)
-    monkeypatch.syspath_prepend(str(in_tmp))
-    return in_tmp
-
-
-def test_a_failure_before_training_is_recorded(broken: Path, app: App) -> None:
-    answer = app(*MINE, *QUICK, "trust=broken_lab", "ssr=0.5", "seed=3", "hydra.run.dir=run")
-    assert answer.code == 1
-    record = RunResult.load(broken / "run")
-    assert record.status == "failed"
-    cause = "data.train (broken_lab.Broken): FileNotFoundError: no data of 5 (broken_lab.py, line 4)"
-    assert record.error == f"UserCodeError: {cause}"
-    assert (record.ssr, record.seed, record.max_duration, record.steps) == (0.5, 3, "4ba", 0)
-    assert record.config_hash is not None
-    log = (broken / "run/train.log").read_text()
-    assert "started: " in log
-    assert "ssr=0.5" in log
-    assert 'broken_lab.py", line 4' in log
 
 
 def test_a_sweep_prints_a_table_that_includes_refused_jobs(app: App, in_tmp: Path) -> None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.factory import make_callbacks
+from ssr_hydra.app.train import train
 from ssr_hydra.callbacks import EMA, CSVLogger, Throughput, values
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer import RunResult
@@ -32,12 +33,9 @@ def test_several_choices_of_a_group_can_be_combined(composed: Compose) -> None:
     assert [(name, type(item)) for name, item in callbacks.items()] == [("ema", EMA), ("throughput", Throughput)]
     assert list(loggers) == ["csv", "tensorboard"]
     assert type(loggers["csv"]) is CSVLogger
+    assert list(check(composed("logger=csv"))["logger"]) == ["csv"]
     # The other processes of a run log nothing, so they do not need the packages of loggers.
     assert make_callbacks(check(cfg), (), is_main=False)[1] == {}
-
-
-def test_single_choice_needs_no_list(composed: Compose) -> None:
-    assert list(check(composed("logger=csv"))["logger"]) == ["csv"]
 
 
 @pytest.mark.extra("wandb")
@@ -80,8 +78,6 @@ def test_debug_presets_work_with_every_experiment(composed: Compose, preset: str
 
 
 def run(composed: Compose, folder: Path, *overrides: str) -> RunResult:
-    from ssr_hydra.app.train import train
-
     train(composed(*overrides, "trainer.progress=none", "trainer.device=cpu"), run_dir=folder)
     return RunResult.load(folder)
 

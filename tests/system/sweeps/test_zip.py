@@ -35,6 +35,7 @@ def test_study_with_a_zip_can_be_extended_and_reported_and_can_share_steps(
     ]
     study = load_study("studies/pairs")  # each recipe has one SSR
     assert set(zip(study.frame["recipe"], study.frame["ssr"], strict=True)) == {("rex", 0.5), ("linear", 1.0)}
+    assert (study.problems, study.notes, study.objective) == ((), (), "eval/accuracy")
     report = json.loads(Path("studies/pairs/report/report.json").read_text())
     assert "zip" not in json.dumps(report)
 

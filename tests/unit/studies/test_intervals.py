@@ -107,14 +107,6 @@ def test_critical_value_of_dunnett_equals_the_published_tables(
     assert dunnett(df, count, quantile) == pytest.approx(critical, abs=0.006)
 
 
-def test_critical_value_of_dunnett_holds_in_simulation() -> None:
-    rng = RNG(3)
-    values = rng.normal(size=(20_000, 5, 4))
-    means, variance = values.mean(axis=2), values.var(axis=2, ddof=1).mean(axis=1)
-    largest = (means[:, :1] - means[:, 1:]).max(axis=1) / np.sqrt(variance / 2)
-    assert (largest > dunnett(15.0, 4, 0.95)).mean() == pytest.approx(0.05, abs=0.006)
-
-
 @pytest.mark.parametrize("more", [0, 7])
 def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more: int) -> None:
     estimate = combine([numbered(RNG(0).normal(size=5))], [1.0], 0.95)

@@ -79,12 +79,6 @@ def test_recipe_with_different_noise_is_not_pooled() -> None:
     assert ratio.between(0.5, 3).all()
 
 
-def test_intervals_of_a_metric_between_0_and_1_stay_in_that_range() -> None:
-    table = summary(study_of_cells({"a": {1.0: [0.999, 0.95], 2.0: [0.001, 0.2], 4.0: [1.0, 1.0]}}))
-    assert ((table["low"] >= 0) & (table["low"] < table["mean"])).tolist() == [True, True, True]
-    assert (table["high"] <= 1).all()
-
-
 def test_outlier_run_widens_mainly_the_interval_of_its_own_cell() -> None:
     rng = np.random.default_rng(6)
     cells = {name: {ssr: 0.5 + rng.normal(0, 0.01, 3) for ssr in SSRS} for name in "ab"}

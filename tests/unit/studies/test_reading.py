@@ -23,6 +23,11 @@ from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
 from ssr_hydra.sweeps.job_status import JOB
 
 
+def add(folder: Path, ssr: float = 1.0, seed: int = 0, settings: dict[str, Any] | None = None, **changes: Any) -> None:
+    """Write a run with these settings in its config and these changes in its record."""
+    write_run(folder, record(ssr, seed, **changes), config(ssr, seed, **(settings or {})))
+
+
 def sweep(root: Path, runs: int = 4, **changes: Any) -> Path:
     """Write runs at two SSRs, with a seed for each two runs."""
     for job in range(runs):
@@ -98,11 +103,11 @@ def test_folder_without_runs_is_refused(tmp_path: Path, make: Callable[[Path], N
 
 def test_problems_list_runs_that_did_not_complete(tmp_path: Path) -> None:
     sweep(tmp_path)
-    write_run(tmp_path / "10", record(2.0, 0, status="failed", error="ValueError: no"), config(2.0))
-    write_run(tmp_path / "11", record(2.0, 1, status="diverged", error="train/loss is nan"), config(2.0, 1))
+    add(tmp_path / "10", 2.0, status="failed", error="ValueError: no")
+    add(tmp_path / "11", 2.0, 1, status="diverged", error="train/loss is nan")
     write_run(tmp_path / "12", None, config(2.0, 2))
-    write_run(tmp_path / "13", record(2.0, 3, None), config(2.0, 3))
-    write_run(tmp_path / "14", record(2.0, 4, metrics={}, evaluations=[]), config(2.0, 4))
+    add(tmp_path / "13", 2.0, 3, quality=None)
+    add(tmp_path / "14", 2.0, 4, metrics={}, evaluations=[])
     study = load(tmp_path)
     problems = {Path(problem.where).name: (problem.kind, problem.reason) for problem in study.problems}
     assert problems["10"] == ("failed", "ValueError: no")
@@ -117,15 +122,13 @@ def test_problems_list_runs_that_did_not_complete(tmp_path: Path) -> None:
 
 def test_note_about_diverged_seeds_needs_a_completed_seed(tmp_path: Path) -> None:
     sweep(tmp_path)
-    lost = {"optimizer__lr": 1e30}
     for seed in (0, 1):
-        broken = record(1.0, seed, status="diverged", error="train/loss is nan")
-        write_run(tmp_path / f"lost{seed}", broken, config(1.0, seed, **lost), [f"seed={seed}", "optimizer.lr=1e30"])
+        add(tmp_path / f"lost{seed}", 1.0, seed, {"optimizer__lr": 1e30}, status="diverged", error="train/loss is nan")
     study = load(tmp_path)
     (name,) = set(study.frame["recipe"]) - set(study.recipes)
     assert study.notes == (Note("lost", name, (("diverged", 2),)),)
     assert summary(study)[["recipe", "n", "failed"]].iloc[-1].tolist() == [name, 0, 2]
-    write_run(tmp_path / "some", record(1.0, 7, status="diverged", error="train/loss is nan"), config(1.0, 7))
+    add(tmp_path / "some", 1.0, 7, status="diverged", error="train/loss is nan")
     (note, _) = load(tmp_path).notes
     assert note == Note("diverged", counts=((study.recipes[0], 1),))
 
@@ -198,14 +201,10 @@ def test_config_name_becomes_the_recipe_name_only_if_each_recipe_has_one_name(
 
 
 def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
-    runs = [
-        (record(0.5), config(0.5)),
-        (record(0.5, control="truncate"), config(0.5, control="truncate")),
-        (record(0.5), config(0.5, scheduler__scale_warmup=True)),
-        (record(0.5, control="truncate"), config(0.5, control="truncate", scheduler__scale_warmup=True)),
-    ]
-    for job, (result, configured) in enumerate(runs):
-        write_run(tmp_path / str(job), result, configured)
+    pairs = [(scaled, control) for scaled in (False, True) for control in (None, "truncate")]
+    for job, (scaled, control) in enumerate(pairs):
+        settings = {"control": control, "scheduler__scale_warmup": scaled}
+        add(tmp_path / str(job), 0.5, settings=settings, control=control)
     study = load(tmp_path)
     assert len(study.recipes) == 1
     assert study.frame["control"].tolist() == ["", "truncate", "scale_warmup", "truncate+scale_warmup"]
@@ -216,9 +215,9 @@ def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
 
 def test_first_completed_run_of_a_repeated_seed_is_used(tmp_path: Path) -> None:
     sweep(tmp_path / "first", 2)
-    write_run(tmp_path / "again/0", record(0.5, 0, 0.7), config(0.5))
-    write_run(tmp_path / "again/1", record(1.0, 0, 0.91), config(1.0))
-    write_run(tmp_path / "a_failed_try", record(0.5, 0, status="failed", error="killed"), config(0.5))
+    add(tmp_path / "again/0", 0.5, quality=0.7)
+    add(tmp_path / "again/1", 1.0, quality=0.91)
+    add(tmp_path / "a_failed_try", 0.5, status="failed", error="killed")
     study = load([tmp_path / "a_failed_try", tmp_path / "first", tmp_path / "again"])
     assert study.frame["quality"].tolist() == [0.90, 0.91]
     assert study.curves["run"].tolist() == [0, 0, 1, 1]
@@ -242,9 +241,8 @@ def test_objective_comes_from_the_option_or_the_configs(tmp_path: Path) -> None:
         load(tmp_path)
     with refused("objective", UnknownNameError, match=f"no run has this metric; the metrics are {METRIC}, train/loss"):
         load(tmp_path, objective="eval/lss")  # refused before its direction is needed
-    other = record(2.0, metrics={"eval/loss": 0.1}, evaluations=[])
-    write_run(tmp_path / "1", record(seed=1), config(seed=1))
-    write_run(tmp_path / "2", other, config(2.0, 0, trainer__objective="eval/loss"))
+    add(tmp_path / "1", 1.0, 1)
+    add(tmp_path / "2", 2.0, 0, {"trainer__objective": "eval/loss"}, metrics={"eval/loss": 0.1}, evaluations=[])
     with refused("objective", MismatchError, match=r"^objective=.*eval/accuracy \(1 run\), eval/loss \(1 run\)"):
         load(tmp_path)
     study = load(tmp_path, objective="eval/loss")
@@ -254,40 +252,32 @@ def test_objective_comes_from_the_option_or_the_configs(tmp_path: Path) -> None:
 
 def test_direction_comes_from_the_option_then_the_configs_then_the_name(tmp_path: Path) -> None:
     for seed, (metric, mode) in enumerate((("train/loss", "max"), ("train/loss", "auto"), (METRIC, "min"))):
-        write_run(
-            tmp_path / str(seed), record(seed=seed), config(seed=seed, checkpoint__best=metric, checkpoint__mode=mode)
-        )
+        add(tmp_path / str(seed), 1.0, seed, {"checkpoint__best": metric, "checkpoint__mode": mode})
     assert load(tmp_path).direction == "min"
     assert load(tmp_path, objective="train/loss").direction == "max"
     assert load(tmp_path, objective="train/loss", direction="min").direction == "min"
     with refused("direction", UnknownNameError):
         load(tmp_path, direction="up")  # type: ignore[arg-type]
-    write_run(tmp_path / "3", record(seed=3), config(seed=3, checkpoint__best=METRIC, checkpoint__mode="max"))
+    add(tmp_path / "3", 1.0, 3, {"checkpoint__best": METRIC, "checkpoint__mode": "max"})
     with refused("direction", MissingValueError, match="some runs have checkpoint.mode=max and other runs"):
         load(tmp_path)
-    write_run(
-        tmp_path / "x/0", record(metrics={"eval/thing": 1.0}, evaluations=[]), config(trainer__objective="eval/thing")
-    )
+    add(tmp_path / "x/0", settings={"trainer__objective": "eval/thing"}, metrics={"eval/thing": 1.0}, evaluations=[])
     with refused("direction", MissingValueError, match="the name eval/thing does not show"):
         load(tmp_path / "x")
 
 
 def test_note_lists_differences_between_runs(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
-    other = record(
-        2.0,
-        versions={"python": "3.12.1", "torch": "2.11.0"},
-        data={"dataset": {"name": "digits train", "sha256": "ffffffffff"}},
-        hardware={"cpu": "another", "gpu": "a gpu", "device": "cuda", "threads": 1, "processes": 2},
-        resumes=1,
-    )
-    write_run(tmp_path / "9", other, config(2.0))
-    nothing = record(4.0, steps=0, samples=0, train_seconds=0.0, metrics={}, evaluations=[], status="failed")
-    nothing.error, nothing.hardware, nothing.data, nothing.versions = "no such column", {}, {}, {"torch": "2.9"}
-    write_run(tmp_path / "8", nothing, config(4.0))  # a run that never started has computed nothing
+    hardware = {"cpu": "another", "gpu": "a gpu", "device": "cuda", "threads": 1, "processes": 2}
+    versions = {"python": "3.12.1", "torch": "2.11.0"}
+    data = {"dataset": {"name": "digits train", "sha256": "ffffffffff"}}
+    add(tmp_path / "9", 2.0, versions=versions, data=data, hardware=hardware, resumes=1)
+    # A run that never started has computed nothing.
+    nothing: dict[str, Any] = {"hardware": {}, "data": {}, "metrics": {}, "evaluations": [], "steps": 0}
+    add(tmp_path / "8", 4.0, **nothing, versions={"torch": "2.9"}, status="failed", error="no such column")
     study = load(tmp_path)
     assert study.versions["torch"] == ("2.10.0", "2.11.0")
-    assert study.hardware == (record().hardware, other.hardware)
+    assert study.hardware == (record().hardware, hardware)
     assert study.notes == (
         Note("data", counts=(("digits train 0e8e82d8", 2), ("digits train ffffffff", 1))),
         Note("versions", "torch", (("2.10.0", 2), ("2.11.0", 1))),
@@ -324,7 +314,7 @@ def test_note_lists_the_code_that_differs_between_runs(tmp_path: Path) -> None:
 def test_note_lists_runs_that_recorded_different_code(tmp_path: Path) -> None:
     codes = [{"ssr_hydra": "aa", "my_lab": "0c4f"}, {"ssr_hydra": "aa", "my_lab": "77aa"}]
     for seed in range(3):
-        write_run(tmp_path / f"{seed}", record(1.0, seed, code=codes[seed > 0]), config(1.0, seed))
+        add(tmp_path / f"{seed}", 1.0, seed, code=codes[seed > 0])
     study = load(tmp_path)
     note = Note("versions", "the code of my_lab", (("0c4f", 1), ("77aa", 2)))
     assert study.notes == (note,)
@@ -344,7 +334,7 @@ def test_study_with_invalid_code_information_can_be_read(tmp_path: Path, content
 
 def test_conditions_are_read_from_the_records(tmp_path: Path) -> None:
     for seed, conditions in enumerate(({"jobs_beside": 2.5, "load": 3.0, "cpus": 8}, {"load": "high"}, {})):
-        write_run(tmp_path / str(seed), record(seed=seed, conditions=conditions), config(seed=seed))
+        add(tmp_path / str(seed), 1.0, seed, conditions=conditions)
     study = load(tmp_path)
     assert study.conditions.to_dict("index") == {0: {"jobs_beside": 2.5, "load": 3.0}}
     older = raw(record())
@@ -368,8 +358,8 @@ def test_conditions_are_read_from_the_records(tmp_path: Path) -> None:
 def test_steps_are_equal_work_if_only_schedules_and_optimizer_values_differ(
     tmp_path: Path, changes: dict[str, Any], same: bool
 ) -> None:
-    write_run(tmp_path / "a", record(), config())
-    write_run(tmp_path / "b", record(), config(**changes))
+    add(tmp_path / "a")
+    add(tmp_path / "b", settings=changes)
     assert load(tmp_path).same_work is same
 
 

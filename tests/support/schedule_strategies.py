@@ -115,14 +115,12 @@ class Drawn:
         fractions = self.draw(st.lists(share, min_size=least, max_size=4, unique=True))
         return [self.time(share) for share in sorted(fractions)]
 
-    def scaled(self, share: Fraction) -> dict[str, Any]:
+    def warmup(self, low: Any = 0) -> dict[str, Any]:
         """Draw a warmup that SSR stretches, either by its flag or because it is a fraction of the run."""
+        share = self.share(low, 0.4)
         if self.draw(st.booleans()):
             return {"t_warmup": Time(share, "dur"), "scale_warmup": self.draw(st.booleans())}
         return {"t_warmup": self.time(share), "scale_warmup": True}
-
-    def warmup(self, low: Any = 0) -> dict[str, Any]:
-        return self.scaled(self.share(low, 0.4))
 
     def phases(self, depth: int) -> s.SequentialScheduler:
         twelfths = self.draw(st.sets(st.integers(1, 11), min_size=1, max_size=2))

@@ -46,7 +46,7 @@ class Recorder(torch.optim.SGD):
 # --- Lightning ----------------------------------------------------------------------------------------------------
 
 
-def _lightning_module(max_duration: str, total: list[Any]) -> Any:
+def _lightning_module(max_duration: str) -> Any:
     import lightning
 
     class Module(lightning.LightningModule):
@@ -58,10 +58,9 @@ def _lightning_module(max_duration: str, total: list[Any]) -> Any:
             return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
 
         def configure_optimizers(self) -> Any:
-            optimizer = Recorder(self.parameters(), lr=0.5)
-            scheduler = ScheduledLR(optimizer, _SCHEDULE, max_duration=max_duration)
-            total[:] = [optimizer, scheduler]
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+            self.recorder = Recorder(self.parameters(), lr=0.5)
+            self.schedule = ScheduledLR(self.recorder, _SCHEDULE, max_duration=max_duration)
+            return {"optimizer": self.recorder, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
 
     return Module()
 
@@ -69,43 +68,32 @@ def _lightning_module(max_duration: str, total: list[Any]) -> Any:
 def _lightning_trainer(folder: Path, **options: Any) -> Any:
     import lightning
 
-    return lightning.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **options,
-    )
+    quiet = dict.fromkeys(["logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"], False)
+    return lightning.Trainer(accelerator="cpu", default_root_dir=folder, **quiet, **options)
 
 
 @pytest.mark.extra("lightning")
 def test_lightning_steps_the_scheduler_every_batch_also_after_a_resume(tmp_path: Path) -> None:
     loader = DataLoader(_data(), batch_size=4)
-    objects: list[Any] = []
-    _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(
-        _lightning_module("12ba", objects), loader
-    )
-    assert objects[0].seen == _expected(12)
-    assert objects[1].timestamp.batch == 12
+    module = _lightning_module("12ba")
+    _lightning_trainer(tmp_path, max_epochs=2).fit(module, loader)
+    assert module.recorder.seen == _expected(12)
+    assert module.schedule.timestamp.batch == 12
 
-    module = _lightning_module("12ba", objects)
-    trainer = _lightning_trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
-    trainer.fit(module, loader)
+    first, second = _lightning_module("12ba"), _lightning_module("12ba")
+    trainer = _lightning_trainer(tmp_path, max_epochs=1)
+    trainer.fit(first, loader)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
-    lrs = objects[0].seen
-    _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(
-        _lightning_module("12ba", objects), loader, ckpt_path=tmp_path / "half.ckpt"
-    )
-    assert lrs + objects[0].seen == _expected(12)
+    _lightning_trainer(tmp_path, max_epochs=2).fit(second, loader, ckpt_path=tmp_path / "half.ckpt")
+    assert first.recorder.seen + second.recorder.seen == _expected(12)
 
 
 @pytest.mark.extra("lightning")
 def test_lightning_steps_the_scheduler_once_per_accumulated_batch(tmp_path: Path) -> None:
-    objects: list[Any] = []
-    trainer = _lightning_trainer(tmp_path, max_epochs=2, accumulate_grad_batches=2, enable_checkpointing=False)
-    trainer.fit(_lightning_module("6ba", objects), DataLoader(_data(), batch_size=4))
-    assert objects[0].seen == _expected(6)
+    module = _lightning_module("6ba")
+    trainer = _lightning_trainer(tmp_path, max_epochs=2, accumulate_grad_batches=2)
+    trainer.fit(module, DataLoader(_data(), batch_size=4))
+    assert module.recorder.seen == _expected(6)
 
 
 # --- transformers and Accelerate --------------------------------------------------------------------------------

@@ -178,10 +178,7 @@ def test_pickled_schedule_keeps_its_rates() -> None:
 def test_part_of_a_torch_sequence_starts_from_the_initial_rate() -> None:
     # The first part of the sequence has already set the rate, and the user has not changed that rate.
     optimizer = sgd(0.1)
-    parts = [
-        LinearLR(optimizer, 0.5, total_iters=2),
-        ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba"),
-    ]
+    parts = [LinearLR(optimizer, 0.5, total_iters=2), ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba")]
     lrs = trace(optimizer, SequentialLR(optimizer, parts, [2]).step, 5)
     assert lrs == pytest.approx([0.05, 0.075, 0.1, 0.075, 0.05])
 

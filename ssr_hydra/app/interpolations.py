@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf.errors import GrammarParseError
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
 from ssr_hydra.app.targets import walk
@@ -19,6 +20,7 @@ from ssr_hydra.errors import FormatError, RangeError, UntrustedError
 
 # These resolvers read only the config, the clock, Python's version and Hydra's description of the run.
 _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version", "run_id"})
+_CALL: Any = OmegaConfGrammarParser.InterpolationResolverContext
 
 
 def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> None:
@@ -47,7 +49,7 @@ def _resolvers(text: Any) -> Iterator[str]:
         return
     while nodes:
         node = nodes.pop()
-        if type(node).__name__ == "InterpolationResolverContext":
+        if isinstance(node, _CALL):
             yield node.resolverName().getText()
         nodes += getattr(node, "children", None) or ()
 

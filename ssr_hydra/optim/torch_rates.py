@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssr_hydra import torch_schedulers as ours
-from ssr_hydra.errors import ConflictError, InputError
+from ssr_hydra.errors import ConflictError, InputError, within
 from ssr_hydra.optim.alpha import set_lr, wrong_state
 from ssr_hydra.optim.initial_rates import InitialRates
 from ssr_hydra.optim.torch_schedulers import Description
@@ -126,10 +126,8 @@ class TorchRates:
         """Return the entries that are functions of time. Store the schedulers that need a metric."""
         for entry in entries:
             if isinstance(entry.description, ours.ReduceLROnPlateau):
-                try:
+                with within(entry.field):
                     self._plateaus.append(entry.description.bind(run))
-                except InputError as error:
-                    raise error.within(entry.field) from None
             elif isinstance(entry.instance, ReduceLROnPlateau):
                 self._waiting.append(entry.instance)
         return [entry for entry in entries if entry.description is not None and not _waits(entry)]

@@ -163,23 +163,20 @@ def run(*fixed: str) -> None:
 def _print_output(line: CommandLine) -> None:
     """Print the output of a flag such as ``--cfg`` or ``--help``. Run no job."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
-    try:
-        if (is_guarded or line.package is not None) and line.mode != "shell_completion":
-            from ssr_hydra.app.preflight import checked
+    if (is_guarded or line.package is not None) and line.mode != "shell_completion":
+        from ssr_hydra.app.preflight import checked
 
-            with checked(line, secrets.token_hex(4)) as command:
-                if command.is_null:
-                    print("null")
-                else:
-                    _call_hydra(command.argv)
-        else:
-            register_source()
-            register_resolvers()
-            register_resolver("run_id", lambda: "...")
-            _call_hydra([*line.show, *line.main_config, *line.overrides])
-        sys.stdout.flush()
-    except BrokenPipeError:  # `--help | head` closes the pipe
-        pass
+        with checked(line, secrets.token_hex(4)) as command:
+            if command.is_null:
+                print("null")
+            else:
+                _call_hydra(command.argv)
+    else:
+        register_source()
+        register_resolvers()
+        register_resolver("run_id", lambda: "...")
+        _call_hydra([*line.show, *line.main_config, *line.overrides])
+    sys.stdout.flush()
     failure = getattr(sys.stdout, "failure", None)
     if failure is not None:
         _exit(f"error: cannot print: {failure.strerror or failure}", _FAILED)
@@ -297,14 +294,12 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 def _print_error(message: str, error: BaseException | None) -> None:
     """Print an error, unless a different rank reports it. Messages of ranks other than 0 start with the rank."""
-    with suppress(OSError):  # the output cannot be written
-        sys.stdout.flush()
+    sys.stdout.flush()
     if getattr(error, "_is_told", False):
         return
     place = None if error is None else _launched()
     prefix = "" if place is None or place.rank == 0 else f"process {place.rank}: "
-    with suppress(OSError):
-        print(visible_lines(f"{prefix}{message}"), file=sys.stderr)
+    print(visible_lines(f"{prefix}{message}"), file=sys.stderr)
 
 
 def _print_traceback(error: Exception) -> None:

@@ -109,11 +109,9 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             raise ConflictError(group, override, "cannot be deleted", f"remove ~{group}")
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
-            command = CheckedCommand([*line.show, *line.main_config, *composer.overrides])
-            if composer.is_guarded or line.package:  # Hydra sets up logging even for --help, so check the config
-                cfg = composer.compose(composer.overrides)
-                command.is_null = line.mode == "cfg" and line.package is not None and _package(cfg, line) is None
-            return command
+            cfg = composer.compose(composer.overrides)  # check it, because Hydra sets up logging even for --help
+            is_null = line.mode == "cfg" and line.package is not None and _package(cfg, line) is None
+            return CheckedCommand([*line.show, *line.main_config, *composer.overrides], is_null=is_null)
         parsed = composer.parse(composer.overrides)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         master = composer.compose(fixed)

@@ -7,7 +7,7 @@ The configs of schedulers, optimizers, loggers and callbacks are named after the
 
 from typing import Any
 
-from ssr_hydra.configs import language, optimizers, registry, schedulers, tasks, vision
+from ssr_hydra.configs import optimizers, registry, schedulers, tasks
 from ssr_hydra.configs.derive import PhaseConfig
 from ssr_hydra.configs.experiment import (
     APP_KEYS,
@@ -23,10 +23,8 @@ from ssr_hydra.configs.experiment import (
     StudySweeperConfig,
     TrainerConfig,
 )
-from ssr_hydra.configs.language import *  # noqa: F403
 from ssr_hydra.configs.registry import GROUPS, conf_dir, register
 from ssr_hydra.configs.tasks import *  # noqa: F403
-from ssr_hydra.configs.vision import *  # noqa: F403
 
 __all__ = [
     "APP_KEYS",
@@ -45,9 +43,7 @@ __all__ = [
     "TrainerConfig",
     "conf_dir",
     "register",
-    *language.__all__,
     *tasks.__all__,
-    *vision.__all__,
 ]
 
 

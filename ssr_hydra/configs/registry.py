@@ -13,11 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.configs.derive import Choices, PhaseConfig
 from ssr_hydra.configs.experiment import LAUNCHERS, SWEEPERS, TRAINERS, AppConfig
-from ssr_hydra.configs.language import LANGUAGE_DATA, LANGUAGE_MODELS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS
 from ssr_hydra.configs.tasks import CUSTOM, DATA, MODELS
-from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
 from ssr_hydra.errors import ConflictError, UnknownNameError, WrongTypeError
 
 PROVIDER = "ssr_hydra"
@@ -40,8 +38,8 @@ CALLBACKS = Choices(__name__, {choice: (f"ssr_hydra.callbacks.{name}", {}) for c
 GROUPS: dict[str, Mapping[str, Any]] = {
     "scheduler": SCHEDULERS,
     "optimizer": {**OPTIMIZERS, "custom": CUSTOM},
-    "model": {**MODELS, **VISION_MODELS, **LANGUAGE_MODELS},
-    "data": {**DATA, **VISION_DATA, **LANGUAGE_DATA},
+    "model": MODELS,
+    "data": DATA,
     "trainer": TRAINERS,
     "logger": LOGGERS,
     "callbacks": CALLBACKS,

@@ -126,12 +126,10 @@ class Events:
     def fire(self, event: str, *args: Any) -> None:
         """Call all listeners of an event.
 
-        A listener to ``eval_end`` may add a metric to the metrics, as a number of any type. The number is converted to
-        a float.
+        A listener to ``eval_end`` may add a metric as a number of any type, which is converted to a float.
 
         Raises:
-            InputError: A listener removed a metric, or added a metric that is not a number. The error names the
-                listener and the metric.
+            InputError: A listener removed a metric, or added a metric that is not a number.
             Exception: The first exception that a listener raised. At ``eval_end``, ``fit_end`` and ``close``, the other
                 listeners are called before this exception is raised.
         """

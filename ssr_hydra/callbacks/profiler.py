@@ -98,8 +98,7 @@ class Profiler:
         self._stop()
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             text = f"No batch was profiled: the run ended after {self._batch} batches, and wait={self.wait} and "
-            text += f"warmup={self.warmup} come before the active={self.active} ones.\n"
-            write_atomically(self._folder / "nothing.txt", text)
+            write_atomically(self._folder / "nothing.txt", f"{text}warmup={self.warmup} come before the active ones.\n")
 
     def close(self) -> None:
         """Stop profiling."""

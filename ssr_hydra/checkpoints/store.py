@@ -168,10 +168,10 @@ class CheckpointStore:
     def _rotate(self) -> None:
         """Remove all checkpoints except the newest complete checkpoints and the best checkpoint."""
         whole = _whole(self._folder)
-        kept = {self._best(whole), *(path for path, _ in whole[-self._keep :])}
+        to_keep = {self._best(whole), *(path for path, _ in whole[-self._keep :])}
         if len(whole) >= self._keep:
             for path in _checkpoint_folders(self._folder):
-                if path not in kept:
+                if path not in to_keep:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:

@@ -154,9 +154,8 @@ def make_loaders(
 ) -> tuple[Any, Any]:
     """Create the training loader and the evaluation loader of a run. Each batch is a function of (seed, epoch).
 
-    The loader of a ``TensorDataset``, such as :class:`Digits`, is a :class:`TensorLoader`, which is several times
-    faster than a ``DataLoader``. The loader of any other data set is torch's ``DataLoader``, with the ``collate_fn`` of
-    the data set if there is one.
+    The loader of a ``TensorDataset``, such as :class:`Digits`, is a fast :class:`TensorLoader`. The loader of any other
+    data set is torch's ``DataLoader``, with the ``collate_fn`` of the data set if there is one.
 
     Args:
         train: The data set to train on.

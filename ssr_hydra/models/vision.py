@@ -42,8 +42,7 @@ def torchvision_model(
             new.
         in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For 1 channel,
             the weights are summed over the three channels. For other numbers, the weights of the three channels are
-            repeated in turn and multiplied by ``3 / in_channels``. So if all channels of an image are equal, 1 channel
-            and any multiple of 3 channels give the same output.
+            repeated in turn and multiplied by ``3 / in_channels``.
         small_images: Whether to change the stem for images of about 32x32 pixels. The first convolution then has stride
             1 and 3x3 instead of 7x7 weights, and no pooling follows. Available for ResNets and related models,
             DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.

@@ -6,6 +6,7 @@ import json
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def result(status: str = "completed", **metrics: float | None) -> RunResult:
     return RunResult(
         status=status, error=error, name="n", ssr=1.0, max_duration="20ba", seed=0, metrics=dict(metrics), **numbers
     )
+
+
+def log_records(
+    logger: Any, folder: Path, *records: dict[str, Any], batch: int = 0, ends: RunResult | None = None, **changes: Any
+) -> None:
+    """Let a logger log these records of a run that starts after ``batch`` batches."""
+    trainer = StubTrainer(folder, batch, **changes)
+    logger.fit_start(trainer)
+    with closing(logger):
+        for record in records:
+            logger.log(trainer, record)
+        if ends is not None:
+            logger.fit_end(trainer, ends)
 
 
 def scalars_of_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callback_helpers import StubTrainer, history_of_wandb, records_of_wandb, result, train
+from callback_helpers import history_of_wandb, log_records, records_of_wandb, result, train
 from refusals import refused
 
 from ssr_hydra.callbacks import WandbLogger
@@ -24,14 +24,10 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
 
 
-def write(folder: Path, *records: dict[str, Any], batch: int = 0, status: str = "completed", **changes: Any) -> Path:
-    logger, trainer = WandbLogger(project="p", mode="offline", tags=["a", "b"]), StubTrainer(folder, batch, **changes)
+def write(folder: Path, *records: dict[str, Any], status: str = "completed", **options: Any) -> Path:
     earlier = set(folder.glob("wandb/offline-run-*"))
-    logger.fit_start(trainer)
-    for record in records:
-        logger.log(trainer, record)
-    logger.fit_end(trainer, result(status))
-    logger.close()
+    logger = WandbLogger(project="p", mode="offline", tags=["a", "b"])
+    log_records(logger, folder, *records, ends=result(status), **options)
     (run_folder,) = set(folder.glob("wandb/offline-run-*")) - earlier
     return run_folder
 

@@ -4,13 +4,12 @@ import csv
 import math
 import os
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from callback_helpers import StubTrainer, train
+from callback_helpers import log_records, train
 from checkpoint_helpers import largest_file
 
 from ssr_hydra.callbacks import CSVLogger
@@ -23,11 +22,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 def write(folder: Path, *records: dict[str, Any], batch: int = 0) -> None:
-    logger, trainer = CSVLogger(), StubTrainer(folder, batch)
-    logger.fit_start(trainer)
-    with closing(logger):
-        for record in records:
-            logger.log(trainer, record)
+    log_records(CSVLogger(), folder, *records, batch=batch)
 
 
 def events(rows: list[dict[str, str]]) -> list[str]:

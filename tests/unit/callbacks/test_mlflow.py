@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callback_helpers import StubTrainer, result, train
+from callback_helpers import StubTrainer, log_records, result, train
 
 from ssr_hydra.callbacks import Events, MLflowLogger
 from ssr_hydra.errors import RunError
@@ -22,13 +22,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
-def write(folder: Path, *records: dict[str, Any], batch: int = 0, status: str = "completed", **changes: Any) -> None:
-    logger, trainer = MLflowLogger(experiment="été"), StubTrainer(folder, batch, **changes)
-    logger.fit_start(trainer)
-    for record in records:
-        logger.log(trainer, record)
-    logger.fit_end(trainer, result(status))
-    logger.close()
+def write(folder: Path, *records: dict[str, Any], status: str = "completed", **options: Any) -> None:
+    log_records(MLflowLogger(experiment="été"), folder, *records, ends=result(status), **options)
 
 
 def local(folder: Path) -> Any:

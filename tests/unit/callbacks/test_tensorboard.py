@@ -6,21 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callback_helpers import StubTrainer, result, scalars_of_tensorboard, train
+from callback_helpers import StubTrainer, log_records, result, scalars_of_tensorboard, train
 
 from ssr_hydra.callbacks import TensorBoardLogger
 
 pytest.importorskip("tensorboard")
 
 
-def write(folder: Path, *records: dict[str, Any], batch: int = 0, ends: bool = False, **changes: Any) -> None:
-    logger, trainer = TensorBoardLogger(), StubTrainer(folder, batch, **changes)
-    logger.fit_start(trainer)
-    for record in records:
-        logger.log(trainer, record)
-    if ends:
-        logger.fit_end(trainer, result(**{"eval/accuracy": 0.75, "eval/loss": None}))
-    logger.close()
+def write(folder: Path, *records: dict[str, Any], **options: Any) -> None:
+    log_records(TensorBoardLogger(), folder, *records, **options)
 
 
 def test_every_number_is_a_scalar_at_its_batch(tmp_path: Path) -> None:
@@ -58,7 +52,7 @@ def test_config_and_final_metrics_are_shown_together(tmp_path: Path) -> None:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     config = {"ssr": 0.5, "optimizer": {"lr": 0.1, "nesterov": True}, "data": {"eval": None}, "note": "</script>```"}
-    write(tmp_path, train(10), ends=True, config=config)
+    write(tmp_path, train(10), ends=result(**{"eval/accuracy": 0.75, "eval/loss": None}), config=config)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     (text,) = events.Tensors("config/text_summary")

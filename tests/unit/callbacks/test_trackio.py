@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callback_helpers import StubTrainer, train
+from callback_helpers import log_records, train
 from refusals import refused
 
 from ssr_hydra.callbacks import TrackioLogger
@@ -24,12 +24,8 @@ def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return f"été {tmp_path.name}"
 
 
-def write(folder: Path, project: str, *records: dict[str, Any], batch: int = 0, **changes: Any) -> None:
-    logger, trainer = TrackioLogger(project), StubTrainer(folder, batch, **changes)
-    logger.fit_start(trainer)
-    for record in records:
-        logger.log(trainer, record)
-    logger.close()
+def write(folder: Path, project: str, *records: dict[str, Any], **options: Any) -> None:
+    log_records(TrackioLogger(project), folder, *records, **options)
 
 
 def stored(project: str) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:

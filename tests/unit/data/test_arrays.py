@@ -197,7 +197,7 @@ def test_different_contents_have_different_descriptions(table: Path) -> None:
 def test_delimiter_header_and_columns_of_a_table_are_detected(in_tmp: Path) -> None:
     expected = [(1.5, 2.0, 0.0), (2.5, -3.0, 1.0), (3.5, 4.0, 1.0), (4.5, 5.0, 0.0)]
     for mark in ",;\t|":
-        lines = ("x,y,kind", "1.5,2,a", '2.5,-3,"b"', "3.5,4,b", '"4.5", 5, "a"', "", "")
+        lines = ("x,y,kind", "1.5,2,a", '2.5,-3,"b"', "3.5,4,b", '"4.5", 5, "a"', "  ", "", "")
         name = "t.tsv" if mark == "\t" else "t.csv"
         (in_tmp / name).write_bytes(("\ufeff" + "\r\n".join(lines).replace(",", mark)).encode())
         assert sorted_rows(Arrays(name, eval_path="none.csv")) == expected, mark

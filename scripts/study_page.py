@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,23 +65,15 @@ def quality(task: str, report: dict[str, Any]) -> str:
     )
 
 
-def truncation(task: str, report: dict[str, Any]) -> str:
-    """Return a table with the gain of scaling over truncation."""
-    return _gains(task, report, "truncate")
-
-
-def warmup(task: str, report: dict[str, Any]) -> str:
-    """Return a table with the gain of a fixed warmup over a scaled warmup."""
-    return _gains(task, report, "scale_warmup")
-
-
 def seconds(_: str, report: dict[str, Any]) -> str:
     """Return a table with the mean training time at each SSR, in seconds."""
     rows = [row for row in report["table"] if row["control"] == ""]
     return _by_ssr(rows, lambda row: f"{row['seconds']:.2f}")
 
 
-def _gains(task: str, report: dict[str, Any], control: str) -> str:
+def gains(control: str, task: str, report: dict[str, Any]) -> str:
+    """Return a table with the gain of scaling over a control."""
+
     def cell(row: dict[str, Any]) -> str:
         gain = number(task, row["gain"], sign=True)
         gain = f"**{gain}**" if row["winner"] in ("scaling", "control") else gain
@@ -101,7 +94,10 @@ def _by_ssr(rows: Iterable[dict[str, Any]], cell: Callable[[dict[str, Any]], str
 
 
 TABLES: dict[str, Callable[[str, dict[str, Any]], str]] = {
-    made.__name__: made for made in (quality, truncation, warmup, seconds)
+    "quality": quality,
+    "seconds": seconds,
+    "truncation": partial(gains, "truncate"),
+    "warmup": partial(gains, "scale_warmup"),
 }
 
 
@@ -171,11 +167,8 @@ def remake(folder: Path) -> None:
         options = report.Options(tolerance=task.tolerance, equal="steps")
         content = report.build(study, options)
         content.__dict__.update(_drawn((folder / name / "report.html").read_text(encoding="utf-8")))
-        texts = {
-            "report.html": page(content, render(draw(content, "frontier"), "svg")),
-            "report.json": as_json(content),
-        }
-        for file, text in {**texts, "table.csv": table_csv(content)}.items():
+        html = page(content, render(draw(content, "frontier"), "svg"))
+        for file, text in (("report.html", html), ("report.json", as_json(content)), ("table.csv", table_csv(content))):
             (folder / name / file).write_text(text, encoding="utf-8")
         _draw(study, options, folder / name)
 
@@ -190,19 +183,12 @@ def _drawn(html: str) -> dict[str, Curves]:
     for kind, field in (("learning", "value"), ("rates", "lr")):
         curves = [
             Curve(
-                arms[each["arm"]][0],
-                arms[each["arm"]][1],
-                each["ssr"],
-                each["seed"],
-                each["folder"],
-                each[field],
+                arms[each["arm"]][0], arms[each["arm"]][1], each["ssr"], each["seed"], each["folder"], each[field],
                 {axis: each[axis] for axis in AXES if axis != "ssr" and axis in each},
-                each.get("dots", False),
-                each.get("low", []),
-                each.get("high", []),
+                each.get("dots", False), each.get("low", []), each.get("high", []),
             )
             for each in data[kind]
-        ]
+        ]  # fmt: skip
         curves_by_kind[kind] = Curves(curves, data["left_out"][kind])
     return curves_by_kind
 

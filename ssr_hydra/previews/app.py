@@ -173,9 +173,7 @@ def _preview_curve(
         "samples_per_batch": values["data"]["batch_size"],
         "tokens_per_batch": None,
     }
-    for rate in RATES.values():
-        if (value := getattr(args, rate)) is not None:
-            rates[rate] = value
+    rates |= {rate: value for rate in RATES.values() if (value := getattr(args, rate)) is not None}
     length = State(max_duration=values["max_duration"]).max_duration
     assert length is not None
     with within("optimizer"):
@@ -186,13 +184,12 @@ def _preview_curve(
 
 def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | None) -> Any:
     node = values["scheduler"]
+    fix = "choose one, e.g. scheduler=cosine"
     if node is None:
-        raise MissingValueError(
-            "scheduler", None, "must be set, because a figure needs a schedule", "choose one, e.g. scheduler=cosine"
-        )
+        raise MissingValueError("scheduler", None, "must be set, because a figure needs a schedule", fix)
     if are_named(node):
         rule = "has several schedules for param groups, but a figure shows one"
-        raise UnsupportedError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
+        raise UnsupportedError("scheduler", list(node), rule, fix)
     schedulers: list[Any] = []
     torchs = []
     for path, scheduler_node in scheduler_parts(node):
@@ -204,8 +201,6 @@ def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | No
             schedulers.append(scheduler)
     if torchs:
         schedulers.append(TorchCurve.of(torchs, lr, values["trainer"]["use_stepwise_scheduler"]))
-    return (
-        schedulers[0]
-        if len(schedulers) == 1
-        else ProductScheduler({str(index): part for index, part in enumerate(schedulers)})
-    )
+    if len(schedulers) == 1:
+        return schedulers[0]
+    return ProductScheduler({str(index): part for index, part in enumerate(schedulers)})

@@ -74,10 +74,7 @@ def _height(curve: PreviewCurve, axis: str) -> float:
 
 
 def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", normalize: bool = False) -> None:
-    """Draw curves into the caller's axes, and label the axes.
-
-    A dot marks the end of each run. ``axis`` and ``normalize`` have the same meaning as for :func:`figure`.
-    """
+    """Draw curves, with a dot at the end of each run, into the caller's axes; see :meth:`.Preview.figure`."""
     from matplotlib.ticker import MaxNLocator
 
     divisor, time_label = (1.0, "Share of the run") if normalize else _time_axis(curves)
@@ -145,10 +142,7 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
 
 
 def _colour(hue: str | None, rank: int, count: int) -> Any:
-    """Return the colour of the SSR with this rank: a shade of ``hue``, or a colour of ``_RAMP`` if ``hue`` is None.
-
-    The longest run is the darkest.
-    """
+    """Return the colour of an SSR: a shade of ``hue``, or a colour of ``_RAMP``. The longest run is the darkest."""
     pale = 0.0 if count == 1 else (count - 1 - rank) / (count - 1)
     if hue is not None:
         return mixed(hue, "white", _PALEST * pale)
@@ -160,10 +154,7 @@ def _colour(hue: str | None, rank: int, count: int) -> Any:
 
 
 def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
-    """Draw the legend above the axes: schedules on the left, SSRs on the right.
-
-    If schedules and SSRs do not fit on one line, the SSRs get a separate line, and the figure becomes higher.
-    """
+    """Draw the legend above the axes: schedules on the left, SSRs on the right, or in two lines if space is short."""
     names, ratios = _names_and_ratios(curves)
     schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)]
     hue = None if len(names) == 1 else "#333333"

@@ -57,11 +57,8 @@ def _times(part: Any) -> Iterator[Time | None]:
     elif isinstance(part, (Scheduler, Phase)) and is_dataclass(part):
         for item in fields(part):
             yield from _times(getattr(part, item.name))
-    elif isinstance(part, Mapping):
-        for value in part.values():
-            yield from _times(value)
-    elif isinstance(part, (list, tuple)):
-        for value in part:
+    elif isinstance(part, (Mapping, list, tuple)):
+        for value in part.values() if isinstance(part, Mapping) else part:
             yield from _times(value)
     elif callable(part):
         yield None

@@ -22,10 +22,10 @@ class Trace:
     """A schedule as the vertices of a polygonal line, sampled from the first to the last time in ``breaks``.
 
     The class computes alpha just before each break and at the break, so the time of a jump at a break is exact. Between
-    two breaks, the class halves intervals until the curve is straight in each interval. If a jump is not at a break, a
-    tiny interval around the jump remains. If alpha changes exactly at the fraction with the smallest denominator in
-    this interval, the jump is at this fraction. Otherwise the jump is at the end of the interval. A run has no batch at
-    its end, so the last vertex has alpha just before the end.
+    two breaks, the class halves intervals until the curve is straight in each interval. A jump that is not at a break
+    leaves a tiny interval. The jump is at the fraction with the smallest denominator in this interval if alpha changes
+    exactly there, and otherwise at the end of the interval. A run has no batch at its end, so the last vertex has alpha
+    just before the end.
 
     Args:
         alpha: Function from time to alpha.
@@ -68,11 +68,8 @@ class Trace:
         self.alphas.append(value)
 
     def _differ(self, a: float, b: float) -> bool:
-        """Return whether alpha jumps from ``a`` to ``b``.
-
-        If alpha is exact, the difference is compared with the larger of ``a`` and ``b``. So the small steps at the end
-        of a step schedule are jumps too.
-        """
+        """Return whether alpha jumps from ``a`` to ``b``."""
+        # If alpha is exact, the small steps at the end of a step schedule are jumps too.
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self._is_exact else self._scale)
 
     def _refine(self, low: Fraction, a: float, high: Fraction, b: float) -> None:

@@ -16,7 +16,7 @@ from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeUnit, check_ssr
 
-_SHARES = {"25 %": Fraction(1, 4), "50 %": Fraction(1, 2), "75 %": Fraction(3, 4)}
+_FRACS = {"start": Fraction(0), "25 %": Fraction(1, 4), "50 %": Fraction(1, 2), "75 %": Fraction(3, 4)}
 
 
 class Landmark(NamedTuple):
@@ -110,12 +110,12 @@ def _follow(scheduler: Any, name: str, run: Run, lr: float | None) -> PreviewCur
         labels.setdefault(time, []).append(label)
     breaks = sorted({Fraction(0), end, *labels})
     traced = Trace(alpha, breaks, is_exact=not holds_functions(scheduler))
-    for label, share in _SHARES.items():
-        labels.setdefault(end * share, []).insert(0, label)
-    inner = (
+    for label, frac in _FRACS.items():
+        labels.setdefault(end * frac, []).insert(0, label)
+    landmarks = [
         Landmark(", ".join(dict.fromkeys(names)), Time(time, unit), alpha(time))
         for time, names in sorted(labels.items())
-    )
+    ]
     return PreviewCurve(
         name=name,
         ssr=float(run.ssr),
@@ -124,9 +124,5 @@ def _follow(scheduler: Any, name: str, run: Run, lr: float | None) -> PreviewCur
         times=tuple(traced.times),
         alphas=tuple(traced.alphas),
         jumps=tuple(Time(jump, unit) for jump in traced.jumps),
-        landmarks=(
-            Landmark("start", Time(0, unit), alpha(Fraction(0))),
-            *inner,
-            Landmark("end", length, traced.alphas[-1]),
-        ),
+        landmarks=(*landmarks, Landmark("end", length, traced.alphas[-1])),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -75,10 +76,7 @@ def rival_details(content: Content, choice: Choice) -> list[str]:
 
 
 def diverged(content: Content, choice: Choice) -> list[str]:
-    """Return a sentence that names the recipes with diverged runs at the chosen SSR.
-
-    A second sentence gives the mean qualities that result if each diverged run counts as the worst measured quality.
-    """
+    """Return the sentences about diverged runs at the chosen SSR, and about the means that include these runs."""
     rows = content.summary
     rows = rows[(rows["control"] == "") & (rows["ssr"] == choice.ssr)]
     lost = rows[rows["survived"] < 1]
@@ -114,10 +112,7 @@ def _budget(content: Content, choice: Choice) -> str:
 
 
 def equal_time_text(content: Content) -> list[str]:
-    """Return a sentence that says why the report compares recipes at equal steps, or at equal seconds.
-
-    Return an empty list if the user chose the axis, or if the choice of the axis does not affect the answer.
-    """
+    """Return a sentence about the axis of equal budgets; none if the user chose it, or if it cannot matter."""
     time, pace = content.time, content.time.pace
     if len(content.recommendations) < 2:
         return []
@@ -229,7 +224,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
         if row.winner == "control":
             sentences.append(f"But {control} is better {at}: {scaled} gains {gain}.")
         elif row.winner == "scaling":
-            sentences.append(f"{_capital(scaled)} beats {control} {at} by {gain}.")
+            sentences.append(f"{scaled.capitalize()} beats {control} {at} by {gain}.")
         else:
             sentences.append(f"It is undecided whether {scaled} beats {control} {at}: {scaled} gains {gain}.")
     return sentences
@@ -240,24 +235,21 @@ def control_counts(content: Content) -> list[str]:
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)
-        counts = frame["winner"].value_counts()
+        counts = Counter(frame["winner"])
         if len(frame) < 2:
             continue
-        wins = [
-            f"{side} wins {counts[who]}" for who, side in (("scaling", scaled), ("control", other)) if who in counts
-        ]
-        rest = len(frame) - sum(int(counts.get(who, 0)) for who in ("scaling", "control", "same"))
+        wins = [f"{side} wins {counts[who]}" for who, side in (("scaling", scaled), ("control", other)) if counts[who]]
+        rest, same = counts["undecided"] + counts[""], counts["same"]
         wins += [f"{rest} {'is' if rest == 1 else 'are'} undecided"] if rest else []
-        wins += [f"{counts['same']} {'is' if counts['same'] == 1 else 'are'} the same run"] if "same" in counts else []
+        wins += [f"{same} {'is' if same == 1 else 'are'} the same run"] if same else []
         pooled = pooled_control(content.study, str(control), content.options.confidence)
         if pooled is not None and pooled.known:
             mean = with_ends(content, pooled.value, pooled.low, pooled.high)
-            sentences.append(
-                f"Over all recipes and SSRs, {scaled} gains {mean} over {other} (p = {number(pooled.p, 2)})."
-            )
+            p = number(pooled.p, 2)
+            sentences.append(f"Over all recipes and SSRs, {scaled} gains {mean} over {other} (p = {p}).")
         sure = percent(max(VERDICT, content.options.confidence))
         sentences.append(
-            f"{_capital(scaled)} and {other} have {len(frame)} comparisons, each at a confidence of {sure}: "
+            f"{scaled.capitalize()} and {other} have {len(frame)} comparisons, each at a confidence of {sure}: "
             f"{', '.join(wins)}."
         )
     return sentences
@@ -265,7 +257,3 @@ def control_counts(content: Content) -> list[str]:
 
 def _sides(control: object) -> tuple[str, str]:
     return _SIDES.get(str(control), ("scaling", f"the control {control}"))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -28,7 +28,7 @@ from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.studies.pace import EqualTime, equal_time
 from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_series, spread_out, uncontrolled
 
-EQUAL = ("seconds", "steps", "ssr")
+EQUAL: tuple[Axis, ...] = ("seconds", "steps", "ssr")
 """The axes on which budgets can be equal."""
 
 MOST_BUDGETS = 40
@@ -248,8 +248,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     if price is not None and "seconds" not in axes:
         rule = "some runs have no record of their seconds"
         raise MissingValueError("price_per_hour", price, rule, "remove this option")
-    default_axis: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
-    axis: Axis = default_axis if options.equal is None else options.equal
+    axis: Axis = next(axis for axis in EQUAL if axis in axes) if options.equal is None else options.equal
     time = equal_time(study, axes, options.equal)
     equal = time.axis
     if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
@@ -269,6 +268,9 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     lengths = lengths.iloc[spread_out(len(lengths), MOST_BUDGETS)]
     budgets = sorted(lengths[equal].dropna().unique())
     at_equal_time = [frontier.quality_at(study, float(at), equal, sure, price) for at in budgets]
+    speedup = pd.DataFrame()
+    if reference is not None:
+        speedup = frontier.speedup(study, reference, equal, sure, price, set(lengths["ssr"]))
     return Content(
         study=study,
         options=options,
@@ -289,9 +291,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         winners=compare.winners(study, sure),
         paired=[(a, b, compare.paired(study, a, b, sure)) for a, b in _pairs(_scaled(study), reference)],
         controls=compare.controls(study, sure),
-        speedup=frontier.speedup(study, reference, equal, sure, price, set(lengths["ssr"]))
-        if reference is not None
-        else pd.DataFrame(),
+        speedup=speedup,
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=crossings(study, sure),
         ranking=compare.decision_accuracy(study),
@@ -315,8 +315,6 @@ def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
     for label, count in Counter(names.values()).items():
         if count > 1:
             raise UnknownNameError("label", label, "must be the label of only one recipe", "use different labels")
-    if all(name == label for name, label in names.items()):
-        return study
     arms = {arm(name, control): arm(names[name], control) for name in names for control in CONTROLS}
 
     def renamed(note: Note) -> Note:
@@ -335,10 +333,8 @@ def _reference(study: Study, options: Options) -> str | None:
         return recipes[0] if recipes else None
     reference = options.labels.get(options.reference, options.reference)
     if reference not in recipes:
-        choices = ", ".join(recipes[:8]) + (" ..." if len(recipes) > 8 else "")
-        raise UnknownNameError(
-            "reference", options.reference, "must be a recipe of the study", f"choose from {choices}"
-        )
+        fix = f"choose from {', '.join(recipes[:8])}{' ...' if len(recipes) > 8 else ''}"
+        raise UnknownNameError("reference", options.reference, "must be a recipe of the study", fix)
     return reference
 
 
@@ -402,10 +398,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the index of the smallest SSR at which a doubling gains at most ``tolerance``.
-
-    Return the index of the largest SSR if every doubling gains more than ``tolerance``.
-    """
+    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``; else of the largest SSR."""
     smallest = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if smallest is None else int(np.searchsorted(series.ssr, smallest))
 

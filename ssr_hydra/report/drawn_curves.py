@@ -21,7 +21,6 @@ MOST_CURVES = 160
 MOST_POINTS = 200
 """Maximum number of points of a curve. From a longer curve, evenly spaced points are drawn."""
 
-_COUNTED = ("steps", "samples", "tokens", "seconds")
 _CELL = ["recipe", "control", "ssr"]
 
 
@@ -47,10 +46,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves to draw, and the number of curves that are not drawn.
-
-    ``every`` is the number of steps between two values; None if it differs between runs.
-    """
+    """Curves to draw, the number of other curves, and the steps between two values; None if these steps differ."""
 
     drawn: list[Curve]
     left_out: int = 0
@@ -84,11 +80,7 @@ def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Cu
 
 
 def rates(study: Study, axes: Sequence[Axis]) -> Curves:
-    """Return the learning rate of one run of each recipe, control and SSR.
-
-    The learning rate is computed from the schedule in the run's config. If that is impossible, the curve has the logged
-    learning rates, drawn as dots.
-    """
+    """Return the scheduled learning rate of one run of each recipe, control and SSR; as dots, the logged rate."""
     runs = study.completed.drop_duplicates(_CELL)
     chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
     if not axes or chosen.empty:
@@ -97,31 +89,18 @@ def rates(study: Study, axes: Sequence[Axis]) -> Curves:
     apart: set[int] = set()
     reader = ConfigReader()
     for _, row in chosen.iterrows():
-        logged = logged_rates(Path(row["folder"]))
-        if (points := _scheduled(reader, row, logged)) is not None:
+        folder = Path(row["folder"])
+        logged = logged_rates(folder)
+        if (computed := scheduled_rates(reader, folder, logged)) is not None:
+            # Assume that all steps of the run have the same number of samples and tokens, and take the same time.
+            steps = np.array(computed[0])
+            points = {"lr": computed[1]} | {axis: steps * (row[axis] / row["steps"]) for axis in axes}
             curves.append(_sampled_curve(row, points, "lr", axes))
         elif len(logged["lr"]):
             curves.append(replace(_sampled_curve(row, logged, "lr", axes), dots=True))
             if len(logged["lr"]) > 1:
                 apart.add(round(float(np.median(np.diff(logged["steps"])))))
     return Curves(curves, len(runs) - len(chosen), min(apart) if len(apart) == 1 and min(apart) > 1 else None)
-
-
-def _scheduled(reader: ConfigReader, row: Any, logged: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the scheduled learning rates with their positions on every axis; None if they cannot be computed.
-
-    The positions in samples, tokens and seconds assume that all steps of the run have the same size and duration.
-    """
-    folder = Path(row["folder"])
-    try:
-        config = reader.read(folder)
-    except (OSError, ValueError, RecursionError):
-        return None
-    rates = None if config is None else scheduled_rates(folder, config, logged)
-    if rates is None:
-        return None
-    steps, values = np.array(rates[0]), rates[1]
-    return {"lr": values} | {axis: steps * (row[axis] / row["steps"]) for axis in _COUNTED}
 
 
 def _sampled_curve(row: Any, points: Any, field: str, axes: Sequence[Axis]) -> Curve:

@@ -117,9 +117,7 @@ def _legend(figure: Figure, content: Content, others: Sequence[Line2D]) -> None:
 
     looks = _looks(content)
     pairs = list(looks)[:_MOST_NAMES] if len(looks) > 1 else []
-    handles = [
-        Line2D([], [], **looks[pair], markersize=4, linewidth=1.4, label=printable(arm(*pair))) for pair in pairs
-    ]
+    handles = [Line2D([], [], **looks[at], markersize=4, linewidth=1.4, label=printable(arm(*at))) for at in pairs]
     if pairs and len(looks) > len(pairs):
         handles.append(Line2D([], [], linestyle="none", label=f"and {len(looks) - len(pairs)} more"))
     _draw_legend(figure, [*handles, *others])
@@ -179,10 +177,7 @@ def _intervals(axes: Axes, x: Any, y: Any, rows: pd.DataFrame, colour: str, **op
 
 
 def _state(status: str) -> int:
-    """Return 0 for a point on the frontier, 2 for a dominated point, and 1 for every other point.
-
-    A point that is worse than another point gets 1 if the difference has no interval or may be noise.
-    """
+    """Return 0 for a point on the frontier, 2 for a dominated point, 1 for a point that may be worse only by noise."""
     return {"frontier": 0, "dominated": 2}.get(status, 1)
 
 
@@ -291,10 +286,7 @@ def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: int | None = None) -> Figure:
-    """Draw curves against steps, or against a different axis if there are no steps.
-
-    If there are more than four recipes, the curves of each recipe are drawn in separate axes.
-    """
+    """Draw curves against steps if possible. If there are many recipes, each recipe has separate axes."""
     recipes = list(dict.fromkeys(curve.recipe for curve in curves))
     if len(recipes) <= _MOST_TOGETHER:
         return _figure(lambda axes, content: _lines(axes, content, curves, curves, label, every), content)
@@ -335,10 +327,7 @@ def _control_key(curves: Sequence[Curve]) -> list[Line2D]:
 def _lines(
     axes: Axes, content: Content, curves: Sequence[Curve], every_curve: Sequence[Curve], label: str, every: int | None
 ) -> list[Line2D]:
-    """Draw curves with their bands. A curve with a single value is a point, and shorter runs have paler colours.
-
-    Return the legend entries that explain the shades.
-    """
+    """Draw curves with their bands; shorter runs have paler colours. Return the legend entries of the shades."""
     from matplotlib.lines import Line2D
 
     axis = content.counted[0]

@@ -94,10 +94,7 @@ def back_test_text(test: BackTest, kind: str) -> str:
 
 
 def fit_warnings(content: Content) -> list[str]:
-    """Return a warning, with the reason, for each fit that was rejected by its back-tests.
-
-    If more than ``_MOST_FITS`` fits are rejected, return one warning that lists these fits without reasons.
-    """
+    """Return a warning for each fit that its back-tests rejected; one warning if there are many such fits."""
     rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
     if len(rejected) <= _MOST_FITS:
         return [

@@ -66,11 +66,7 @@ def page(content: Content, picture: bytes | None = None) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """Return the Content-Security-Policy of the page.
-
-    With this policy, a browser fetches nothing, and uses no styles and scripts other than ``style`` and ``script``. If
-    a hostile name got into the page as markup, the browser would neither run nor style it.
-    """
+    """Return the Content-Security-Policy with which a browser fetches nothing, and uses only this style and script."""
     sources = {"script-src": script, "style-src": style}
     hashed = [
         f"{kind} 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -185,13 +181,9 @@ def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
     by, status = _MEASURES[content.equal], set(content.pareto["status"])
     parts = ["Each mark is one run."]
     if content.summary["n"].max() > 1:
-        parts = [
-            f"Each mark is the mean over seeds, with its {percent(content.options.confidence)} interval.",
-            *(
-                ["Each faint dot is one run. A dot that its mean would hide is drawn to the right of the mean."]
-                * (runs > 0)
-            ),
-        ]
+        parts = [f"Each mark is the mean over seeds, with its {percent(content.options.confidence)} interval."]
+        if runs:
+            parts.append("Each faint dot is one run. A dot that its mean would hide is drawn to the right of the mean.")
     parts.append(f"Filled marks are on the frontier by {by}.")
     if status & {"within_noise", "unreplicated"}:
         parts.append(f"Tinted marks are no better {'within noise' if 'within_noise' in status else 'by the mean'}.")

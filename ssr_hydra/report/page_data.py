@@ -63,14 +63,11 @@ def payload(content: Content) -> dict[str, Any]:
 
 
 def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
-    """Return the points of the completed runs, as columns, and the number of runs that are left out.
-
-    If there are too many runs, the kept points are spread evenly over the range of each cell, including both ends.
-    """
+    """Return the points of the completed runs, as columns, and the number of runs that are left out."""
     frame = content.study.completed
     frame = frame[~frame.index.isin(content.study.summarized)]  # remove rows that are means rather than runs
     runs = frame
-    if len(frame) > MOST_RUNS:
+    if len(frame) > MOST_RUNS:  # spread the points evenly over the range of each cell, including both ends
         share = MOST_RUNS / len(frame)
         groups = frame.sort_values("quality", kind="stable").groupby(["recipe", "control", "ssr"], sort=False)
         runs = pd.concat([group.iloc[spread_out(len(group), max(1, int(len(group) * share)))] for _, group in groups])

@@ -19,7 +19,7 @@ from ssr_hydra.schedulers.registry import ROWS
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
-from ssr_hydra.studies.recipes import Config
+from ssr_hydra.studies.recipes import ConfigReader
 from ssr_hydra.studies.study import spread_out
 from ssr_hydra.time import TimeUnit, as_time
 
@@ -32,14 +32,17 @@ _STRAIGHT = 1 / 2000  # largest error of a straight line, as a fraction of the l
 _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rate is a float32
 
 
-def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+def scheduled_rates(
+    reader: ConfigReader, folder: Path, logged: Mapping[str, Any]
+) -> tuple[list[float], list[float]] | None:
     """Return enough steps to draw a run's learning rate, and the rate of the batch that follows each of these steps.
 
-    Return None if the config does not have exactly one schedule of this package, or if the ``steps`` and ``lr`` of
-    ``logged`` contradict the schedule. For example, they contradict the schedule after a resume with
-    ``resume.on_change=rescale``.
+    Return None if the run's config does not have exactly one schedule of this package, or if the ``steps`` and ``lr``
+    of ``logged`` contradict the schedule, for example after a resume with ``resume.on_change=rescale``.
     """
     try:
+        if (config := reader.read(folder)) is None:
+            return None
         record = RunResult.load(folder / RESULT)
         scheduler = build_scheduler(config.get("scheduler"))
         lr = config.get("optimizer.lr")

@@ -86,10 +86,7 @@ def half_width(content: Content, batch: Batch) -> str:
 
 
 def target(content: Content, best: Recommendation) -> list[str]:
-    """Return sentences about the SSR at which a recipe reaches the target.
-
-    The list is empty if there is no target, or if the answer already says that this recipe reaches the target first.
-    """
+    """Return sentences about the SSR at which a recipe reaches the target; none if the answer has this SSR."""
     if best.target is None:
         return []
     several = len(content.recommendations) > 1

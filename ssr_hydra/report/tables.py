@@ -37,10 +37,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column. ``kind`` is ``number``, ``name``, ``text`` or ``wide``.
-
-    If a table is too wide, the columns whose ``extra`` is true are dropped first.
-    """
+    """A column. ``kind`` is ``number``, ``name``, ``text`` or ``wide``. A narrow terminal hides ``extra`` columns."""
 
     head: str
     kind: str = "number"
@@ -100,7 +97,7 @@ def main_table(content: Content) -> Table:
     axes, length = content.axes, content.study.length
     time_axes = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training"}
-    # A narrow terminal hides extra columns. The seconds are more important than the numbers that explain them.
+    # The seconds are more important than the numbers that explain them.
     extra = ("samples", "tokens", "steps") if "seconds" in time_axes else ("samples", "tokens")
     columns = (
         Column("recipe", "name"),
@@ -204,9 +201,8 @@ def _speedup(content: Content) -> Table:
         else:
             least, most = ("≥ ", "≤ ") if row.status == "at_least" else ("", "")
             at = f"{most}{number(row.reached_ssr)}"
-            speed = TableCell(
-                f"{least}{number(row.speedup, 3)}x", "good" if row.low > 1 else "bad" if row.high < 1 else ""
-            )
+            tone = "good" if row.low > 1 else "bad" if row.high < 1 else ""
+            speed = TableCell(f"{least}{number(row.speedup, 3)}x", tone)
         cells = arm(row.recipe, row.control), fixed(row.quality, content.decimals), number(row.ssr), at, speed
         rows.append(_row(*cells, interval(row.low, row.high, 2), of=(row.recipe, row.control)))
     return Table(columns, tuple(rows))
@@ -272,9 +268,8 @@ def _crossings(content: Content) -> Table:
     )  # fmt: skip
     rows = []
     for row in rows_of(content.crossings):
-        certain = (
-            TableCell("yes", "good") if row.certain else TableCell("no", "", "the difference on one side may be noise")
-        )
+        no = TableCell("no", "", "the difference on one side may be noise")
+        certain = TableCell("yes", "good") if row.certain else no
         cells = f"{row.a}, {row.b}", number(row.ssr), interval(row.low, row.high, 3), row.better_below, row.better_above
         rows.append(_row(*cells, certain))
     return Table(columns, tuple(rows))
@@ -335,9 +330,8 @@ def _controls(content: Content) -> Table:
 
 def _problems(content: Content) -> Table:
     columns = (Column("run", "name"), Column("what", "text"), Column("why", "wide"))
-    return Table(
-        columns, tuple(_row(each.where, TableCell(each.kind, "bad"), each.reason) for each in content.study.problems)
-    )
+    rows = (_row(each.where, TableCell(each.kind, "bad"), each.reason) for each in content.study.problems)
+    return Table(columns, tuple(rows))
 
 
 def _hardware(content: Content) -> Table:

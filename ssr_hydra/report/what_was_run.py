@@ -150,10 +150,7 @@ def _data(config: Config, folder: Path) -> str:
 
 
 def _length(content: Content, runs: pd.DataFrame) -> str:
-    """Return the length of a run with SSR 1: max_duration, steps, samples, tokens and seconds.
-
-    If the study has no such run, compute the numbers from the runs with the largest SSR.
-    """
+    """Return the length of a run with SSR 1. Without such a run, compute it from the runs with the largest SSR."""
     lengths = [str(text) for text in runs["max_duration"].unique() if isinstance(text, str) and text]
     parts = [_shortened_list(lengths)] if lengths else []
     whole = runs[runs["ssr"] == 1.0]

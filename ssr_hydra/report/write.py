@@ -18,10 +18,7 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Return the number of reports of a folder, including the next report.
-
-    Successive reports with the same number of completed runs count as one report.
-    """
+    """Return the number of reports of a folder, including the next. Reports of equally many runs count as one."""
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))
         looks, completed = int(earlier.get("looks", 1)), int(earlier["totals"]["completed"])

@@ -35,17 +35,13 @@ def test_a_sweep_writes_its_report_into_its_folder_and_prints_the_answer(tmp_pat
 def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) -> None:
     for ssr in (0.5, 1.0):
         write_run(tmp_path / f"{ssr}", ssr=ssr, quality=None, status="failed", error="RuntimeError: no memory")
-    failures = "".join(f"failed: {tmp_path / str(ssr)}: RuntimeError: no memory" for ssr in (0.5, 1.0))
-    assert bare(told(tmp_path)) == bare(f"No report: no run has completed. {failures}")
+    (write_run(tmp_path / "torn") / "result.json").write_text("{", encoding="utf-8")
+    text = bare(told(tmp_path))
+    assert text.startswith(bare("No report: no run has completed. "))
+    for ssr in (0.5, 1.0):
+        assert bare(f"failed: {tmp_path / str(ssr)}: RuntimeError: no memory") in text
+    assert bare(f"torn: {tmp_path / 'torn'}") in text
     assert not (tmp_path / "report").exists()
-
-
-def test_message_names_the_truncated_records(tmp_path: Path) -> None:
-    for seed in range(2):
-        (write_run(tmp_path / f"{seed}", seed=seed) / "result.json").write_text("{", encoding="utf-8")
-    text = " ".join(told(tmp_path).split())
-    assert text.startswith("No report: no run has completed. ")
-    assert text.count(" torn: ") == 2
 
 
 def test_reason_for_a_missing_report_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

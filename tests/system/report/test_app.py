@@ -96,13 +96,9 @@ def test_report_rejects_the_power_law_of_the_published_table(
 ) -> None:
     main(["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--seconds", "seconds", "--tolerance", "0.3"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert (
-        "Run resnet50 at SSR 1; the noise was not measured." in printed
-    )  # the gain is 0.25 from 1 to 2, and 1.16 from 0.5 to 1
+    assert "Run resnet50 at SSR 1; the noise was not measured." in printed  # it gains 1.16 to SSR 1, and 0.25 to SSR 2
     assert "The power law of resnet50 fails its back-test." in printed
     assert (resnet50.parent / "resnet50_report/report.html").exists()
-    report = json.loads((resnet50.parent / "resnet50_report/report.json").read_text(encoding="utf-8"))
-    assert [fit["verdict"] for fit in report["fits"] if fit["kind"] == "power"] == ["rejected"]
 
 
 def test_report_uses_every_option(small: Path, tmp_path: Path) -> None:
@@ -147,29 +143,18 @@ def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys
         ("--csv nowhere.csv --ssr a --quality b", "error: --csv='nowhere.csv': file not found; check the path"),
         ("--csv t.csv --ssr a --quality b", "error: --ssr='a': "),
         ("--csv t.csv --ssr x --quality y", "is better; give --direction max or --direction min"),
+        ("SMALL --out t.csv", "error: --out='t.csv': cannot be written ("),
     ],
 )
 def test_invalid_values_give_a_one_line_error(
-    arguments: str, message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+    arguments: str, message: str, small: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (in_tmp / "t.csv").write_text("x,y\n1,2\n", encoding="utf-8")
     with pytest.raises(SystemExit) as ended:
-        main(arguments.split())
+        main(arguments.replace("SMALL", str(small)).split())
     assert ended.value.code == 2
     stderr = capsys.readouterr().err
     assert message in stderr
-    assert "Traceback" not in stderr
-
-
-def test_error_names_a_folder_that_cannot_be_written(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(SystemExit) as ended:
-        main([str(small), "--out", str(tmp_path / "file")])
-    assert ended.value.code == 2
-    stderr = capsys.readouterr().err
-    assert stderr.startswith(f"error: --out='{tmp_path}/file': cannot be written (")
     assert stderr.count("\n") == 1
 
 

@@ -22,6 +22,7 @@ from ssr_hydra.report.figures import draw, drawable, figures
 from ssr_hydra.report.page_data import payload
 from ssr_hydra.report.tables import steps_table
 from ssr_hydra.studies import Study, from_csv, load
+from ssr_hydra.studies.study import CONTROLS
 
 
 @pytest.fixture(scope="module")
@@ -41,31 +42,28 @@ def test_same_records_give_bitwise_equal_figures(
 
 def test_figure_can_show_recipe_names_with_any_characters() -> None:
     names = ["$x$", "$\\nothing$", "$", "日本語", "a" * 300, "\x1b[0m", "\ud800", "x\ny", "_{^", "\\frac"]
-    content = build(
-        replace(study_of({name: {1.0: [0.5], 2.0: [0.6]} for name in names}), objective=" ".join(names[:3]))
-    )
+    study = study_of({name: {1.0: [0.5], 2.0: [0.6]} for name in names})
+    content = build(replace(study, objective=" ".join(names[:3])))
     # Drawing neither fails nor warns about a glyph.
     assert render(draw(content, "frontier"), "png").startswith(b"\x89PNG")
     assert all(len(printable(name).replace("\\$", "$")) <= 40 for name in names)
 
 
+CELLS = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93], 2.0: [0.94, 0.95, 0.96]}
+
+
 def test_each_control_of_a_recipe_has_its_own_line() -> None:
-    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
-    controls = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
-    content = build(study_of({("wsd", control): cells for control in controls}))
-    axes = draw(content, "frontier").axes[0]
-    dashes = {str(line._dash_pattern) for line in axes.lines if line.get_linestyle() != "None"}  # type: ignore[attr-defined]
-    assert len(dashes) == 4
+    content = build(study_of({("wsd", control): CELLS for control in CONTROLS}))
+    lines = [line for line in draw(content, "frontier").axes[0].lines if line.get_linestyle() != "None"]
+    assert len({str(line._dash_pattern) for line in lines}) == 4  # type: ignore[attr-defined]
     assert len({arm["control"] for arm in payload(content)["arms"]}) == 4
 
 
 def test_first_chart_of_the_page_uses_the_axis_of_the_answer() -> None:
-    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
-    study = study_of({"a": cells, "b": cells})
-    content = build(study)
+    content = build(study_of({"a": CELLS, "b": CELLS}))
     assert (content.equal, content.axis) == ("steps", "seconds")  # a step of a takes as long as one of b
     assert payload(content)["axis"] == "steps"
-    assert payload(build(study, Options(equal="seconds")))["axis"] == "seconds"
+    assert payload(build(content.study, Options(equal="seconds")))["axis"] == "seconds"
 
 
 def test_each_gain_is_drawn_at_its_ssr_with_a_tick() -> None:
@@ -99,10 +97,10 @@ def test_very_large_intervals_are_clipped_at_the_plot() -> None:
     assert high > content.summary["high"].max()
 
 
-def slower(study: Study, recipe: str, by: float) -> Study:
-    """The same study with a slower clock for one recipe."""
-    seconds = study.frame["seconds"] * study.frame["recipe"].map(lambda name: by if name == recipe else 1.0)
-    return type(study)(study.frame.assign(seconds=seconds), study.curves, study.objective, study.direction)
+def slower(study: Study, by: float) -> Study:
+    """Return the study with a slower clock for the recipe b."""
+    factors = study.frame["recipe"].map(lambda name: by if name == "b" else 1.0)
+    return replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * factors))
 
 
 def marks(axes: Axes) -> list[tuple[float, float, str, str]]:
@@ -119,7 +117,7 @@ def test_frontier_marks_are_hollow_if_a_better_recipe_is_equally_fast() -> None:
     # b takes 5% longer, which counts as equal time. By seconds, every point of a would take less time.
     cells = {1.0: [0.80, 0.81, 0.82], 2.0: [0.85, 0.86, 0.87], 4.0: [0.90, 0.91, 0.92]}
     better = {1.0: [0.849, 0.86, 0.871], 2.0: [0.899, 0.91, 0.921], 4.0: [0.949, 0.96, 0.971]}
-    content = build(slower(study_of({"a": cells, "b": better}), "b", 1.05))
+    content = build(slower(study_of({"a": cells, "b": better}), 1.05))
     assert (content.equal, content.axis) == ("steps", "seconds")
     axes = draw(content, "frontier").axes[0]
     assert axes.get_xlabel() == "Optimizer steps"
@@ -140,16 +138,14 @@ def test_marks_of_the_frontier_have_three_styles_and_a_legend(all_figures: dict[
 
 
 def test_marks_of_recipes_at_the_same_steps_do_not_overlap_on_the_frontier() -> None:
-    cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93], 2.0: [0.94, 0.95, 0.96]}
-    axes = draw(build(study_of({"a": cells, "b": cells, "c": cells})), "frontier").axes[0]
+    axes = draw(build(study_of({"a": CELLS, "b": CELLS, "c": CELLS})), "frontier").axes[0]
     for steps in (50, 100, 200):
         places = sorted(x for x, *_ in marks(axes) if abs(math.log2(x / steps)) < 0.25)
         assert len(set(places)) == 3
         assert all(0.03 < b / a - 1 < 0.06 for a, b in pairwise(places))  # a few per cent
     # On an axis of seconds, no mark is moved.
-    content = build(slower(study_of({"a": cells, "b": cells}), "b", 2.0))
-    places = {round(x, 6) for x, *_ in marks(draw(content, "frontier").axes[0])}
-    assert places == {5.0, 10.0, 20.0, 40.0}
+    content = build(slower(study_of({"a": CELLS, "b": CELLS}), 2.0))
+    assert {round(x, 6) for x, *_ in marks(draw(content, "frontier").axes[0])} == {5.0, 10.0, 20.0, 40.0}
 
 
 def test_numbers_on_the_ssr_axis_do_not_overlap(resnet50: Path) -> None:

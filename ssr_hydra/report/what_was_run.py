@@ -62,12 +62,16 @@ def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     scaled = firsts[firsts["control"] == ""]
     for row in (firsts if scaled.empty else scaled).itertuples():
-        config = _config(reader, Path(str(row.folder)))
+        folder = Path(str(row.folder))
+        try:
+            config = reader.read(folder)
+        except (OSError, ValueError):
+            config = None
         if config is None:
             continue
         texts = {
             "model": _component(config.get("model")),
-            "data": _data(config, Path(str(row.folder))),
+            "data": _data(config, folder),
             "batch size": _value_text(config.get("data.batch_size")),
             "optimizer": _component(config.get("optimizer"), without=("params", "lr")),
             "learning rate": ", ".join(dict.fromkeys(_rates(config.get("optimizer")))),
@@ -76,13 +80,6 @@ def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
         for name, text in texts.items():
             rows.setdefault(name, {})[arm(str(row.recipe), str(row.control))] = text
     return [(name, _by_recipe(texts)) for name, texts in rows.items()]
-
-
-def _config(reader: ConfigReader, folder: Path) -> Config | None:
-    try:
-        return reader.read(folder)
-    except (OSError, ValueError):
-        return None
 
 
 def _by_recipe(texts: Mapping[str, str]) -> str:

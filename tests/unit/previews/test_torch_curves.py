@@ -29,9 +29,8 @@ def drawn(scheduler: Any, length: str = "64ba", ssr: float = 1, stepwise: bool |
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in OF_GROUPS])
 def test_curve_matches_torch(name: str) -> None:
-    describe = CASES[name][1]
-    expected = by_torch(CASES[name][0])
-    curve = bind(TorchCurve.of([("scheduler", describe())], 0.8, True), State("64ba", dataloader_len=8))
+    expected = by_torch(CASES[name])
+    curve = bind(TorchCurve.of([("scheduler", CASES[name]())], 0.8, True), State("64ba", dataloader_len=8))
     for batch in range(64):
         assert 0.8 * curve(Timestamp(batch=batch)) == pytest.approx(expected[batch][0][0], rel=1e-12)
 

@@ -181,23 +181,18 @@ def test_learning_curves_are_means_over_seeds_with_a_band(tmp_path: Path) -> Non
     assert {round(float(y), 6) for y in [*(curves.mean() - half), *(curves.mean() + half)]} <= ends
 
 
-def test_run_with_one_evaluation_is_drawn_as_a_point(tmp_path: Path) -> None:
-    write_run(tmp_path / "s/0", evaluations=1)
-    write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)
-    axes = draw(build(load(tmp_path / "s")), "learning_curves").axes[0]
-    assert [(len(line.get_xdata()), line.get_marker()) for line in axes.lines] == [(1, "o"), (4, "None")]  # type: ignore[arg-type]
-
-
 def test_shades_have_a_legend_and_the_axis_of_rates_names_the_log_interval(
     tmp_path: Path, all_figures: dict[str, Figure]
 ) -> None:
     for name in ("learning_curves", "learning_rates"):
         labels = [text.get_text() for text in all_figures[name].legends[0].get_texts()]
         assert labels[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]
-    write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
-    axes = draw(build(load(tmp_path / "s")), "learning_rates").axes[0]
+    write_run(tmp_path / "s/0", ssr=0.5, evaluations=1)  # 60 rates in 600 steps, and a curve of one point
+    figures_of_run = figures(build(load(tmp_path / "s")))
+    axes = figures_of_run["learning_rates"].axes[0]
     assert axes.get_xlabel() == "Optimizer steps; dots: logged every 10 steps"
     assert {(line.get_marker(), line.get_linestyle()) for line in axes.lines} == {(".", "None")}
+    assert [line.get_marker() for line in figures_of_run["learning_curves"].axes[0].lines] == ["o"]
 
 
 def test_more_than_four_recipes_get_separate_axes(tmp_path: Path) -> None:
@@ -216,24 +211,16 @@ def test_more_than_four_recipes_get_separate_axes(tmp_path: Path) -> None:
 
 
 def test_tolerances_are_drawn_as_steps_in_descending_order() -> None:
-    study = study_of({"a": {0.5: [0.6, 0.61, 0.6], 1.0: [0.8, 0.81, 0.8], 2.0: [0.85, 0.86, 0.85]}})
-    content = build(study)
+    content = build(study_of({"a": {0.5: [0.6, 0.61, 0.6], 1.0: [0.8, 0.812, 0.801], 2.0: [0.85, 0.861, 0.852]}}))
     axes = draw(content, "tolerances").axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
-    # The first doubling gains 0.2 and the second gains 0.05. So the line of SSR 0.5 is above a tolerance of 0.2, that
-    # of SSR 1 is from 0.05 to 0.2, and that of SSR 2 is below 0.05.
-    ends = [(tuple(map(float, line.get_xdata())), float(line.get_ydata()[0])) for line in lines]  # type: ignore[arg-type,index]
-    assert [at for _, at in ends] == [0.5, 1.0, 2.0]
-    assert ends[1][0] == pytest.approx((0.05, 0.2))
-    assert axes.get_xlim() == pytest.approx((0.025, 0.4))
+    # The first doubling gains 0.201 and the second gains 0.05. So the line of SSR 0.5 is above a tolerance of 0.201,
+    # that of SSR 1 is from 0.05 to 0.201, and that of SSR 2 is below 0.05.
+    assert [float(line.get_ydata()[0]) for line in lines] == [0.5, 1.0, 2.0]  # type: ignore[arg-type,index]
+    assert tuple(lines[1].get_xdata()) == pytest.approx((0.05, 0.201))  # type: ignore[arg-type]
+    assert axes.get_xlim() == pytest.approx((0.025, 0.402))
+    # The figure and the table agree about what is decided.
+    verdicts = ["decided", "decided", "undecided: longer runs are missing"]
+    assert [row.cells[-1].text for row in steps_table(content).rows] == verdicts
+    assert [line.get_linestyle() for line in lines] == ["-", "-", "--"]
     assert drawable(build(study_of({"a": {1.0: [0.8, 0.81]}}))) == ["frontier"]
-
-
-def test_choice_that_the_table_calls_undecided_is_not_drawn_as_decided() -> None:
-    content = build(study_of({"a": {0.5: [0.6, 0.61, 0.6], 1.0: [0.8, 0.812, 0.801]}}))
-    assert [(row.cells[-1].text, row.cells[-1].tone) for row in steps_table(content).rows] == [
-        ("decided", "good"),
-        ("undecided: longer runs are missing", ""),
-    ]
-    first, last = (line for line in draw(content, "tolerances").axes[0].lines if len(line.get_xdata()) == 2)  # type: ignore[arg-type]
-    assert (first.get_linestyle(), last.get_linestyle()) == ("-", "--")

@@ -15,9 +15,8 @@ import numpy as np
 from ssr_hydra.studies.intervals import Cell, band
 from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
-# With more cells than this, each cell keeps its plain mean and its own noise. With more numbers (cells times seeds)
-# than this, each cell keeps its plain mean.
-_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000
+_MOST_CELLS = 500  # with more cells, each cell keeps its plain mean and its own noise
+_MOST_NUMBERS = 5_000_000  # with more numbers (cells times seeds), each cell keeps its plain mean
 # A correlation of at least 0.9 counts as 1: the effects are then fixed, as in two-way least squares.
 _FIXED, _ONE = 0.9, 1 - 1e-7
 _ROUNDS, _CLOSE = 30, 1e-6
@@ -80,8 +79,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
                     break
             rest = (values - means * there) * np.sqrt(n / np.maximum(n - 1, 1))
             influence = (rest - shrunk * there * rest.sum(axis=1, keepdims=True)) @ inverse * scale
-            # Round, so that cells with equal runs get equal estimates although the numbers are added in a different
-            # order.
+            # Round, so that cells with equal runs get equal estimates, whatever the order of additions.
             digits = 8 - math.ceil(math.log10(max(cell.largest for cell in cells) or 1.0))
             for column, place in enumerate(places):
                 mean = round(float(means[column] * scale[column] + centre), digits)

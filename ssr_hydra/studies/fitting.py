@@ -22,19 +22,15 @@ from ssr_hydra.studies.study import Series, Study, find_series, spread_out, unco
 
 Kind = Literal["power", "quadratic"]
 Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
+_FAILURES = ("outside", "no_better")
 _PARAMETERS = 3
 _FEWEST = 4  # the minimum number of SSRs for a fit: three for the parameters, and one to hold out
-# The largest SSR of a prediction is the largest measured SSR times this factor. The smallest SSR of a prediction is the
-# smallest measured SSR divided by this factor.
-_FARTHEST = 2.0
-# Without a tolerance, a fit counts as untested if the half-width of its last prediction interval is more than this
-# fraction of the range of measured qualities.
+_FARTHEST = 2.0  # a prediction is at most this factor beyond the measured SSRs
+# Without a tolerance, a fit is untested if half of its last interval exceeds this fraction of the range of qualities.
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of back-tests of a fit, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
-# A prediction fails if its error exceeds the error of repeating the last value by more than this number of standard
-# errors.
-_BEYOND = 2.5
+_BEYOND = 2.5  # standard errors by which a failed prediction is worse than repeating the last value
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -114,7 +110,7 @@ class Fit:
     @property
     def deciding(self) -> BackTest:
         """The back-test that decides the verdict: the last failed back-test. If none failed, the last back-test."""
-        return next((test for test in reversed(self.back_tests) if _failed(test)), self.back_tests[-1])
+        return next((test for test in reversed(self.back_tests) if test.outcome in _FAILURES), self.back_tests[-1])
 
     def predict(self, ssr: float) -> float:
         """Return the quality that the fit predicts at an SSR.
@@ -286,12 +282,8 @@ def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: 
     return Fit(series.recipe, series.control, kind, parameters, rmse, measured, back_tests, verdict, reason)
 
 
-def _failed(test: BackTest) -> bool:
-    return not test.passed and test.outcome != "undetermined"
-
-
 def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
-    if failed := [test for test in tests if _failed(test)]:
+    if failed := [test for test in tests if test.outcome in _FAILURES]:
         return "rejected", failed[-1].outcome
     last = tests[-1]
     if last.outcome == "undetermined":
@@ -369,7 +361,6 @@ def _outcome(error: float, half: float, carried: float, noise: float, tolerance:
     """Return the outcome of a prediction. If the interval or the noise is unknown (NaN), the prediction cannot fail."""
     if tolerance is not None and abs(error) <= tolerance:
         return "tolerated"
-    if not math.isnan(half) and abs(error) > half:
+    if abs(error) > half:
         return "outside"
-    # If the noise is NaN, the comparison is False, and the outcome is "held".
     return "no_better" if abs(error) > abs(carried) + _BEYOND * noise else "held"

@@ -29,8 +29,7 @@ from ssr_hydra.studies.intervals import (
 )
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series
 
-# Number of points of a band between two measured SSRs; the ends of the band are interpolated between these points.
-_GRID = 65
+_GRID = 65  # number of points of a band between two measured SSRs; the ends are interpolated between these points
 
 
 def pareto(

@@ -6,9 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from cli_helpers import Answer
+
+from ssr_hydra.app import check
+from ssr_hydra.schedulers import bind
 
 QUICK = ("max_duration=4ba", "trainer.progress=none")
 App = Callable[..., Answer]
@@ -144,34 +148,22 @@ def test_completion_is_installed_with_a_config_folder(app: App, mine: Callable[[
     assert "complete -o nospace" in answer.out
 
 
-# The check and the trainer each bind the schedule once. If the data is a table and the warmup is in epochs, the check
-# binds the schedule after it has read the table.
+# If the data is a table and the warmup is in epochs, the check binds the schedule again after it has read the table.
 @pytest.mark.parametrize(
-    "typed",
+    ("typed", "bound"),
     [
-        (),
-        ("data=arrays", "data.train.path=t.csv", "model=mlp", "model.in_features=1", "scheduler.t_warmup=1ep"),
+        ((), 1),
+        (("data=arrays", "data.train.path=t.csv", "model=mlp", "model.in_features=1", "scheduler.t_warmup=1ep"), 2),
     ],
 )
-def test_config_is_checked_once_and_the_schedule_is_bound_twice(
-    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...]
+def test_config_is_checked_once_and_bound_once_for_training(
+    app: App, in_tmp: Path, typed: tuple[str, ...], bound: int
 ) -> None:
-    from ssr_hydra.app import check
-    from ssr_hydra.schedulers import bind
-
     Path("t.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(64)))
-    calls: list[str] = []
-
-    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            result = function(*args)
-            calls.append(name)
-            return result
-
-        return call
-
-    monkeypatch.setattr(check, "check_targets", counted("check", check.check_targets))
-    monkeypatch.setattr("ssr_hydra.schedulers.bind", counted("bind in the check", bind))
-    monkeypatch.setattr("ssr_hydra.optim.alpha.bind", counted("bind in the trainer", bind))
-    assert app(*QUICK, *typed).code == 0
-    assert calls == ["check", "bind in the check", "bind in the trainer"]
+    with (
+        patch("ssr_hydra.app.check.check_targets", wraps=check.check_targets) as checks,
+        patch("ssr_hydra.schedulers.bind", wraps=bind) as binds_of_check,
+        patch("ssr_hydra.optim.alpha.bind", wraps=bind) as binds_of_trainer,
+    ):
+        assert app(*QUICK, *typed).code == 0
+    assert [each.call_count for each in (checks, binds_of_check, binds_of_trainer)] == [1, bound, 1]

@@ -150,8 +150,8 @@ class StudyFolder:
         """
         with self._locked():
             owners = owners_of(self.path)
-            taken = (int(path.name) for path in self.path.iterdir() if path.name.isdecimal())
-            numbers = itertools.count(1 + max(taken, default=-1))
+            used_numbers = (int(path.name) for path in self.path.iterdir() if path.name.isdecimal())
+            numbers = itertools.count(1 + max(used_numbers, default=-1))
             planned, mine, others = [], {}, {}
             lives = self._lives()
             for index, (overrides, description) in enumerate(jobs):

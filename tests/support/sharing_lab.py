@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 QUIET = ("launcher=basic", "trainer.progress=none", "study_report=false", "study_code=any", "trainer.eval_interval=2ep")
 # Six batches per epoch. The last batch has 198 samples.
@@ -39,6 +40,12 @@ class Net(nn.Sequential):
             nn.Dropout(0.2),
             nn.Linear(256, 10),
         )
+
+
+def stored_images() -> TensorDataset:
+    """Return a data set of the images in the file ``images.pt``."""
+    images = torch.load("images.pt")
+    return TensorDataset(images, images.flatten(1).sum(1).long() % 10)
 
 
 class Nudge:

@@ -9,8 +9,8 @@ import pickle
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -197,8 +197,8 @@ class _JobQueue:
             number=number,
         )
         try:
-            with _streams() as (out, err):
-                pid, connection = self._starter.start(number, out, err, lambda: bool(stops.first))
+            out, err = _descriptor(sys.stdout, 1), _descriptor(sys.stderr, 2)
+            pid, connection = self._starter.start(number, out, err, lambda: bool(stops.first))
         except RunError as error:
             self._free.append(place)
             self._finish(number, JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error))
@@ -312,20 +312,8 @@ def _death(ended: ProcessEnd, output: Path | None) -> str:
     return text if output is None else f"{text}; what it printed is in {output}"
 
 
-@contextmanager
-def _streams() -> Iterator[tuple[int, int]]:
-    """In the ``with`` block, the returned file descriptors are open copies of this process's stdout and stderr."""
-    opened = [_descriptor(sys.stdout, 1), _descriptor(sys.stderr, 2)]
-    try:
-        yield opened[0], opened[1]
-    finally:
-        for number in opened:
-            os.close(number)
-
-
 def _descriptor(stream: Any, number: int) -> int:
-    with suppress(OSError, ValueError, AttributeError):  # a notebook's stream, for example, has no descriptor
-        return os.dup(stream.fileno())
-    with suppress(OSError):
-        return os.dup(number)
-    return os.open(os.devnull, os.O_WRONLY)
+    try:
+        return int(stream.fileno())
+    except (OSError, ValueError, AttributeError):  # a notebook's stream, for example, has no descriptor
+        return number

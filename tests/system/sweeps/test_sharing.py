@@ -148,19 +148,12 @@ def test_repeated_command_completes_a_job_that_ended_while_copying_shared_steps(
 
 
 def test_shared_steps_from_different_data_or_thread_counts_are_refused(
-    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, keep_threads: None
+    app: App, in_tmp: Path, keep_threads: None
 ) -> None:
-    Path("own_data_of_sharing.py").write_text(
-        "import torch\n"
-        "from torch.utils.data import TensorDataset\n"
-        "def load():\n"
-        "    images = torch.load('images.pt')\n"
-        "    return TensorDataset(images, images.flatten(1).sum(1).long() % 10)\n"
-    )
     images = torch.rand(1198, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     torch.save(images, "images.pt")
-    own = ("trust=[own_data_of_sharing]", "data=custom", "data.train._target_=own_data_of_sharing.load")
-    own = (*own, "+data.eval._target_=own_data_of_sharing.load", "trainer.threads=null")
+    own = ("trust=[sharing_lab]", "data=custom", "data.train._target_=sharing_lab.stored_images")
+    own = (*own, "+data.eval._target_=sharing_lab.stored_images", "trainer.threads=null")
     torch.set_num_threads(1)
     sweep(app, "s", *SMALL, *WSD, *own, "ssr=0.5,1", "share=true")
     torch.save(images.flip(0), "images.pt")

@@ -401,6 +401,7 @@ _FILE_SLIPS = {
     "null as verbose": ("hydra.verbose", "must be true, false or names of loggers", "hydra: {verbose: null}"),
     "a number in defaults": ("config", "Unsupported type in defaults : int", "defaults: [1]"),
     "a mapping as trust": ("config", "a mapping cannot replace a list", "trust: {a: b}"),
+    "an unknown choice": ("scheduler", "(in mine/experiment/u.yaml)", "defaults: [override /scheduler: cosin]"),
     "a key twice": ("config", "sets ssr twice, in lines 2 and 4", "ssr: 1\nseed: 2\nssr: 2\n"),
     "a nested key twice": ("config", "sets lr twice, in lines 3 and 4", "optimizer:\n  lr: 1\n  lr: 2\n"),
     "a dotted key": ("config", "nest it: optimizer: {lr: ...}", "optimizer.lr: 0.1\n"),

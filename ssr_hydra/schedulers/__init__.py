@@ -1,4 +1,4 @@
-"""Stateless schedules with a scale schedule ratio. This package imports neither torch nor Hydra.
+"""Schedules that a scale schedule ratio (SSR) stretches. This package imports neither torch nor Hydra.
 
 It exports the class and the function form of each scheduler in the registry.
 """

@@ -100,7 +100,7 @@ class LinearWithWarmupScheduler(_Decay):
         alpha(t) = alpha_i * t / t_warmup                   for t < t_warmup
         alpha(t) = alpha_i * (1 - tau) + alpha_f * tau,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
+    SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
     these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
     same function of tau at every SSR.
 
@@ -168,7 +168,7 @@ class CosineAnnealingWithWarmupScheduler(_Decay):
         alpha(t) = t / t_warmup                                       for t < t_warmup
         alpha(t) = alpha_f + (1 - alpha_f) * (1 + cos(pi * tau)) / 2, tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
+    SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
     these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
     same function of tau at every SSR.
 
@@ -236,7 +236,7 @@ class PolynomialWithWarmupScheduler(_Decay):
         alpha(t) = t / t_warmup                                    for t < t_warmup
         alpha(t) = alpha_f + (1 - alpha_f) * (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
+    SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
     these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
     same function of tau at every SSR.
 

@@ -39,9 +39,9 @@ def durations(values: Any, field: str) -> tuple[Time, ...]:
 
 
 def multiplier(value: Any, field: str, rule: str = "must be a finite number >= 0", least: float = 0.0) -> float:
-    """Return an alpha, or a different number of a schedule, as a float. Check that it is finite and at least ``least``.
+    """Return a number argument of a scheduler as a float. Check that the number is finite and at least ``least``.
 
-    ``rule`` says in the error which numbers are valid.
+    ``rule`` is the part of the error that says which numbers are valid.
     """
     try:
         if isinstance(value, str):
@@ -66,7 +66,7 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
 
 
 def check_arguments(scheduler: Any) -> None:
-    """Check the arguments in ``_CHECKS``, which have the same rule in every scheduler. Store the checked values.
+    """Check each argument of the scheduler whose name is in ``_CHECKS``. Store the checked values.
 
     An argument with the default None may be None.
     """
@@ -77,7 +77,7 @@ def check_arguments(scheduler: Any) -> None:
 
 
 def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
-    """Return the scheduler's argument ``name`` as a time of the run."""
+    """Return the scheduler's argument ``name`` resolved against the run."""
     return run.resolve(as_time(getattr(scheduler, name), name), name, scale=scale)
 
 
@@ -88,9 +88,9 @@ def too_large(gamma: float) -> InputError:
 
 
 def check_fit(scheduler: Any, first: str) -> None:
-    """Raise an InputError if the argument ``first`` is not below ``t_max``, so that no ssr leaves time for the decay.
+    """Raise an InputError if the argument ``first`` is not below ``t_max``. Then no SSR leaves time for the decay.
 
-    This function compares only times in the same unit. Other times are compared when the schedule is bound to a run.
+    This function compares only times in the same unit. :meth:`Scheduler.bind` compares times in different units.
     """
     time, t_max = getattr(scheduler, first), scheduler.t_max
     if time.unit is t_max.unit and time >= t_max:
@@ -118,7 +118,7 @@ def _shorten(field: str) -> str:
 
 
 def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:
-    """Return the error for a warmup that ends after ``t_max``. The arguments are those of :func:`finish`."""
+    """Return the error for a warmup that ends after ``t_max``. ``end`` is the resolved ``t_max``."""
     rule = f"must end before t_max (ends at {warmup}, but t_max is {end}{run.at_ssr})"
     return RangeError(field, str(stated), rule, _shorten(field))
 
@@ -131,7 +131,7 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
     if run.whole is not None:
-        # The last phase of a sequence may be longer than the rest of the run, so check the run too.
+        # The last phase of a sequence may be longer than the rest of the run, so check the whole run too.
         with suppress(InputError):  # without a rate, the start of the phase and the warmup cannot be compared
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:

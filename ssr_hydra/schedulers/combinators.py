@@ -22,7 +22,7 @@ __all__ = ["Phase", "ProductScheduler", "SequentialScheduler"]
 
 
 def product(curves: list[Curve]) -> Curve:
-    """Return the product of curves. Return a single curve unchanged."""
+    """Return the product of curves. If there is only one curve, return that curve."""
     if len(curves) == 1:
         return curves[0]
 
@@ -90,15 +90,15 @@ class ProductScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class Phase(metaclass=Opaque):
-    """One part of a :class:`SequentialScheduler`.
+    """A phase of a :class:`SequentialScheduler`: a schedule, and the time at which the phase ends.
 
     Args:
         scheduler: The schedule of the phase. It treats the phase as a separate run: time starts at 0, and ``dur`` is a
             fraction of the phase.
         until: The end of the phase, counted from the start of the sequence. Only the last phase may omit ``until``.
             Without ``until``, the phase ends when the run ends.
-        scale: Whether SSR stretches the phase. If false, the phase keeps its length and its schedule runs at ssr 1.
-            Warmups usually keep their length.
+        scale: Whether SSR stretches the phase and its schedule; usually false for a warmup. An ``until`` in ``dur`` is
+            a fraction of the run for any value of ``scale``.
 
     Raises:
         InputError: ``scheduler`` is not a scheduler, or ``until`` is not above 0.
@@ -149,7 +149,7 @@ class SequentialScheduler(Scheduler):
 
     The schedule of a phase treats the phase as a separate run: time starts at 0, ``dur`` is a fraction of the phase,
     and ssr is 1 if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled.
-    If a phase is not scaled, the equation holds only in the phases before it.
+    Otherwise, the equation holds only before the first phase that is not scaled.
 
     Args:
         phases: A mapping from name to :class:`Phase`, in order of time. A phase may also be a mapping of its arguments,
@@ -157,9 +157,8 @@ class SequentialScheduler(Scheduler):
 
     Raises:
         InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase; the run
-            never reaches a phase; or a phase has ``scale=False`` and an ``until`` in a unit other than ``dur``, but the
-            ``until`` of the previous phase is in ``dur``. Ends in different units are compared when the schedule is
-            bound to a run.
+            never reaches a phase; or, after a phase that ends in ``dur``, a phase with ``scale=False`` ends in a
+            different unit. :meth:`bind` compares ends in different units.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp
@@ -219,7 +218,7 @@ class SequentialScheduler(Scheduler):
             return last(timestamp)
 
         units = {time.unit for time in ends if time is not None}
-        if len(units) > 1:  # a phase starts in one unit and ends in a different unit, so the pieces are unknown
+        if len(units) > 1:  # pieces have one unit, but these ends have several, so the pieces are unknown
             return curve
         stops = [(Fraction(stop, factor), pieces_of(part)) for _, factor, stop, part in segments]
         return with_pieces(curve, joined([*stops, (math.inf, pieces_of(last))]))

@@ -25,9 +25,10 @@ Shape = Callable[[float], float]
 """The shape of a decay: a function from tau to alpha, where tau is the elapsed fraction of the decay, from 0 to 1."""
 
 Pieces = tuple[TimeUnit, tuple[tuple[Fraction | float, Hashable], ...]]
-"""The pieces of a curve: the unit of its counter, and a pair (exclusive end, key) for each piece.
+"""The pieces of a curve: the unit of the curve's counter, and a pair (exclusive end, key) for each piece.
 
-Two curves are equal where their keys are equal. So this package can compare two curves without evaluating them.
+A piece is an interval of time. If two curves have equal keys in an interval, the curves are equal there. So this
+package can compare two curves without evaluating them.
 """
 
 _NEVER = math.inf  # the end of a schedule that never ends
@@ -116,7 +117,7 @@ def annealed(
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
     The warmup rises from 0 to shape(0). All times are resolved, and ``warmup <= begin``. By default, the warmup ends at
-    ``begin``. ``field`` is the argument that sets ``end``, for errors. If ``is_endless`` is true, tau exceeds 1 after
+    ``begin``. Errors name ``field``, the argument that sets ``end``. If ``is_endless`` is true, tau exceeds 1 after
     ``end``.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
@@ -175,9 +176,10 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
 
 
 def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
-    """Return a curve through points (resolved time, alpha). It is constant before the first and after the last point.
+    """Return a curve through points (resolved time, alpha).
 
-    Between two points, the curve has the shape ``make(alpha of the first point, alpha of the second point)``.
+    Between two points, the curve has the shape ``make(alpha of the first point, alpha of the second point)``. Before
+    the first point and after the last point, the curve is constant.
     """
     unit = points[-1][0].unit
     clock = run.clock(unit, "points", *(time for time, _ in points))

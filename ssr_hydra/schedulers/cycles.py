@@ -20,7 +20,7 @@ from ssr_hydra.time import Time, TimeLike, exact
 __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
 
 _SHAPES: dict[str, Callable[[float, float], Shape]] = {"cosine": cosine, "linear": linear}
-# With a t_mult such as 1.0001, exact bounds need very many bits. If a bound needs more bits than this, use floats.
+# With a t_mult such as 1.0001, the exact bounds of a cycle need very many bits. Above this number of bits, use floats.
 _MOST_BITS = 1 << 14
 _LARGEST_GROWTH = 1e300
 
@@ -77,7 +77,7 @@ class Cycles:
         self._width, self._ratio = width, ratio
         self._bits = max(ratio.numerator.bit_length(), ratio.denominator.bit_length())
         self._log_ratio = math.log1p(float(ratio - 1))  # log1p keeps the digits of a ratio such as 1.000001
-        # Cache: the factor, and the start and end of the latest cycle in units of 1/factor.
+        # Cache of the latest cycle: a factor, and the start and end of the cycle, both multiplied by the factor.
         self._bounds = (1, 0, width)
 
     def tau(self, count: int) -> float:
@@ -97,7 +97,7 @@ class Cycles:
         return float((count * factor - begin) / (end - begin))
 
     def _index(self, count: int) -> int:
-        # Without the limit, the product for a huge ratio would be infinite. If the index is wrong, tau() corrects it.
+        # Without this limit, a huge ratio makes growth infinite. tau() corrects a wrong index.
         growth = min(float(count / self._width) * float(self._ratio - 1), _LARGEST_GROWTH)
         return max(0, math.floor(math.log1p(growth) / self._log_ratio))
 

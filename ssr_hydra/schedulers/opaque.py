@@ -10,10 +10,10 @@ from typing import Any
 class Opaque(ABCMeta):
     """Metaclass of dataclasses that OmegaConf does not convert into configs.
 
-    OmegaConf normally replaces a dataclass instance in a config by a config of the instance's fields. If it did this
-    with schedulers, ``hydra.utils.instantiate`` could not put a scheduler object into a config. No option of OmegaConf
-    prevents this, but OmegaConf calls ``dataclasses.is_dataclass`` to recognize dataclasses. With this metaclass, the
-    call returns False for OmegaConf and True for other callers.
+    OmegaConf normally replaces a dataclass instance in a config by a config of the instance's fields. Then
+    ``hydra.utils.instantiate`` could not put a scheduler object into a config. OmegaConf has no option against this
+    replacement. To recognize dataclasses, OmegaConf calls ``dataclasses.is_dataclass``. With this metaclass, the call
+    returns False for OmegaConf and True for other callers.
 
     Example:
         >>> from omegaconf import OmegaConf

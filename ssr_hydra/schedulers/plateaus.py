@@ -48,7 +48,7 @@ class WarmupStableDecayScheduler(Scheduler):
         d(tau)   = 1 - sqrt(tau), 1 - tau, or (1 + cos(pi * tau)) / 2
 
     Until the decay begins, the learning rates do not depend on the length of the run. So several short runs can start
-    from checkpoints of one long run. SSR stretches ``t_max`` and ``t_decay``. It stretches the warmup only if
+    from checkpoints of one long run. SSR stretches ``t_max`` and ``t_decay``. SSR stretches the warmup only if
     ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)``
     exactly. If SSR does not stretch the warmup, the equation holds only for ``t >= max(1, ssr) * t_warmup``.
 

@@ -26,7 +26,7 @@ from ssr_hydra.time import Number, Time, TimeLike, as_time
 
 @runtime_checkable
 class ComposerScheduler(Protocol):
-    """A stateless schedule: a function of the run's state that returns alpha, a multiplier of the learning rate.
+    """A schedule: a function from the run's state to alpha, a multiplier of the learning rate.
 
     The learning rate is ``lr(t) = lr_initial * alpha(t)``. If there are several schedules, their alphas are multiplied.
     With a scale schedule ratio, ``alpha_ssr(t) = alpha(t / ssr)``. A plain function ``f(state)`` or ``f(state, ssr)``
@@ -62,7 +62,7 @@ class Moment(Protocol):
     """The type of a function that converts a time argument of a scheduler to an exact time on the axis of a preview."""
 
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
-        """Return the argument called ``name`` as a time on the axis. SSR stretches this time if ``scale`` is true.
+        """Return the argument called ``name`` as a time on the preview's axis, stretched by SSR if ``scale`` is true.
 
         If the argument is a list of times, such as milestones, ``time`` is the item to convert.
         """
@@ -80,7 +80,7 @@ def numbered(label: str, times: Iterable[Fraction]) -> Iterator[tuple[str, Fract
 
 
 def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fraction]:
-    """Yield the end of each period before ``length``. Each period is ``ratio`` times as long as the previous one."""
+    """Yield the end of each period before ``length``. Each period is ``ratio`` times as long as the previous period."""
     time = period
     for _ in range(_MOST_REPEATS):
         if time >= length:
@@ -93,9 +93,9 @@ def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fra
 class Scheduler(metaclass=Opaque):
     """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run.
 
-    A scheduler checks its arguments when it is created, and checks that its times fit when it is bound. It raises an
-    InputError if an argument is invalid, a number is not finite, or a time is not above 0. Only warmups, cooldowns,
-    milestones and points may be at 0.
+    A scheduler checks its arguments when it is created, and checks that its times fit into the run when it is bound. A
+    scheduler raises an InputError if an argument is invalid or not finite. Warmups, cooldowns, milestones and points
+    must be >= 0. Every other time must be above 0.
     """
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Scheduler(metaclass=Opaque):
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         """Yield the label and the time of each point that a preview marks, such as the end of the warmup.
 
-        ``length`` is the length of the run. It has the same unit as the times, which count from the start of the run.
+        ``length`` is the length of the run in the unit of the times, which count from the start of the run.
         """
         if hasattr(self, "t_warmup"):
             yield "end of warmup", at("t_warmup", scale=self.scale_warmup)  # type: ignore[attr-defined]
@@ -135,7 +135,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
     """Resolve any scheduler against a run.
 
     This function reads the ``max_duration`` and rates of ``state`` once. If ``scheduler`` is a user's function, the
-    curve calls the function with a state for the timestamp.
+    curve calls the function with the state of the run at the timestamp.
 
     Args:
         scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.

@@ -49,10 +49,10 @@ class Run:
     Args:
         max_duration: The actual length of the run, already multiplied by ssr; None if unknown.
         state: The state from which this run was created. User functions get this state.
-        start: The time at which this run starts, on the counters of the state. It is above 0 if this run is a later
-            phase.
+        start: The time at which this run starts, on the counters of the state. ``start`` is 0 for a whole run and for a
+            first phase.
         whole: The whole run if this object is a phase; None if this object is the whole run.
-        open_because: The error that made ``max_duration`` unknown; None if there was no error.
+        open_because: The error that says why the length of a phase is unknown; None if there was no error.
     """
 
     ssr: Fraction
@@ -122,7 +122,7 @@ class Run:
         try:
             return self.convert(share, TimeUnit.BATCH, field)
         except MissingRateError as error:
-            # This error shows a computed time, so raise an error that shows the user's time.
+            # This error shows the computed time ``share``. Raise an error that shows the user's time instead.
             rule = f"is a fraction of max_duration ({max_duration}), and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None

@@ -181,8 +181,8 @@ class MultiStepWithWarmupScheduler(Scheduler):
         alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
     A milestone inside the warmup takes effect when the warmup ends. The warmup and the milestones may have different
-    units: each time is compared with the counter of its own unit. SSR stretches the milestones. It stretches the warmup
-    only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
+    units: each time is compared with the counter of its own unit. SSR stretches the milestones. SSR stretches the
+    warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds only for
     ``t >= max(1, ssr) * t_warmup``.
 
@@ -230,7 +230,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class ConstantScheduler(Scheduler):
-    """Multiply by ``alpha`` until ``t_max``, then by 1.
+    """Multiply the learning rate by ``alpha`` until ``t_max``, then by 1.
 
     ::
 

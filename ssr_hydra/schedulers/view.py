@@ -33,7 +33,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
 def _own(raw: str, name: str, source: tuple[Run, Any]) -> Any:
     """Return the counter ``raw``, which has the same value in a phase as in the whole run.
 
-    In other libraries' timestamps, its name is ``name``, but ``epoch_wct`` instead of ``epoch_seconds``.
+    Timestamps of other libraries have this counter as the attribute ``name``, with ``_wct`` instead of ``_seconds``.
     """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):
@@ -52,7 +52,7 @@ def view(run: Run, timestamp: Any) -> Any:
     """Return the state of the run at ``timestamp``. For a phase, the state shows the phase as a whole run."""
     state = run.state
     length = getattr(state, "max_duration", None)
-    # The time of a different library cannot be compared with this package's times, so convert it.
+    # A time of another library cannot be compared with this package's times, so convert it.
     is_whole = run.max_duration == (None if length is None else as_time(length, "max_duration"))
     if run.start.value == 0 and is_whole:
         if timestamp is state.timestamp:

@@ -172,7 +172,9 @@ def test_remaining_time_counts_completed_jobs_from_the_start_of_the_first_job(
     assert progress._seconds_left() == 5 * 2  # two jobs are left
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(99.4, "99 s"), (100, "2 min"), (5960, "99 min"), (5971, "1.7 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(99.4, "99 s"), (100, "2 min"), (5960, "99 min"), (5971, "1.7 h"), (3_600_000, "1000.0 h")]
+)
 def test_remaining_time_has_a_suitable_unit(seconds: float, text: str) -> None:
     assert progress_module._duration(seconds) == text
 

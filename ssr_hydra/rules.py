@@ -277,7 +277,7 @@ _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_schedules(schedules: Any) -> None:
-    """Raise an InputError if ``schedules`` is not a mapping from field to scheduler, or has the field ``lr``."""
+    """Raise an InputError if ``schedules`` is not a mapping from hyperparameter to scheduler, or has an ``lr``."""
     if not isinstance(schedules, Mapping):
         rule = "must be a mapping from hyperparameter to scheduler"
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")

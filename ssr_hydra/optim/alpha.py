@@ -29,7 +29,7 @@ from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
 """A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to schedulers.
 
-If it is a mapping, each param group names its schedule.
+With a mapping, each param group names its schedule.
 """
 
 _Group = dict[str, Any]
@@ -124,7 +124,7 @@ class AlphaLR(LRScheduler, ABC):
         self._curves = curves
         for optimizer in self._optimizers:
             self._initial.remember(optimizer, self._alphas)
-        # Fast path: one optimizer with one schedule. _groups is then the list of its param groups, otherwise None.
+        # Fast path for one optimizer with one schedule: _groups lists its param groups. Otherwise, _groups is None.
         self._is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
         self._curve = next(iter(curves.values()))
         self._groups: list[_Group] | None = None
@@ -144,7 +144,7 @@ class AlphaLR(LRScheduler, ABC):
         self._set_lrs(self._now())
 
     def _resume(self) -> None:
-        """Read the ``initial_lr`` of the groups again, after a different scheduler or a checkpoint has set the time."""
+        """Read the ``initial_lr`` of the groups again, after another scheduler or a checkpoint has set the time."""
         self._initial.forget()
         self._groups = None
 

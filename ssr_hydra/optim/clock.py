@@ -34,8 +34,8 @@ class _Total:
     def reset(self, total: int | Fraction, batch: int, n_passed: int | None = None) -> None:
         """Set the number of samples or tokens in the first ``batch`` batches.
 
-        If ``total`` is 0, the number is the rate times ``batch``.
-        ``n_passed=None`` means 0 if ``total`` is 0, and ``batch`` otherwise.
+        If ``total`` is 0, the number is the rate times ``batch``. ``n_passed`` is the number of batches for which
+        ``step`` got a number. None means 0 if ``total`` is 0, and ``batch`` otherwise.
         """
         self.extra = total - batch * self.rate if total else 0
         self.told = (batch if total else 0) if n_passed is None else n_passed
@@ -68,7 +68,7 @@ class _Total:
         return (self.extra_in_epoch if epoch == self.epoch else 0) + batch_in_epoch * self.rate
 
     def read(self, batch: int) -> int | Fraction:
-        """Return the total for a schedule. Raise an InputError if it is unknown."""
+        """Return the total for a schedule. Raise an InputError if the total is unknown."""
         if not self.has_rate and self.told != batch:
             rule = f"is needed, because the schedule or the run is measured in {self.name}"
             raise MissingValueError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
@@ -109,9 +109,9 @@ class StepClock:
 
         Args:
             timestamp: The new time.
-            n_passed: The value of :attr:`told`. If it is None, a total of 0 in ``timestamp`` means that the caller
-                passed no numbers, so the total follows from the rate. Any other total means that the caller passed the
-                number for every batch.
+            n_passed: The value of :attr:`told`. If ``n_passed`` is None, a total of 0 in ``timestamp`` means that the
+                caller passed no numbers, so the total follows from the rate. Any other total means that the caller
+                passed the number for every batch.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if n_passed is None else n_passed

@@ -167,7 +167,7 @@ class Grouping:
         return [group for group in by_name.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
-        """Return the config path of the rule that sets a group's hyperparameter; ``"param_groups"`` if none does."""
+        """Return the config path of the rule that sets a group's hyperparameter; ``"param_groups"`` if no rule does."""
         names = [part.partition("[")[0] for part in group_name.split("+")]
         giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
         rule = next(giving, None)

@@ -18,8 +18,8 @@ _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
 # The values that this package's most recent scheduler wrote for each optimizer: the alpha of each named schedule by its
-# name, and the learning rate of each param group by its index. If the learning rate of a group is now different, the
-# user has set it.
+# name, and the learning rate of each param group by its index. If the learning rate of a group differs from the value
+# in _left, the user has set the learning rate.
 _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 
 
@@ -117,7 +117,7 @@ class InitialRates:
         return float(lr) == (float(torch.full_like(lr, written)) if isinstance(lr, Tensor) else written)
 
     def correct(self, values: Sequence[float]) -> None:
-        """Replace the initial rate of each group, unless this package's most recent schedule wrote the group's lr."""
+        """Set the initial rates to ``values``, except in groups whose lr this package's most recent schedule wrote."""
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             for i, group in enumerate(optimizer.param_groups):

@@ -102,8 +102,8 @@ class ScheduledLR(AlphaLR):
     def timestamp(self) -> Timestamp:
         """The current time. Unknown counters are 0.
 
-        To set the time and the learning rates, assign a timestamp. If its number of samples or tokens is 0, this number
-        is computed from the number per batch.
+        To set the time and the learning rates, assign a timestamp. If the number of samples or tokens is 0, the clock
+        computes the number from ``samples_per_batch`` or ``tokens_per_batch``.
 
         Raises:
             InputError: The assigned value is not a timestamp, or it has epochs but no batches.

@@ -238,7 +238,7 @@ class TorchRates:
             self._written[i] = float(group["lr"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the schedulers. It is empty if all schedulers are functions of time."""
+        """Return the state of the schedulers. The state is empty if all schedulers are functions of time."""
         state: dict[str, Any] = {}
         if self._plateaus:
             state["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]

@@ -33,7 +33,7 @@ _FINEST = 10**_MOST_DECIMALS
 
 
 class TimeUnit(str, Enum):
-    """The units of training time."""
+    """The units of training time. As in Composer, an iteration is a group of epochs, not a batch."""
 
     ITERATION = "iter"
     EPOCH = "ep"
@@ -48,7 +48,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Return the unit with this value or name, in upper or lower case. Accept a unit of a different library too."""
+        """Return the unit with this value or name, in upper or lower case. Accept a unit of another library too."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:
@@ -129,7 +129,7 @@ class Time(Generic[_Value]):
 
     ``Time("5ep")``, ``Time(5, "ep")`` and ``Time(5, TimeUnit.EPOCH)`` are equal. ``value`` is an int if the amount is
     whole, else a ``Fraction``. Arithmetic and comparison need equal units. A plain number gets the unit of the other
-    operand. The class accepts a type parameter, such as ``Time[int]``, because Composer's class has one.
+    operand. The class accepts a type parameter, such as ``Time[int]``, as Composer's class does.
 
     Args:
         value: The amount. If ``unit`` is None, a time string such as ``"5ep"``.

@@ -36,7 +36,7 @@ _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
 }
 _SLOTS = tuple(slot for slot, _, _ in _COUNTERS.values())
 COUNTERS = {raw: name for name, (_, raw, _) in _COUNTERS.items()}
-"""A mapping from raw counter of a :class:`Timestamp`, a plain number, to its public name. Raw times are nanoseconds."""
+"""A mapping from the raw name to the public name of each counter. Raw times are nanoseconds, as plain numbers."""
 
 TOTALS: dict[TimeUnit, str] = {
     TimeUnit.ITERATION: "iterations",
@@ -49,7 +49,7 @@ TOTALS: dict[TimeUnit, str] = {
 """A mapping from unit to the name of the raw counter that counts this unit from the start of the run."""
 
 SLOT_OF = {raw: slot for slot, raw, _ in _COUNTERS.values()}
-"""A mapping from raw counter to the slot that stores it."""
+"""A mapping from the raw name of a counter to the slot that stores the counter."""
 
 _slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*_SLOTS)
 
@@ -102,7 +102,7 @@ def _wall_clock(slot: str, doc: str) -> datetime.timedelta:
 
 
 def _raw(slot: str, doc: str) -> int:
-    """Return a read-only attribute for a slot. It is fast, because ``attrgetter`` calls no Python function."""
+    """Return a read-only attribute for a slot. ``attrgetter`` is fast, because it calls no Python function."""
     return property(attrgetter(slot), doc=doc)  # type: ignore[return-value]
 
 
@@ -118,7 +118,7 @@ class Timestamp:
     ``timestamp.nanoseconds``) return these counters as plain numbers.
 
     Args:
-        iteration: Finished iterations.
+        iteration: Finished iterations (groups of epochs).
         epoch: Finished epochs.
         batch: Finished batches (optimizer steps).
         sample: Samples trained on so far.
@@ -353,7 +353,7 @@ class Timestamp:
             raise MismatchError(
                 "timestamp", odd, "must have exactly the counters of state_dict()", "load the result of state_dict()"
             )
-        # In a state, seconds are already in nanoseconds. So read all counters as plain numbers.
+        # In a state dict, seconds are already in nanoseconds. So read all counters as plain numbers.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
         for slot, value in values.items():
             setattr(self, slot, value)

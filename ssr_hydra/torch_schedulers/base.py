@@ -89,7 +89,7 @@ def per_group(value: Any, count: int, name: str) -> list[Any]:
 
 
 def ends_in_first_epoch(state: Any) -> bool:
-    """Return whether a run ends within its first epoch. Return False if this is unknown.
+    """Return whether a run ends within its first epoch. Return False if the length in batches is unknown.
 
     In a run that ends within its first epoch, a scheduler that steps once per epoch never changes the learning rate.
 
@@ -121,7 +121,7 @@ class Steps:
         return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
 
     def time(self, amount: Any, name: str) -> Time:
-        """Stretch a duration by SSR, and return it as a time from the start of the run."""
+        """Return a duration, stretched by SSR, as a time from the start of the run."""
         return self.run.resolve(amount if isinstance(amount, Time) else Time(amount, self.unit), name)
 
     def whole(self, time: Time, name: str) -> Fraction:
@@ -232,12 +232,12 @@ class TorchScheduler(metaclass=Opaque):
 
     Args:
         pace: The length of one step of the scheduler, ``"epoch"`` or ``"batch"``. The learning rate changes only at
-            steps. None means the pace that the trainer's ``use_stepwise_scheduler`` sets. If that setting is None too,
-            a step of CyclicLR and OneCycleLR is a batch. A step of every other scheduler is an epoch, as in torch's
-            documentation.
+            steps. None means the pace that the trainer's ``use_stepwise_scheduler`` sets. If ``use_stepwise_scheduler``
+            is None too, a step of CyclicLR and OneCycleLR is a batch. A step of every other scheduler is an epoch, as
+            in torch's documentation.
     """
 
-    # This module cannot use annotations from __future__. Subclasses evaluate this annotation in their own modules.
+    # Import no annotations from __future__ here: subclasses would evaluate this annotation in their own modules.
     pace: Annotated[str | None, (EPOCH, BATCH)] = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -246,7 +246,7 @@ class TorchScheduler(metaclass=Opaque):
 
     @property
     def natural_pace(self) -> str:
-        """The pace if neither the user nor the trainer sets one."""
+        """The pace if neither the user nor the trainer sets a pace."""
         return EPOCH
 
     def pace_in(self, use_stepwise_scheduler: bool | None) -> str:

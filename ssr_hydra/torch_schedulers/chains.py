@@ -14,7 +14,7 @@ from ssr_hydra.torch_schedulers.moments import moment
 
 
 class UnchainableError(ConflictError):
-    """The combination of schedulers is not a function of time. Only torch's own schedulers can run it, step by step."""
+    """The combination of schedulers is not a function of time. Only torch itself can run these schedulers."""
 
 
 class Link(NamedTuple):
@@ -146,7 +146,7 @@ class _Recursion(Course):
 
 
 class _Resetting(Course):
-    """A chain of factors and sequences. A sequence sets the rate at each milestone, and the factors multiply it."""
+    """A chain of factors and sequences. A sequence sets a rate at each milestone. The factors multiply this rate."""
 
     chains = True
 

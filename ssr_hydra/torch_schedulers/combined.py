@@ -52,7 +52,7 @@ def _pace_of(parts: Any) -> str:
 
 
 class _Continued(Course):
-    """A phase with a MultiplicativeLR, which multiplies the last rate of the previous phase, at the time ``last``."""
+    """A phase with a MultiplicativeLR, which multiplies the rate of the previous phase at the time ``last``."""
 
     chains = True
 
@@ -109,7 +109,7 @@ class Phases(Course):
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
         # A phase without momentum keeps the momentum of the previous phase. Before the first phase with momentum, the
-        # momentum is that of the scheduler that torch constructed last.
+        # scheduler that torch constructed last sets the momentum.
         index = self.index(timestamp) % len(self.courses)
         driven = [i for i in self._driving if i <= index]
         if not driven:
@@ -119,7 +119,7 @@ class Phases(Course):
 
 
 def holds_phases(course: Course) -> bool:
-    """Return whether a course is a sequence or contains one."""
+    """Return whether a course is a sequence or contains a sequence."""
     return any(isinstance(part, Phases) for part in all_courses(course))
 
 
@@ -137,8 +137,8 @@ class SequentialLR(TorchScheduler):
 
     A scheduler of the sequence may itself be a sequence or a chain. If the first scheduler is a sequence or a chain,
     torch takes the first step of its inner schedulers twice, so an inner ExponentialLR is one step ahead. This class
-    does the same. In torch, only the first scheduler can be a sequence or a chain. In this class, a later scheduler can
-    also be a sequence or a chain. It starts as if it were the only scheduler.
+    also takes this step twice. In torch, only the first scheduler can be a sequence or a chain. In this class, a later
+    scheduler can also be a sequence or a chain, and starts as if it were the only scheduler.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All schedulers step at the
@@ -185,7 +185,7 @@ class SequentialLR(TorchScheduler):
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
                 rule = f"must not be before the previous milestone ({ends[i]} is before {ends[i - 1]})"
                 raise RangeError(name, str(value), rule, "reorder the milestones")
-        # torch counts the extra first steps of a nested sequence, so its milestones come earlier.
+        # torch counts the extra first steps of a nested sequence, so the milestones of this sequence come earlier.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
         courses: list[Course] = []
         readers: list[tuple[Any, int, int]] = []

@@ -83,7 +83,8 @@ class CyclicLR(TorchScheduler):
         s(t) = 1 (triangular), 2 ** (1 - cycle) (triangular2), gamma ** t (exp_range), or scale_fn(cycle or t)
         momentum(t) = max_momentum - (max_momentum - base_momentum) * h(t) * s(t)
 
-    SSR stretches both parts of a cycle. In the mode ``exp_range``, SSR also stretches the time t in ``gamma ** t``.
+    SSR stretches the increase and the decrease of a cycle. In the mode ``exp_range``, SSR also stretches the time t in
+    ``gamma ** t``.
 
     Args:
         base_lr: The lowest learning rate, absolute: one number, or a list with one number per param group.

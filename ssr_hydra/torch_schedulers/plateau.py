@@ -34,14 +34,14 @@ class ReduceLROnPlateau(metaclass=Opaque):
             name of the trainer's objective (:func:`ssr_hydra.metrics.direction_by_name`). Without a trainer, ``"auto"``
             means ``"min"``.
         factor: Factor of a reduction, at least 0 and below 1.
-        patience: Number of evaluations, or a time. If the metric has not improved for longer than this, the rate is
-            reduced.
+        patience: Number of evaluations, or a time. If the metric has not improved for longer than ``patience``, the
+            scheduler reduces the rate.
         threshold: The minimum improvement.
         threshold_mode: Whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
         cooldown: Number of evaluations, or a time, after a reduction. ``patience`` does not count the evaluations in
             this period.
         min_lr: The lowest rate, absolute: one number, or a list with one number per param group.
-        eps: A reduction of at most this size is not applied.
+        eps: The scheduler skips a reduction of at most ``eps``.
 
     Example:
         >>> from ssr_hydra.schedulers.run import Run
@@ -99,7 +99,7 @@ class _Wait:
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Return whether the difference of ``now`` and ``since``, two results of :meth:`now`, exceeds this length."""
+        """Return whether ``now - since`` exceeds this length. Both are results of :meth:`now`."""
         return bool((now - since) * self._factor > self._length)
 
 

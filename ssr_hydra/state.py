@@ -34,7 +34,7 @@ class State:
         samples_per_batch: Samples per batch; needed to convert samples to or from other units.
         tokens_per_batch: Tokens per batch; needed to convert tokens to or from other units.
         timestamp: The counters of the run.
-        optimizers: The optimizers whose learning rates a compiled schedule sets.
+        optimizers: The optimizers whose learning rates :func:`~ssr_hydra.optim.compile_composer_scheduler` sets.
 
     Raises:
         InputError: The length or a rate is not above 0, or the length is in ``dur``.

@@ -84,15 +84,15 @@ def compile_composer_scheduler(
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
     ``initial_lr_g`` is the ``lr`` of group g when you create the first scheduler for the group's optimizer. If you
-    later set a different ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
+    change the ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
 
     The learning rate of batch k uses alpha at timestamp k. This function sets the learning rates for the current
     timestamp. ``step()`` sets them for later timestamps: call it after each change of ``state.timestamp``. alpha is
     computed once per step and schedule.
 
-    A param group that is added later gets its learning rate at the next step. Learning rates that are tensors are
-    changed in place. If ``schedulers`` is a mapping, the key ``"schedule"`` of a param group names its schedule. A
-    group without this key uses the schedule ``"default"``.
+    A new param group gets its learning rate at the next step. The scheduler changes tensor learning rates in place. If
+    ``schedulers`` is a mapping, the key ``"schedule"`` of a param group names its schedule. A group without this key
+    uses the schedule ``"default"``.
 
     Args:
         schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to

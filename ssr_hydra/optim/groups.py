@@ -79,7 +79,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         A mapping from the name of an optimizer to its parameters.
 
     Raises:
-        InputError: Two optimizers select the same parameter, a parameter is selected by no optimizer, or an optimizer
+        InputError: Two optimizers select the same parameter, a parameter belongs to no optimizer, or an optimizer
             selects no parameter.
 
     Example:

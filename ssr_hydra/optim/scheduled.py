@@ -23,8 +23,8 @@ class ScheduledLR(AlphaLR):
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the ``lr`` of group g when you create the optimizer's first scheduler. If you later set a
-    different ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
+    ``initial_lr_g`` is the ``lr`` of group g when you create the optimizer's first scheduler. If you change the ``lr``
+    and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
 
     Call ``step()`` after each optimizer step. SSR stretches the schedule and the run. The run ends after
     ``max_duration * ssr``; see :attr:`max_duration` and :attr:`is_done`.

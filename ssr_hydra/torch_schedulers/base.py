@@ -233,8 +233,8 @@ class TorchScheduler(metaclass=Opaque):
     Args:
         pace: The length of one step of the scheduler, ``"epoch"`` or ``"batch"``. The learning rate changes only at
             steps. None means the pace that the trainer's ``use_stepwise_scheduler`` sets. If ``use_stepwise_scheduler``
-            is None too, a step of CyclicLR and OneCycleLR is a batch. A step of every other scheduler is an epoch, as
-            in torch's documentation.
+            is None too, a step is a batch for CyclicLR and OneCycleLR, and an epoch for all other schedulers, as in
+            torch's documentation.
     """
 
     # Import no annotations from __future__ here: subclasses would evaluate this annotation in their own modules.

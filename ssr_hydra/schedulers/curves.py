@@ -27,8 +27,8 @@ Shape = Callable[[float], float]
 Pieces = tuple[TimeUnit, tuple[tuple[Fraction | float, Hashable], ...]]
 """The pieces of a curve: the unit of the curve's counter, and a pair (exclusive end, key) for each piece.
 
-A piece is an interval of time. If two curves have equal keys in an interval, the curves are equal there. So this
-package can compare two curves without evaluating them.
+A piece is an interval of time. Within the run, two curves are equal where their keys are equal. So this package can
+compare two curves without evaluating them.
 """
 
 _NEVER = math.inf  # the end of a schedule that never ends

@@ -11,7 +11,7 @@ Alpha = Callable[[Fraction], float]
 
 _PIECES = 256  # the minimum number of intervals of a run
 _TOLERANCE = 1 / 4000  # largest error relative to the highest alpha: a third of a pixel in a large picture
-_EQUAL = 1e-9  # two values differ only by rounding if their relative difference is below this
+_EQUAL = 1e-9  # a smaller relative difference of two values is a rounding error
 _MOST_CALLS = 20_000
 # Distance of a point "just before" a time, as a fraction of the run. This package's schedulers compare exact numbers,
 # so the distance can be tiny. A user's function computes with floats, so the distance must exceed the rounding errors.
@@ -23,15 +23,15 @@ class Trace:
 
     The class computes alpha just before each break and at the break, so the time of a jump at a break is exact. Between
     two breaks, the class halves intervals until the curve is straight in each interval. A jump that is not at a break
-    leaves a tiny interval. The jump is at the fraction with the smallest denominator in this interval if alpha changes
-    exactly there, and otherwise at the end of the interval. A run has no batch at its end, so the last vertex has alpha
-    just before the end.
+    leaves a tiny interval. The class then tries the fraction with the smallest denominator in this interval. If alpha
+    does not jump exactly there, the class uses the end of the interval. A run has no batch at its end, so the last
+    vertex has alpha just before the end.
 
     Args:
         alpha: Function from time to alpha.
         breaks: Times in ascending order, such as landmarks. The first and the last are the start and the end.
-        is_exact: Whether alpha distinguishes two times even if they are extremely close. True for this package's
-            schedulers, False for functions that compute with floats.
+        is_exact: True if alpha computes with exact times, as this package's schedulers do. False for functions that
+            compute with floats.
 
     Attributes:
         times: Times of the vertices in ascending order. A time at which alpha jumps appears twice.
@@ -69,7 +69,7 @@ class Trace:
 
     def _differ(self, a: float, b: float) -> bool:
         """Return whether alpha jumps from ``a`` to ``b``."""
-        # If alpha is exact, the small steps at the end of a step schedule are jumps too.
+        # For exact alphas, the limit is relative to a and b, so the tiny last steps of a step schedule are jumps.
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self._is_exact else self._scale)
 
     def _refine(self, low: Fraction, a: float, high: Fraction, b: float) -> None:

@@ -114,7 +114,7 @@ def _check_source(args: argparse.Namespace) -> None:
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
-    """Return the library's error with the command-line option instead of the Python argument."""
+    """Return the error with the name of the command-line option instead of the name of the Python argument."""
     if error.field == "study":
         source = error.value if args.csv is None else args.csv
         return type(error)("STUDY" if args.csv is None else "--csv", source, error.rule, error.fix)

@@ -17,12 +17,12 @@ from ssr_hydra.studies.study import find_series
 
 _MOST_CROSSINGS = 3
 _MOST_NAMED = 8
-# For each control: the words for a scaled run, and the words for a run with that control.
+# The names of the two sides of a comparison: what a normal scaled run does, and what a run with the control does.
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed warmup", "the scaled warmup")}
 
 
 def open_names(choice: Choice) -> str:
-    """Return the name of the only recipe that may be as good as the choice, or the number of such recipes."""
+    """Return the name of the recipe that may be as good as the choice, or the number of such recipes."""
     count = len(choice.open)
     return choice.open[0].recipe if count == 1 else f"{count} other recipes"
 
@@ -93,7 +93,7 @@ def diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _budget_name(content: Content) -> str:
-    """Return "time" if runs have times and the user chose seconds or chose no axis; otherwise the axis's name."""
+    """Return "time", or the name of the axis if the user chose steps or SSRs, or if runs have no times."""
     is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
     return "time" if is_time else NAMES_OF_EQUAL[content.equal]
 
@@ -112,7 +112,7 @@ def _budget(content: Content, choice: Choice) -> str:
 
 
 def equal_time_text(content: Content) -> list[str]:
-    """Return a sentence about the axis of equal budgets; none if the user chose it, or if it cannot matter."""
+    """Return at most one sentence: why recipes are compared at equal steps, SSRs or seconds."""
     time, pace = content.time, content.time.pace
     if len(content.recommendations) < 2:
         return []
@@ -204,7 +204,7 @@ def first_at_target(content: Content) -> list[str]:
     if not choice.rivals:
         return [f"{text}; no other recipe was measured {equal}."]
     if unknown := [rival.recipe for rival in choice.rivals if math.isnan(rival.low)]:
-        # If target_low is known, the text shows an interval. So name the recipes whose noise was not measured.
+        # An interval in the text shows measured noise. So after an interval, name the recipes without measured noise.
         whose = "" if math.isnan(best.target_low) else f" of {listed(unknown)}"
         return [f"{text}; the noise{whose} was not measured."]
     if choice.open:
@@ -231,7 +231,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
 
 
 def control_counts(content: Content) -> list[str]:
-    """Return sentences with the mean gain of scaling over each control, and how often each side wins."""
+    """Return sentences: the mean gain of scaled runs over runs with each control, and the number of wins of each."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)

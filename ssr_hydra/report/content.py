@@ -50,10 +50,9 @@ class Options:
         confidence: The confidence of every interval.
         reference: The recipe with which the other recipes are compared; None for the first recipe.
         equal: The axis on which budgets are equal when recipes are compared: ``seconds`` of training, ``steps``, or
-            ``ssr``. If ``equal`` is None, the axis is ``steps`` in these cases: the recipes differ only in schedules
-            and in numeric arguments of the optimizer; their seconds were measured under different conditions; their
-            times per step differ by at most a tenth; their times per step differ only by the noise of the clock. In all
-            other cases, the axis is ``seconds``. A table without steps uses SSRs instead of steps.
+            ``ssr``. If ``equal`` is None, the report chooses ``steps`` if all recipes need about as much time per step,
+            or if their seconds are not comparable. Otherwise, it chooses ``seconds``. A table without steps uses SSRs
+            instead of steps.
         noise: With ``pooled``, intervals use the noise of all SSRs and recipes. With ``cell``, an interval is the plain
             t interval of the runs of one recipe and SSR.
         labels: Names to show instead of the names of the metric and the recipes: ``{"eval/accuracy": "Accuracy"}``.
@@ -200,7 +199,7 @@ class Content:
 
     @property
     def counted(self) -> list[Axis]:
-        """The measured axes, on which each run and each evaluation has a value. SSR and cost are not measured."""
+        """The axes on which every run has a measured value: all of ``axes`` except SSR and cost."""
         return [axis for axis in self.axes if axis not in ("ssr", "cost")]
 
     @cached_property
@@ -388,7 +387,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
         same = list(group)
         (above, _, series, place), below = same[-1], same[0][1]
         middle = math.sqrt(above * below) if above > 0 and below < math.inf else below / 2 if not above else 2 * above
-        # middle is infinite if there is one choice for all tolerances. None then means a tolerance of 0.
+        # If one choice holds for all tolerances, middle is infinite. recommend_by_gains treats None as 0.
         tolerance = None if math.isinf(middle) else middle
         own = recommend_by_gains(study, series, gains[series.recipe], tolerance, None, confidence)
         budget = float(series.axis(axis, None)[place])
@@ -398,7 +397,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``; else of the largest SSR."""
+    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``; if none, the last index."""
     smallest = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if smallest is None else int(np.searchsorted(series.ssr, smallest))
 

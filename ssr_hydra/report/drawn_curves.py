@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves to draw, the number of other curves, and the steps between two values; None if these steps differ."""
+    """Curves to draw, and the number of omitted curves. ``every`` is the common number of steps between dots."""
 
     drawn: list[Curve]
     left_out: int = 0
@@ -80,7 +80,7 @@ def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Cu
 
 
 def rates(study: Study, axes: Sequence[Axis]) -> Curves:
-    """Return the scheduled learning rate of one run of each recipe, control and SSR; as dots, the logged rate."""
+    """Return the learning rate of one run per recipe, control and SSR: a line (scheduled) or dots (logged)."""
     runs = study.completed.drop_duplicates(_CELL)
     chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
     if not axes or chosen.empty:

@@ -71,7 +71,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return exact(value)
     if isinstance(value, int):
-        return str(value).lower()  # a spreadsheet writes true and false
+        return str(value).lower()  # booleans in lower case
     text = visible(str(value))
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 

@@ -63,7 +63,7 @@ def positions(values: Iterable[float]) -> list[float]:
 
 
 def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return a factor for the positions of one recipe's marks, so that the marks of all recipes are side by side.
+    """Return the factor by which to multiply the positions of a recipe, so that its marks do not hide other marks.
 
     ``place`` is the index of the recipe. ``each`` is the distance between the marks of two recipes, and ``over_all``
     limits the width of all marks together. Both are fractions of the smallest distance between two positions.

@@ -46,17 +46,17 @@ _UNDECIDED: Any = (0, (1.6, 1.0))  # dash pattern for a choice that is not decid
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean
-# If the position of a run differs from the mean by less than the fraction _AS_LONG, the mark of the mean would hide the
-# run. So the mark of the run moves to the right by _SHIFT inches.
+# The mark of a mean hides a run at nearly the same time. If the relative difference is below _AS_LONG, the mark of the
+# run moves to the right by _SHIFT inches.
 _AS_LONG, _SHIFT = 0.004, 0.075
-# Distances for :func:`nudge`. They may be larger with lines, because lines show which marks belong together.
+# Arguments of nudge() for marks without lines, and for marks that a line connects.
 _DODGE = {"each": 0.03, "over_all": 0.1}
 _LINE_DODGE = {"each": 0.06, "over_all": 0.24}
 _AIR = 1.35  # ratio between the ends of a vertical SSR axis and the outermost SSRs
 _MOST_SHADES = 6
 _MOST_TOGETHER = 4  # maximum number of recipes whose curves are drawn in the same axes
 _MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples: maximum number, columns, row height in inches
-_TINT = 0.6  # fraction of white in the mark of a point that is worse, but perhaps only by noise
+_TINT = 0.6  # fraction of white in the mark of an undecided point
 
 
 def figures(content: Content) -> dict[str, Figure]:
@@ -177,7 +177,7 @@ def _intervals(axes: Axes, x: Any, y: Any, rows: pd.DataFrame, colour: str, **op
 
 
 def _state(status: str) -> int:
-    """Return 0 for a point on the frontier, 2 for a dominated point, 1 for a point that may be worse only by noise."""
+    """Return 0 for a point on the frontier, 2 for a dominated point, 1 for an undecided point."""
     return {"frontier": 0, "dominated": 2}.get(status, 1)
 
 

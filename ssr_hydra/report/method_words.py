@@ -191,7 +191,7 @@ def method(content: Content) -> list[str]:
 
 
 def _equal_time(content: Content) -> list[str]:
-    """Return sentences about the axis of equal budgets. Omit the reason for this axis if the answer gives it."""
+    """Return sentences about the axis of equal budgets, without those that the answer contains."""
     time, equal = content.time, NAMES_OF_EQUAL[content.equal]
     if len(content.recommendations) < 2:
         return []

@@ -123,7 +123,7 @@ def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -
         if axis == "ssr":
             points[axis] = [float(ssr) for ssr in ssrs]
             continue
-        # Time divided by SSR is almost constant. Beyond the largest measured SSR, use the quotient at that SSR.
+        # Interpolate time / SSR, which is almost constant. Above the largest measured SSR, np.interp holds it constant.
         rate = np.log(rows[axis].to_numpy(dtype=float)) - log_ssrs
         points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), log_ssrs, rate))) for ssr in ssrs]
     return points

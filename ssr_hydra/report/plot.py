@@ -16,7 +16,7 @@ __all__ = ["doublings", "frontier", "learning_curves", "learning_rates", "tolera
 
 
 def frontier(study: Study, **options: Any) -> Figure:
-    """Draw quality against time.
+    """Draw quality against time. The ``options`` are the arguments of :class:`~ssr_hydra.report.Options`.
 
     Example:
         >>> from ssr_hydra.studies import load

@@ -35,7 +35,7 @@ _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rat
 def scheduled_rates(
     reader: ConfigReader, folder: Path, logged: Mapping[str, Any]
 ) -> tuple[list[float], list[float]] | None:
-    """Return enough steps to draw a run's learning rate, and the rate of the batch that follows each of these steps.
+    """Return steps, and the learning rate of the batch after each step. The rate between them is nearly linear.
 
     Return None if the run's config does not have exactly one schedule of this package, or if the ``steps`` and ``lr``
     of ``logged`` contradict the schedule, for example after a resume with ``resume.on_change=rescale``.

@@ -86,7 +86,7 @@ def half_width(content: Content, batch: Batch) -> str:
 
 
 def target(content: Content, best: Recommendation) -> list[str]:
-    """Return sentences about the SSR at which a recipe reaches the target; none if the answer has this SSR."""
+    """Return sentences about the SSR at which a recipe reaches the target, if the answer does not name this SSR."""
     if best.target is None:
         return []
     several = len(content.recommendations) > 1

@@ -164,7 +164,7 @@ def _doublings(content: Content) -> Table:
 
 
 def _against(row: Any, tolerance: float, sure: float) -> TableCell:
-    """Return a cell that says whether a doubling is worth its time, and whether that is certain."""
+    """Return a cell that says whether the gain of a doubling is above or below the tolerance, or undecided."""
     if math.isnan(row.low):
         return TableCell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
     if row.sure_low > tolerance:
@@ -182,7 +182,7 @@ def _paired(content: Content) -> Table:
     rows = []
     for a, b, frame in content.paired:
         words = {"a": TableCell(a, "good"), "b": TableCell(b, "good"), "undecided": TableCell("undecided")}
-        for row in rows_of(frame[frame["n"] > 0]):  # the other rows have no common seeds
+        for row in rows_of(frame[frame["n"] > 0]):  # n is the number of common seeds
             better = words.get(row.better, TableCell("unknown", "", "the noise is unknown"))
             ends = interval(row.low, row.high, content.decimals)
             rows.append(_row(a, b, number(row.ssr), f"{row.n}", signed(row.difference, content.decimals), ends, better))

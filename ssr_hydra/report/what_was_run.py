@@ -118,7 +118,7 @@ def _value_text(value: Any) -> str:
     if isinstance(value, float):
         return number(value, 6)
     text = str(value)
-    return "" if "${" in text else text  # a different part of the report shows the value of the reference
+    return "" if "${" in text else text  # omit a reference to another key of the config
 
 
 def _rates(node: Any) -> Iterator[str]:
@@ -164,7 +164,7 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
 
 
 def _overrides(content: Content, firsts: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the overrides of each study in the form of a sweep: each key with all of its values."""
+    """Return the overrides of each study as on the command line of a sweep, for example ``ssr=0.5,1,2 seed=0,1``."""
     texts: dict[str, list[str]] = {}
     for study, rows in content.study.completed.groupby("study", sort=False):
         sweep: dict[str, dict[str, None]] = {}

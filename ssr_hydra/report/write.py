@@ -18,7 +18,7 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Return the number of reports of a folder, including the next. Reports of equally many runs count as one."""
+    """Count the reports of a folder. Include the next report if the number of completed runs has changed."""
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))
         looks, completed = int(earlier.get("looks", 1)), int(earlier["totals"]["completed"])

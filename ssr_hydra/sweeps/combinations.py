@@ -32,20 +32,20 @@ ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
 class PlannedSweep:
     """The facts that preflight collects about a sweep before Hydra's sweeper starts."""
 
-    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # one pair for each job
+    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # overrides, description
     base: dict[str, Any] = field(default_factory=dict)  # the config that all jobs share, without the swept values
     swept: frozenset[str] = frozenset()  # keys that differ between jobs
-    any_code: bool = False  # True if the jobs of the study may have different code
+    any_code: bool = False  # True if two jobs of the study may use different versions of the code
     product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run
     # The config of each job, and the steps that it can share with other jobs. Empty if jobs do not share steps.
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
-    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # how a job with this config can share steps
+    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # returns the Candidate of a job's config
     keep: str | None = None  # the value of ``share_keep``; None if jobs do not share steps
     workers: int = 1  # the number of jobs that run at a time
     command: str = "the same command"  # the command that continues the sweep
     report: Callable[[Path, TextIO], None] | None = None  # writes the report of a study and prints its result
-    pending: str | None = None  # the subfolder for a job's description until training starts
+    pending: str | None = None  # name of the subfolder that holds a job's description until its training starts
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ PLANNED: list[PlannedSweep] = []
 
 
 def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple[tuple[str, ...], ...]:
-    """Return the keys of each zip of a sweep. A key keeps its prefix ``+`` or ``++`` from the overrides.
+    """Return the keys of each zip (the keys that form one axis). A key keeps its prefix ``+`` or ``++``.
 
     Args:
         value: The value of ``zip``: a list of keys, a list of such lists for several zips, or None.
@@ -140,14 +140,14 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
-    """Return the number of values of each axis with several values, such as ``2 ssr,optimizer.lr x 3 seed``."""
+    """Return the size of each axis as a text, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes of size 1."""
     counts = {item.get_key_element(): _n_values(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)
 
 
 def _axes(keys: Iterable[str], zips: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the axes of the sweep: one for each key that is in no zip, and one for each zip, at its first key."""
+    """Return the axes of the sweep, in the order of ``keys``. A zip is one axis. Every other key is one axis."""
     axis_of = {key: axis for axis in zips for key in axis}
     return list(dict.fromkeys(axis_of.get(key, (key,)) for key in keys))
 

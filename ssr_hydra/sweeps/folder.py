@@ -67,8 +67,8 @@ class StudyFolder:
     def open(self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool) -> None:
         """Create the study in the folder, or check that the study in the folder matches the arguments.
 
-        ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code`` is
-        the version of each part of the code, which may differ between the jobs of a study only with ``any_code``.
+        ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code``
+        maps each package to its version. With ``any_code``, two jobs of a study may have different versions.
 
         Raises:
             InputError: The study in the folder does not match the arguments.
@@ -90,7 +90,7 @@ class StudyFolder:
     def check(
         self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool
     ) -> dict[str, Any]:
-        """Check as :meth:`open` does, but write no file. Return ``study.json`` as a dict, {} without a study."""
+        """Check as :meth:`open` does, but write no file. Return ``study.json`` as a dict; {} if the file is missing."""
         before = self._read()
         if before:
             swept_keys = {*map(_path_of, swept), *before.get("swept", ())}
@@ -146,7 +146,7 @@ class StudyFolder:
         these names. By default, new jobs use the next free numbers.
 
         Raises:
-            InputError: A requested folder belongs to a different job.
+            InputError: A folder in ``place`` already belongs to a job that is not the requested job.
         """
         with self._locked():
             owners = owners_of(self.path)
@@ -201,7 +201,7 @@ class StudyFolder:
             return orphans
 
     def _lives(self) -> Callable[[str], bool]:
-        """Return a function that returns whether a sweep is alive, and checks each sweep only once."""
+        """Return a function that returns whether a sweep is alive. The function checks each sweep only once."""
         return cache(lambda sweep: is_alive(self._sign_of(sweep)))
 
     @contextmanager

@@ -208,7 +208,7 @@ def read_identity(folder: Path) -> tuple[str, str] | None:
 
 
 def owners_of(study: Path) -> dict[str, tuple[Path, str]]:
-    """Return, for each job of a study by its identity, the folder of the job and the id of its sweep."""
+    """Return a mapping from the identity of each job of a study to the job's folder and the id of its sweep."""
     identities = {folder: read_identity(folder) for folder in job_folders(study)}
     return {each[0]: (folder, each[1]) for folder, each in identities.items() if each is not None}
 

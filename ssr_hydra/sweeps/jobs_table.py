@@ -38,11 +38,11 @@ class _Row(NamedTuple):
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
-    With more than fifty jobs, completed jobs are counted but not listed. If a job was refused, its folder has a
-    subfolder with the reason. ``pending`` is the name of this subfolder.
+    With more than fifty jobs, this function counts completed jobs but does not list them. If the app refused a job,
+    the job's folder has a subfolder with the reason. ``pending`` is the name of this subfolder.
     """
     folders = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
-    folders |= {*job_folders(folder)}  # this also finds jobs that have not started, which have no files of Hydra
+    folders |= {*job_folders(folder)}  # jobs that have not started have no ``.hydra`` folder
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
     jobs = [_read_job(folder, path, path / str(pending) if path in refused else None) for path in folders | refused]
     if jobs:
@@ -52,7 +52,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
 
 
 def _read_job(sweep: Path, folder: Path, pending: Path | None) -> _Row:
-    """Return the row of a job. If the job was refused, the folder ``pending`` has its overrides and the reason."""
+    """Return the row of a job. If the app refused the job, ``pending`` holds the job's overrides and the reason."""
     from ssr_hydra.trainer.progress import clock_text
 
     config = _yaml(folder / ".hydra/config.yaml")
@@ -69,7 +69,7 @@ def _read_job(sweep: Path, folder: Path, pending: Path | None) -> _Row:
         status=_WORDS.get(state, ""),
         error=KILLED if state is JobState.DIED else "",
     )
-    if pending is not None:  # the folder has the record of a different run
+    if pending is not None:  # a record in the folder is from an earlier run
         with suppress(OSError, ValueError):
             why = read_bounded(pending / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
             return row._replace(status="refused", error=why)

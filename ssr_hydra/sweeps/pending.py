@@ -45,8 +45,8 @@ def holds_a_run(folder: Path, subdir: str) -> bool:
 class Pending:
     """If a job's folder has a run, hold back the description and the log lines of the new job until training starts.
 
-    ``folder`` and ``hydra``, Hydra's config of the job, are None if the job does not run in the app. ``waits`` is True
-    while the description and the log lines are held back.
+    ``hydra`` is Hydra's config of the job. Outside of the app, ``folder`` and ``hydra`` are None. ``waits`` is True
+    while this object holds back the description and the log lines.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
@@ -80,7 +80,7 @@ class Pending:
         self._holds.append((handler, hold))
 
     def publish(self, _: object = None) -> None:
-        """Write the description and the log lines that were held back. Each file is written atomically."""
+        """Write the held-back description and log lines. Write each file of the description atomically."""
         if not self.waits:
             return
         self._place.mkdir(exist_ok=True)
@@ -97,8 +97,8 @@ class Pending:
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
         """Discard the description. The files of the earlier run stay unchanged.
 
-        For the table of the sweep, store the reason ``refused`` why the job was refused. If the job ``failed``, write
-        the log lines that were held back.
+        If the app refused the job, ``refused`` is the reason. The pending folder then keeps it for the table of the
+        sweep. With ``failed``, write the held-back log lines.
         """
         if not self.waits:
             return

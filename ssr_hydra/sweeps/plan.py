@@ -51,8 +51,8 @@ class PlannedJob(NamedTuple):
 class SharingPlan:
     """The steps that each unfinished job of a sweep trains, so that every shared step is trained only once.
 
-    ``entries`` are all jobs of the sweep, and ``mine`` the identities of the jobs that this sweep runs (None for all
-    jobs). ``describe`` returns the :class:`~ssr_hydra.sweeps.sharing.sequences.Candidate` of a job's config. ``code``
+    ``entries`` are all jobs of the sweep. ``mine`` are the identities of the jobs that this sweep runs; None for all
+    jobs. ``describe`` returns the :class:`~ssr_hydra.sweeps.sharing.sequences.Candidate` of a job's config. ``code``
     is the software of the jobs; see :func:`~ssr_hydra.versions.software`.
     """
 
@@ -72,8 +72,8 @@ class SharingPlan:
                 unique.setdefault(each.identity, each)
         self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # For each job whose number of steps is known: the job, the step at which it can start without waiting for other
-        # jobs, and the published checkpoint of that step. None if the job starts at step 0 or has its own checkpoint.
+        # For each job with a known number of steps: the job, the step at which it can start now, and the published
+        # checkpoint of this step. The checkpoint is None if the job starts at step 0 or from its own checkpoint.
         self._known: list[tuple[PlannedJob, int, Point | None]] = []
         planned = []
         for each in self.entries:
@@ -137,7 +137,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield lines about jobs that share no steps, with the step at which they differ from the other jobs."""
+        """Yield lines about jobs that share no steps, with the step at which these jobs differ from the other jobs."""
         candidates, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(candidates)), key=lambda index: -branches[index].steps):
@@ -157,7 +157,7 @@ class SharingPlan:
             yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps of the sweep, and the number with ``share=true`` if it is smaller."""
+        """Yield a line with the number of steps of the sweep. If ``share=true`` needs fewer steps, add their number."""
         if self._known:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
@@ -259,7 +259,7 @@ def _origins(
 
 
 def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate]]) -> tuple[int, Point | None]:
-    """Return the step of the latest published checkpoint from which a job can begin, and it; 0 and None without one."""
+    """Return (step, checkpoint) of the latest published checkpoint from which a job can begin, or (0, None)."""
     sequences, best, latest = candidate.sequences, 0, None
     for point, origin in origins:
         if sequences is None or origin.sequences is None or candidate.group is None or origin.group != candidate.group:

@@ -29,8 +29,8 @@ _SHARE = 0.05  # the largest fraction of the time that this process may spend on
 class SweepProgress:
     """In the ``with`` block, read the folders of a sweep's jobs and print a line for each job that ends.
 
-    On a terminal, this class also draws a progress bar for each running job and for the sweep, unless ``live`` is
-    False because the jobs print to this terminal.
+    With ``live``, this class also draws progress bars on a terminal: one for each running job, and one for the sweep.
+    ``live`` must be False if the jobs print to this terminal.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class SweepProgress:
                 if path not in self.states or not self.states[path].is_final:
                     self.states[path] = read_state(path, now)
             if JobState.RUNNING not in self.states.values() and self._completed() == self._before:
-                self._began = began  # no job has started, for example because the jobs wait in a queue
+                self._began = began  # measure from the start of the first job, because jobs may wait in a queue
 
     def _completed(self) -> set[Path]:
         return {path for path, state in self.states.items() if state is JobState.COMPLETED}
@@ -127,7 +127,7 @@ class SweepProgress:
         return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
 
     def tell(self, text: str, *, crop: bool = False) -> None:
-        """Print the study's name and a text. With ``crop``, the line is cut to the width of the terminal."""
+        """Print the study's name and a text. With ``crop``, cut the line to the width of the terminal."""
         text = "\n".join(map(visible, f"{self._name}: {text}".split("\n")))
         with suppress(OSError, ValueError):  # the output cannot be written
             is_terminal = self._stream.isatty()

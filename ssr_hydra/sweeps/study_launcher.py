@@ -55,15 +55,15 @@ class StudyLauncher:
     up to :data:`RETRIES` times. If several jobs share a process, one death can end several jobs. Then each of these
     jobs is retried alone.
 
-    Jobs run seed by seed, and within a seed in the order of their identities. Identities are digests, so the order is
-    random but never changes. If the machine is busy for some minutes, this spreads the slowdown over all recipes.
+    Without ``places``, jobs run seed by seed, and within a seed in the order of their identities. Identities are
+    digests, so the order is random but never changes. A short slowdown of the machine then affects jobs at random.
 
     Args:
         inner: The launcher that runs the jobs.
         stream: The stream for progress.
         command: The command that continues the sweep.
         extra: Overrides to add to every job.
-        places: The position of each job, by identity, in the order in which the jobs start; None for any order.
+        places: A mapping from the identity of each job to its position in the start order; None for any order.
         at_a_time: The number of jobs to pass at a time to a launcher that starts all jobs immediately. None: all.
         batch: The number of jobs to pass at a time to any launcher. None: all.
     """
@@ -89,7 +89,7 @@ class StudyLauncher:
         self._n_launched = 0  # number of jobs passed to the inner launcher
         self._jobs = {job.folder: job for job in plan.jobs}
         self._varied = columns_of([job.overrides for job in self._jobs.values()])
-        self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
+        self._returns: dict[Path, JobReturn] = {}  # the latest result of each job from the inner launcher
         # For each job, the number of launches that wrote no file in the job's folder.
         self._silent: Counter[Path] = Counter()
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before the job is launched
@@ -148,7 +148,7 @@ class StudyLauncher:
         return self._ready([job for job in taken if job not in left and states[job] not in _DONE]), left
 
     def _ready(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
-        """Return the jobs that have not died too often, without the records of their failures."""
+        """Return the jobs that have not died too often, and delete their records of earlier failures."""
         ready = [job for job in jobs if not self._is_given_up(job)]
         for job in ready:
             with suppress(OSError, ValueError):
@@ -195,9 +195,9 @@ class StudyLauncher:
             if states[job.folder].has_ended:
                 continue
             failure = self._failure_of(job)
-            # A lost job died before its first heartbeat.
+            # A job is lost if it died before its first heartbeat.
             is_lost = job.folder not in died and isinstance(failure, LostJobError)
-            # If the death of a different job ended the launch, this job made no attempt.
+            # Count no attempt if a different job started, and its death ended the launch before this job started.
             self._silent[job.folder] += is_lost or not moved
             if failure is not None and job.folder not in died and not is_lost:
                 self._give_up(job, f"{type(failure).__name__}: {failure}")
@@ -250,12 +250,12 @@ class StudyLauncher:
     # ---- how a job ended
 
     def _failure_of(self, job: StudyJob) -> object:
-        """Return the error with which the inner launcher answered for a job; None if there is no error."""
+        """Return the error that the inner launcher returned as the result of a job; None if there is no error."""
         returned = self._returns.get(job.folder)
         return returned._return_value if returned is not None and returned.status is JobStatus.FAILED else None
 
     def _is_given_up(self, job: StudyJob, error: BaseException | None = None) -> bool:
-        """Return whether a job has died or was launched in vain too often. If so, write a record of its failure.
+        """Return whether a job has died or failed to start too often. If so, write a record of its failure.
 
         ``error`` is the error of the inner launcher.
         """

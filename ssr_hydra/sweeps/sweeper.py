@@ -59,7 +59,7 @@ def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch:
     ``batch`` is the number of jobs to pass to the launcher at a time; None for all.
 
     Raises:
-        InputError: The folder holds a different study, or cannot be written.
+        InputError: The study in the folder does not match the sweep, or the folder cannot be written.
         SweepError: Some jobs did not complete.
     """
     (planned,) = PLANNED
@@ -121,7 +121,10 @@ def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch:
 
 
 def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) -> None:
-    """In the study's folder ``shared``, remove the files that no job needs."""
+    """Remove the orders of this sweep's jobs, and the published checkpoints if no job of the study needs them.
+
+    ``alone`` is True if no other sweep of the study is alive.
+    """
     if planned.keep is None:
         return
     owners = owners_of(study.path)
@@ -164,10 +167,10 @@ def _folder_names(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) 
 
 
 def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
-    """Write the instructions (orders) for each job. Return the position of each job in the order in which they start.
+    """Write the instructions (orders) for each job. Return the position of each job in the start order.
 
-    The result is empty if the jobs may start in any order. This function first removes files of killed sweeps and of
-    removed runs.
+    The result is empty if the jobs may start in any order. This function first removes the orders and records that
+    earlier runs of these jobs left.
     """
     for job in plan.mine:
         Orders.remove(study.path, job.description.identity)

@@ -1,1 +1,1 @@
-"""Launchers start the jobs of a sweep, retry the ones that die, and record how each one ended."""
+"""The launcher ``hydra/launcher=processes``, and changes to the launchers of Hydra's plugins."""

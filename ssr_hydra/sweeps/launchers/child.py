@@ -207,7 +207,7 @@ def _packed(returned: Any) -> JobAnswer:
     for attempt in (returned, failed):
         try:
             data = pickle.dumps(attempt)
-            # This raises an error if the exception does not store all arguments of its constructor.
+            # This line fails if the sweep could not unpickle the data: some exceptions lose an argument.
             pickle.loads(data)
             break
         except Exception:

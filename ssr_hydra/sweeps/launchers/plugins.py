@@ -35,7 +35,7 @@ _watch: threading.Thread | None = None
 
 @contextmanager
 def patient(launcher: Launcher) -> Iterator[None]:
-    """In the ``with`` block, a submitit or Ray launcher returns a failed result for a lost job, and raises no error."""
+    """In the ``with`` block, a submitit or Ray launcher returns a failed result for each job that failed or died."""
     library = traits_of(type(launcher).__name__).library
     if library == "submitit":
         with _patient_submitit():
@@ -149,9 +149,9 @@ def queue_watcher() -> Any:
 def start_cluster(launcher: Launcher) -> None:
     """Start or join the cluster for Ray's launcher. Call this function in the main thread.
 
-    When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. So the main
-    thread must start the cluster, because the main thread lives as long as the sweep. There, Ray replaces the handler
-    of SIGTERM, which this function restores. Unless ``RAY_USAGE_STATS_ENABLED`` is set, Ray sends no usage statistics.
+    When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. The main
+    thread lives as long as the sweep. In the main thread, Ray replaces the handler of SIGTERM, so this function
+    restores the handler. Ray sends usage statistics only if the user sets ``RAY_USAGE_STATS_ENABLED=1``.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
@@ -167,9 +167,9 @@ def start_cluster(launcher: Launcher) -> None:
 
 @dataclass(frozen=True)
 class PoolTask:
-    """A task function for joblib's workers, which do not notice that the sweep's process has died.
+    """A task function for joblib's workers, which do not notice when the sweep's process dies.
 
-    In this case, the running jobs write checkpoints and stop, and all workers end.
+    If the sweep's process dies, the running jobs write checkpoints and stop, and all workers end.
     """
 
     task: Any
@@ -184,7 +184,7 @@ class PoolTask:
             with _printed() if os.getpid() != self.sweep else nullcontext():
                 return self.task(config)
         finally:
-            if _gone.is_set():  # otherwise the worker would wait for more jobs
+            if _gone.is_set():  # the sweep has died: without this exit, the worker would wait for more jobs
                 os._exit(128 + signal.SIGTERM)
 
 

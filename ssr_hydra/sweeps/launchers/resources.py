@@ -19,10 +19,10 @@ THREADS = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-"""The environment variables that set the threads of numerical libraries when they are loaded."""
+"""Environment variables from which numerical libraries read their number of threads."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The environment variable that lists the GPUs for CUDA."""
+"""The environment variable that lists the GPUs that CUDA may use."""
 
 _SECONDS = 60.0  # timeout of nvidia-smi, which may first have to start the driver
 _IDENTITY = re.compile(r"\d+|(GPU|MIG)-[\w/-]+", re.ASCII)
@@ -36,8 +36,8 @@ def assign(
 ) -> list[dict[str, str]]:
     """Return the environment variables of each worker. A worker runs one job at a time. Workers do not share a GPU.
 
-    The arguments are those of :class:`~ssr_hydra.sweeps.launchers.processes.ProcessLauncher`, but ``threads`` does not
-    include ``trainer.threads``.
+    See :class:`~ssr_hydra.sweeps.launchers.processes.ProcessLauncher` for the arguments. This function does not read
+    ``trainer.threads``.
 
     Example:
         >>> for variables in assign(2, 3, [0, 1]):
@@ -143,7 +143,7 @@ def uses_gpu(device: str | None) -> bool:
 def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
     """Return the number of jobs that can run at a time on this machine, for launchers that assign no GPUs to jobs.
 
-    Jobs that use a GPU run one at a time, and so do jobs without ``trainer.threads``, because each uses all cores.
+    The result is 1 if a job uses a GPU, or if ``threads`` is None, because a job then uses all cores.
     """
     if threads is None or gpus_per_job(device):
         return 1

@@ -1,8 +1,8 @@
 """The fork server: a process that imports torch and other large modules once, and starts each job as a fork of itself.
 
 The server starts as a new process, so it has no CUDA context, thread or lock of the sweep's process. Python's own fork
-server is not suitable: it dies if Slurm sends SIGTERM to all processes, it belongs to the terminal, so jobs would
-receive ctrl-C twice, and it finds this package only if the package is installed.
+server is not suitable. It dies if Slurm sends SIGTERM to all processes. It belongs to the terminal, so jobs would
+receive ctrl-C twice. It finds this package only if the package is installed.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def make_starter(variables: Mapping[str, str]) -> ForkServer | Spawner:
 
 
 def import_path() -> list[str]:
-    """Return ``sys.path`` with absolute paths, for a process whose working directory may differ."""
+    """Return ``sys.path`` with absolute paths, so that a process can use them in any working directory."""
     return [str(Path(part).absolute()) for part in sys.path if isinstance(part, str)]
 
 
@@ -59,8 +59,8 @@ class ForkServer:
     imports ``modules`` before the first job.
 
     Attributes:
-        polls: True while processes of a killed server run. The end of these processes does not wake a caller that waits
-            on the objects of :meth:`waitables`, so the caller must call :meth:`ended` often.
+        polls: True while jobs of a killed server run. The objects of :meth:`waitables` do not show the end of these
+            jobs, so the caller must call :meth:`ended` often.
     """
 
     _shared: ForkServer | None = None

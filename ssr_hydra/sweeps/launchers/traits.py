@@ -1,4 +1,4 @@
-"""The properties of each launcher that a sweep must know."""
+"""For each launcher, the properties on which a sweep depends."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ class Traits(NamedTuple):
     """The properties of a launcher. The defaults are safe for an unknown launcher."""
 
     launcher: str = ""  # name of the launcher's class
-    library: str | None = None  # for a plugin: the extra of this package that installs it, as hydra-<library>-launcher
+    library: str | None = None  # for a plugin: the extra of this package that installs hydra-<library>-launcher
     isolates: bool = False  # the death of one job's process does not affect other jobs
-    finds_out: bool = False  # the launcher notices a dead job itself; otherwise the launcher may wait forever
+    finds_out: bool = False  # the launcher notices when a job dies; if False, it may wait forever
     leaves_jobs: bool = False  # the jobs continue after the sweep was stopped
     in_main_thread: bool = False  # the launcher handles signals, so the sweep must call it in the main thread
     starts_all: bool = False  # the launcher starts all jobs immediately, even if there are many jobs
     is_quiet: bool = False  # the jobs print into files, so that the sweep can redraw the terminal
     workers: str | None = None  # the key below ``hydra.launcher`` for the number of jobs at a time
-    # A job can wait for steps that a different job trains, because jobs start in order and use one file system, and a
-    # waiting job does not block a device.
+    # A job may wait until a different job has trained some of its steps: the jobs start in order and use one file
+    # system, and a waiting job blocks no device.
     shares: bool = False
 
 

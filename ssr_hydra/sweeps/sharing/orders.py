@@ -54,7 +54,7 @@ class Orders:
 
     begin: int = 0  # the first step that the job trains itself
     point: str | None = None  # the published checkpoint from which the job begins; None if the job trains all steps
-    # The folder of the job that will publish this checkpoint, relative to the study's folder; None if it is published.
+    # The folder of the job that will publish this checkpoint, below the study's folder; None if already published.
     source: str | None = None
     publish: list[int] = field(default_factory=list)  # the steps after which the job publishes a checkpoint
     publishes_all: bool = False  # the job also publishes every checkpoint before the last step in ``publish``
@@ -116,7 +116,7 @@ class Point:
         return _read_record(folder / _ORIGIN, point)
 
     def is_by(self, code: Mapping[str, str]) -> bool:
-        """Return whether a job with this software would train the same steps as the job of this checkpoint."""
+        """Return whether the job that wrote this checkpoint used the versions in ``code``."""
         return all(code.get(name, version) == version for name, version in self.code.items())
 
     def size(self) -> int:

@@ -199,7 +199,7 @@ class Sequences:
 class Candidate:
     """The properties of a job that decide whether it can share steps with other jobs."""
 
-    fields: Mapping[str, str]  # values as text, which must be equal for all jobs that share steps
+    fields: Mapping[str, str]  # jobs can share steps only if these values (as text) are equal
     sequences: (
         Sequences | None
     )  # without multipliers if the job shares no steps; None if the number of steps is unknown

@@ -26,10 +26,10 @@ def is_worth(prefix: int, steps: int) -> bool:
 
 
 class Planned(NamedTuple):
-    """A job to plan."""
+    """The facts about a job that :func:`plan_stages` needs."""
 
     sequences: Sequences  # the scheduled values of the job at each step
-    group: Hashable  # jobs in different groups do not share steps; None: the job does not share steps
+    group: Hashable  # only jobs of one group can share steps; None if the job shares no steps
     start: int = 0  # the step from which the job can continue, with its own or a published checkpoint
     held: Collection[int] = ()  # the steps of the checkpoints in the job's own folder, which the job can publish
 
@@ -40,7 +40,7 @@ class Branch:
 
     steps: int  # the number of steps of the whole run
     begin: int  # the first step that the job trains itself
-    source: int | None = None  # the index of the job that trains the steps before ``begin``; None if they are trained
+    source: int | None = None  # index of the job that will train the steps before ``begin``; None if no job has to
     children: tuple[int, ...] = ()  # the indices of the jobs that branch off from this job, in the order of ``begin``
     held: int = 0  # the latest step with a checkpoint in the job's own folder
 
@@ -90,7 +90,7 @@ class StagePlan:
         """Yield the step at which each job starts, counted from the start of the sweep, and the job's index.
 
         A free worker takes the job with the longest remaining path: the steps of the job and of the jobs that depend on
-        it. If the first steps of a job are not trained yet, a worker takes the job only if no other job is left.
+        it. A job whose shared steps are not trained yet comes after all other jobs.
         """
         left = _remaining(self.branches)
         free = [0] * min(workers, len(self.branches) or 1)

@@ -20,7 +20,7 @@ FORMATS = tuple(_STAMPS)
 
 # The first colours differ the most.
 HUES = ("#0072b2", "#4b1c00", "#e83a65", "#b58c00", "#1f2a97", "#94004f", "#685c00", "#2e004d")
-"""Colours of data series on white. Colour-blind people can distinguish them, also in greyscale."""
+"""Colours of data series on white. Colour-blind readers can distinguish the colours, also in greyscale."""
 
 LINE_WIDTH = 1.6
 """Width of lines, in points."""
@@ -87,7 +87,7 @@ def mixed(one: str, other: str, frac: float) -> tuple[float, ...]:
 
 
 def clock_unit(seconds: float) -> tuple[float, str]:
-    """Return the size and the name of the largest unit of time in which ``seconds`` is at least 2."""
+    """Return the length in seconds and the name of the largest unit of time that fits twice into ``seconds``."""
     return next(((size, name) for least, size, name in _CLOCK if seconds >= least), (1.0, "seconds"))
 
 

@@ -102,7 +102,7 @@ class FormatError(InputError):
 
 
 class MismatchError(InputError):
-    """A value does not match the data, the model, the checkpoint, or the other processes or runs."""
+    """A value does not match the data, the model, the checkpoint, or the value of another process or run."""
 
 
 class MissingValueError(InputError):
@@ -126,7 +126,7 @@ class UnknownNameError(InputError):
 
 
 class UnsupportedError(InputError):
-    """The machine, an installed package, or an object of the user does not support the request."""
+    """The machine, an installed package, or a user's object does not support what a setting asks for."""
 
 
 class UntrustedError(InputError):
@@ -203,8 +203,8 @@ def callable_name(function: Any) -> str:
 def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError | None:
     """Return an error that names the user's function that raised ``error``.
 
-    Return None if ``error`` is a MemoryError, an OSError or a Warning, or if its type is not built-in. The messages of
-    these errors are already clear.
+    Return None for a MemoryError, an OSError, a Warning, and for an error of a type that is not built-in. The messages
+    of these errors are already clear.
 
     Args:
         what: The role of the function, such as ``loss``.

@@ -28,7 +28,7 @@ def check_path(path: str | Path, field: str) -> Path:
         raise PathError(field, path, "must not be empty", "write . for the current folder")
     try:
         os.lstat(path)
-    except ValueError:  # NUL raises a ValueError; a character that cannot be encoded raises a subclass of ValueError
+    except ValueError:  # the path contains NUL or a character that the file system cannot encode
         rule = "must have only characters that the file system supports, and no NUL"
         raise PathError(field, str(path), rule, "use a different name") from None
     except OSError as error:
@@ -40,10 +40,10 @@ def check_path(path: str | Path, field: str) -> Path:
 def check_folder_name(
     folder: str, field: str, typed: str | None, base: str = "the folder in which the run starts"
 ) -> None:
-    """Check that a folder is inside a base folder, unless the user typed a different place on the command line.
+    """Check the folder in a setting. Only a value from the command line may be outside of the base folder.
 
-    ``folder`` is the value of the setting ``field``, with all references resolved. ``typed`` is the value on the
-    command line, or None. ``base`` is the description of the base folder, for messages.
+    ``folder`` is the value of the setting ``field``, with all references resolved. ``typed`` is the unresolved value on
+    the command line, or None. ``base`` is the description of the base folder, for messages.
     """
     if not folder.strip():
         rule = "must not be empty, because the run's files must not mix with files of the working directory"
@@ -57,7 +57,7 @@ def check_folder_name(
             rule = f"must be below {base}"
             raise PathError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # A value on the command line may refer to a value of a config file. Such a file must not choose a different folder.
+    # A value on the command line may refer to a value of a config file. The file must not choose a folder outside base.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must be below {base}, also after the references of {typed} are resolved"
@@ -95,7 +95,7 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def create(path: Path) -> int:
-    """Create a file for appending and reading, and return its descriptor. An existing file or link is removed first."""
+    """Create a file for appending and reading, and return its descriptor. Remove an existing file or link first."""
     with suppress(FileNotFoundError):
         path.unlink()
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

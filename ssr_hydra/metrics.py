@@ -81,7 +81,7 @@ def resolve_direction(choice: str | None, metric: str, field: str) -> Direction:
 def mode_of(choice: str, metric: str, field: str) -> Direction:
     """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. The mode must fit the metric's name.
 
-    For example, torch's default ``min`` is refused for an accuracy.
+    For example, this function refuses torch's default ``min`` for an accuracy.
     """
     mode, better = resolve_direction(choice, metric, field), direction_by_name(metric)
     if better not in (None, mode):

@@ -63,11 +63,11 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """The file ``metrics.jsonl``: one JSON object per line, written in one call, so a kill truncates at most one line.
+    """The file ``metrics.jsonl``, with one JSON object per line. A kill truncates at most one line.
 
     While the log is open, it locks the run's folder, so a second run cannot use the folder. A run that resumes keeps
-    the records up to its checkpoint. A new file with these records replaces the old file, so that hard links to the old
-    file and the target of a symbolic link do not change.
+    the records up to its checkpoint. A new file with these records replaces the old file. So hard links to the old file
+    and the target of a symbolic link do not change.
 
     Args:
         folder: The run's folder; created if missing.
@@ -139,7 +139,7 @@ class MetricsLog:
             return False
 
     def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
-        """Replace the file by a new file with the first ``keep`` bytes of ``old``. Return the new file and its size."""
+        """Replace the file with a copy of the first ``keep`` bytes of ``old``. Return the copy and its size."""
         content = old.read(max(keep, 0))
         content = content[: content.rfind(b"\n") + 1]  # after a crash of the machine, the file may end within a line
         temporary = self.path.with_name(f".{METRICS}.tmp")
@@ -219,7 +219,7 @@ def _close_in_child() -> None:
 
 
 def has_log(folder: Path) -> bool:
-    """Return whether a run has written records in a folder. Ignore an empty log, which a refused run leaves."""
+    """Return whether a folder has a log with records. A run that is refused leaves an empty log."""
     try:
         return (folder / METRICS).stat().st_size > 0
     except OSError:

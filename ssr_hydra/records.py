@@ -193,10 +193,10 @@ def is_count(value: Any) -> bool:
 
 
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
-    """Raise an InputError if a folder has the ``result.json`` of another run, so that the files of two runs never mix.
+    """Raise an InputError if a folder has the ``result.json`` of an old run, so that the files of two runs never mix.
 
-    Call this function only if the folder has no checkpoint to resume from. After a failed or stopped run, a new run may
-    start in the same folder if the old run trained no batch, or if both runs have the same config.
+    Call this function only if the folder has no checkpoint to resume from. The function accepts a folder whose old run
+    failed or was stopped, and either trained no batch or has the new run's config (whose hash is ``hashed``).
     """
     if not (folder / RESULT).exists():
         return

@@ -21,13 +21,13 @@ from ssr_hydra.time import Time
 
 Duration = Annotated[str, Time]
 Object = Annotated[Any, Callable[..., Any] | None]
-"""The type of a field whose value is an object with a ``_target_``."""
+"""The type of a field that holds a config node with a ``_target_``."""
 
 
 class Choices(Mapping[str, Any]):
     """The choices of a config group: a mapping from name to config.
 
-    A config is derived from its class when the config is used.
+    The mapping creates each config from its class at the first access.
 
     Args:
         home: The module in which pickle finds the config classes. Its ``__getattr__`` calls :meth:`attribute`.

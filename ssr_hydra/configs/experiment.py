@@ -29,9 +29,9 @@ class _TrainerConfig:
     All keys except ``threads`` are arguments of ``ssr_hydra.Trainer`` or of its settings.
 
     Attributes:
-        use_stepwise_scheduler: Whether schedulers step before every batch (true) or every epoch (false). Null means
-            that torch's schedulers except OneCycleLR and CyclicLR step every epoch, and all other schedulers step every
-            batch.
+        use_stepwise_scheduler: Whether schedulers step before every batch (true) or every epoch (false). With null,
+            this package's schedulers and torch's OneCycleLR and CyclicLR step every batch. Torch's other schedulers
+            step every epoch.
         loss: The ``_target_`` of a callable of (outputs, targets). A function also needs ``_partial_: true``. Null
             means the model's own loss if a batch is a mapping, and otherwise cross entropy.
         metrics: A mapping from name to metric. A metric is a callable of (outputs, targets) that returns one value per

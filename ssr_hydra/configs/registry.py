@@ -54,8 +54,8 @@ def __getattr__(name: str) -> Any:
 # Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has a separate node in the config.
 _SEVERAL = ("logger", "callbacks")
 
-# The default schedulers inside each composite scheduler, by their key in its config. They become a defaults list, so
-# that the command line can replace each scheduler by name.
+# The default schedulers inside each composite scheduler, by key in the composite's config. A defaults list names these
+# schedulers, so that the command line can replace each scheduler by name.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
@@ -144,7 +144,7 @@ def _with_parts(path: str, name: str) -> Any:
     if name == "torch_sequential":
         node["defaults"] = [*parts, "_self_"]
         node["schedulers"] = {"warmup": {"total_iters": "1dur"}}
-    OmegaConf.set_struct(node, None)  # reset the flag to None, the value of a new structured config
+    OmegaConf.set_struct(node, None)  # a new structured config has the flag None
     return node
 
 

@@ -1,7 +1,7 @@
 """One config for each scheduler of this package and of torch, derived from the scheduler's class.
 
 Durations are strings. If an argument of a class has no default, the config has a preset value, so that
-``scheduler=<name>`` alone works. A function has no preset, so ``scheduler.lr_lambda._target_`` must be set.
+``scheduler=<name>`` alone works. A function has no preset, so the user must set ``scheduler.lr_lambda._target_``.
 The name of a config is ``<class>Config``: ``RexSchedulerConfig``.
 
 Some choices need more than one value on the command line:

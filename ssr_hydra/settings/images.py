@@ -46,8 +46,8 @@ IMAGE_SETS = {
 DIGITS = 1797
 """Number of images in ``Digits``."""
 
-# A model can have a stem for small images if its name starts with one of these words. The usual stem is a strided first
-# convolution. Some models have a pooling layer after it.
+# The names of models that can have a stem for small images start with one of these words. The usual stem is a strided
+# convolution, which some models follow with a pooling layer.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 
 

@@ -31,7 +31,7 @@ from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, TASKS
 
 _CHUNK = 1024  # number of samples that are processed in float64 together
 _FEWEST_STEPS = 100  # float32 must represent at least this many values between a column's minimum and maximum
-_NOISE = 1e-12  # a column is constant if its relative range is below this
+_NOISE = 1e-12  # a column with a relative spread below this counts as constant
 
 
 class Arrays(TensorDataset):
@@ -42,8 +42,8 @@ class Arrays(TensorDataset):
 
     With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
     ``eval_path``, the run evaluates on a fraction of the samples of ``path``. This split is stratified by class, and
-    depends only on ``eval_fraction`` and ``split_seed``. The numbers of class names, and the statistics of
-    ``standardize``, depend only on the training samples.
+    depends only on ``eval_fraction`` and ``split_seed``. Class numbers and the statistics of ``standardize``
+    depend only on the training samples.
 
     Args:
         path: The file, or the folder of .npy files.
@@ -54,13 +54,12 @@ class Arrays(TensorDataset):
             name inputs, x, X, images, features or data.
         targets: Names of the target columns. None means the last column. In a file of arrays: the name of the targets
             array. None means the array with the name targets, y, Y or labels.
-        task: ``"classification"`` for one target per sample. The target is a class number, 0 or above, or a word. Words
-            are numbered in alphabetical order. ``"regression"`` for targets [N, T] in float32, or in float64 if
-            ``dtype`` is float64.
-        header: Whether the first row of a table has the names of the columns. None means yes, but then a first
-            row that looks like data is an error.
+        task: ``"classification"``: each sample has one target, a class number >= 0 or a word. Words are numbered in
+            alphabetical order. ``"regression"``: targets [N, T] are float32, or float64 if ``dtype`` is float64.
+        header: Whether the first row of a table has the names of the columns. None means yes, but refuses
+            a first row that looks like data.
         delimiter: The delimiter of a table; None detects commas, semicolons, tabs or bars.
-        decimal: The decimal point of a table, ``"."`` or ``","``.
+        decimal: The decimal separator of a table, ``"."`` or ``","``.
         na_values: Words for a missing target, in upper or lower case. None means common words, such as NA, NaN, null
             and ?. An empty cell is always missing.
         shape: Shape of one sample, such as [1, 28, 28]; None keeps the shape in the file.
@@ -151,10 +150,10 @@ class Arrays(TensorDataset):
         super().__init__(torch.from_numpy(_cast(table, x, dtype, scale, "inputs", table.columns)), torch.from_numpy(y))
 
     def other(self, path: str) -> Arrays:
-        """Return a test set: all samples of a different file, with the scaling and class numbers of this data set.
+        """Return a test set: all samples of the file ``path``, with the scaling and class numbers of this data set.
 
         Args:
-            path: The file. It must have the same columns and classes.
+            path: The file. Its columns and classes must be those of this data set.
 
         Raises:
             InputError: The file is invalid, or most of its samples are training or evaluation samples.
@@ -172,7 +171,7 @@ class Arrays(TensorDataset):
 
 
 class _OtherFile(Arrays):
-    """The samples of a file that is neither the training nor the evaluation file."""
+    """A test set: samples of a file that is neither the training nor the evaluation file."""
 
     def __init__(self, path: str, arguments: dict[str, Any]) -> None:
         self._test_path = path
@@ -208,7 +207,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
 
 
 def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
-    """Check and reshape the inputs. The values keep the data type that they have in the file."""
+    """Return the inputs, checked and reshaped, in the data type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         rule = f"must be real numbers (in {table.path})"
@@ -282,7 +281,7 @@ def _refuse(table: SampleTable, values: NDArray[Any], bad: NDArray[np.bool_], wh
 
 
 def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
-    """Refuse missing targets, and class targets that are partly numbers and partly words."""
+    """Refuse missing targets, and class targets that mix numbers and words."""
     if table.targets.dtype.kind != "U":
         return
     for column in range(len(table.target_columns)):
@@ -302,7 +301,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
 
 
 def _refuse_target(table: SampleTable, word: str, column: int, what: str, fix: str) -> NoReturn:
-    """Refuse the first target that is this word."""
+    """Raise an error for the first target that is ``word``."""
     where = table.target(table.targets[:, column].tolist().index(word), column)
     raise FormatError("targets", word, f"{what} ({where})", fix)
 
@@ -361,8 +360,8 @@ def _finite_targets(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     """Refuse an evaluation or test file ``other`` if too many of its samples are also in the file ``table``.
 
-    The limit is a fraction of the samples of ``other``: 1/2 or twice the fraction of repeated samples in ``table``,
-    whichever is larger. A copy of ``table``, in any order, is always refused.
+    At most ``max(0.5, 2 * r)`` of the samples of ``other`` may be in ``table``, where r is the fraction of repeated
+    samples in ``table``. A copy of ``table``, in any order, is always refused.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
@@ -391,9 +390,9 @@ def _hashes(table: SampleTable) -> list[int]:
 
 
 def _statistics(x: NDArray[Any], layout: str | None) -> _Scale:
-    """Return the mean and standard deviation of each feature or channel; 1 as the deviation of constant values."""
+    """Return the mean and standard deviation of each feature or channel. Constant values get the deviation 1."""
     axes = (0,) if layout is None else (0, 2, 3)
-    parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # parts need less memory
+    parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # reading by parts needs less memory
     count = x.size / np.prod([size for axis, size in enumerate(x.shape) if axis not in axes])
     mean = sum(x[part].sum(axes, keepdims=True, dtype=np.float64) for part in parts) / count
     variance = sum(((x[part] - mean) ** 2).sum(axes, keepdims=True) for part in parts) / count

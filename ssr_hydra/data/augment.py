@@ -21,7 +21,7 @@ class Augment(Protocol):
 
 
 class RandomShift:
-    """Shift every image at random by up to ``pixels`` in each direction.
+    """Shift every image at random by up to ``pixels``, horizontally and vertically.
 
     All (2 pixels + 1)^2 shifts have equal probability. The new pixels at the border are zero. ``pixels=0`` does not
     change the images.
@@ -42,7 +42,7 @@ class RandomShift:
         self.pixels = check_count(pixels, "pixels", least=0)
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Return images [N, C, H, W], each with a different random shift."""
+        """Return images [N, C, H, W], each with its own random shift."""
         return _shifted(inputs, self.pixels, generator, "RandomShift")
 
     def __repr__(self) -> str:
@@ -50,9 +50,9 @@ class RandomShift:
 
 
 class RandomCropFlip:
-    """Pad every image with zeros, crop it at a random position, and flip it at random, as is usual for CIFAR.
+    """Pad every image with zeros, crop it at a random position, and flip it at random. This is usual for CIFAR.
 
-    The crop has the size of the image. All (2 padding + 1)^2 positions have equal probability.
+    The crop has the size of the original image. All (2 padding + 1)^2 positions have equal probability.
 
     Args:
         padding: Pixels of padding on each side, 0 or more. With 0, images are not cropped.
@@ -73,7 +73,7 @@ class RandomCropFlip:
         self.padding, self.flip = check_count(padding, "padding", least=0), flip
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Return images [N, C, H, W], each with a different random crop and flip."""
+        """Return images [N, C, H, W], each with its own random crop and flip."""
         images = _shifted(inputs, self.padding, generator, "RandomCropFlip")
         if not self.flip:
             return images

@@ -1,4 +1,4 @@
-"""Descriptions of data sets for records. A resumed run uses the descriptions to detect changed data."""
+"""Descriptions of data sets. A resumed run uses the descriptions to detect changed data."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _read_digits() -> tuple[NDArray[Any], NDArray[Any]]:
         with gzip.open(file, "rt", encoding="ascii") as lines:
             table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
         return table[:, :-1], table[:, -1]
-    from sklearn.datasets import load_digits  # this release of scikit-learn keeps the file in a different folder
+    from sklearn.datasets import load_digits  # for a scikit-learn without this file
 
     digits = load_digits()
     return digits.data, digits.target

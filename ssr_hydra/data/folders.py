@@ -35,18 +35,18 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     The number of a class is its position among the sorted folders in ``root/classes_from``, so a class has the same
     number in every split. A validation folder may have fewer classes, but no additional classes.
 
-    The data set decodes an image to RGB, applies the ``transforms`` in order, converts the result to float32 in [0, 1]
-    unless it is a float tensor, and normalizes it by ``mean`` and ``std``. Random transforms depend only on (seed,
-    epoch, sample).
+    The data set decodes an image to RGB and applies the ``transforms`` in order. It converts results that are not
+    float tensors to float32 in [0, 1], and normalizes all results by ``mean`` and ``std``. Random transforms depend
+    only on (seed, epoch, sample).
 
     Args:
         root: The folder of the data set.
         folder: The folder of the split in ``root``, such as ``train`` or ``val``.
         classes_from: The folder with one folder per class. Use an absolute path if this folder is not in ``root``.
-        transforms: A mapping from name to transform of ``torchvision.transforms.v2``. None means no transform. The
-            transforms must give all images the same size.
-        mean: The mean of each channel, which is subtracted; None subtracts nothing. The default is ImageNet's mean.
-        std: The standard deviation of each channel, which is the divisor; None does not divide.
+        transforms: A mapping from name to transform of ``torchvision.transforms.v2``; None instead of a transform
+            is skipped. After the transforms, all images must have one size.
+        mean: Values to subtract from the channels; None subtracts nothing. The default is ImageNet's mean.
+        std: Divisors of the channels; None does not divide. The default is ImageNet's standard deviation.
 
     Raises:
         InputError: torchvision is not installed, or a transform cannot be called. A folder is missing, has no classes
@@ -106,7 +106,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         self.part, self.partition = os.path.realpath(self._base), {"classes_from": self.classes}
 
     def other(self, folder: str) -> ImageFolder:
-        """Return a test set: the images of a different folder, with the same classes and transforms.
+        """Return a test set: the images of ``folder``, with the classes and transforms of this data set.
 
         Args:
             folder: The name of the folder in ``root``, or an absolute path.

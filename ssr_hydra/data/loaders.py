@@ -28,14 +28,14 @@ from ssr_hydra.settings.base import seed_number as check_seed
 
 
 class TensorLoader:
-    """A fast loader of tensors in memory, which does not collate samples.
+    """A fast loader of tensors in memory. It selects whole batches, and does not collate samples.
 
     The order of the samples in an epoch is a function of (seed, epoch). The augmentation of a batch is a function of
-    (seed, epoch, batch). Every batch is a copy, so a model may change it in place. Several processes share each batch.
+    (seed, epoch, batch). Every batch is a copy, so a model may change it in place. Processes share each batch.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of a ``TensorDataset``, or a sequence of tensors of equal length.
-        batch_size: Samples per batch; the last batch of an epoch may have fewer.
+        batch_size: Samples per batch. The last batch of an epoch may be smaller.
         shuffle: Whether each epoch has a new order. If false, every epoch has the order of the data set.
         drop_last: Whether to drop the last batch of an epoch if it is not full.
         seed: Seed of the order and the augmentation.
@@ -46,7 +46,7 @@ class TensorLoader:
 
     Raises:
         InputError: The data set is empty or does not consist of tensors of equal length. ``batch_size`` is below 1, or
-            there are no batches.
+            ``drop_last`` leaves no batches.
 
     Example:
         >>> loader = TensorLoader([torch.arange(10.0), torch.arange(10)], batch_size=4, shuffle=False)
@@ -111,7 +111,7 @@ class TensorLoader:
         self.epoch, self._start = epoch + 1, 0
 
     def _share_of(self, batch: tuple[Tensor, ...]) -> Any:
-        # The whole batch was augmented first, so random numbers do not depend on the number of processes.
+        # The caller has augmented the whole batch, so random numbers do not depend on the number of processes.
         begin, end = share(len(batch[0]), self.rank, self.world_size)
         if begin == end:
             return Padding(tuple([tensor[:1] for tensor in batch]))
@@ -119,7 +119,7 @@ class TensorLoader:
 
 
 def known_length(loader: Any) -> int | None:
-    """Return the number of batches of a loader. Return None if the loader has no length, like the loader of a stream.
+    """Return the number of batches of a loader. Return None if the loader has no length, as for a stream.
 
     Example:
         >>> known_length([1, 2]), known_length(iter([1, 2]))
@@ -152,16 +152,16 @@ def make_loaders(
     world_size: int = 1,
     **settings: Any,
 ) -> tuple[Any, Any]:
-    """Create the training loader and the evaluation loader of a run. Each batch is a function of (seed, epoch).
+    """Create the training loader and the evaluation loader of a run. The batches depend only on (seed, epoch).
 
     The loader of a ``TensorDataset``, such as :class:`Digits`, is a fast :class:`TensorLoader`. The loader of any other
     data set is torch's ``DataLoader``, with the ``collate_fn`` of the data set if there is one.
 
     Args:
         train: The data set to train on.
-        eval: The data set to evaluate on, in its own order and without augmentation; None for no evaluation.
-        augment: Augmentation of whole batches, only for data in memory. Other data sets must augment their own samples,
-            for which the loader seeds the global random generators of Python, NumPy and torch before each sample.
+        eval: The data set to evaluate on, without shuffling and augmentation; None for no evaluation.
+        augment: Augmentation of whole batches, only for data in memory. Other data sets must augment their samples
+            themselves; the loader seeds the global random generators of Python, NumPy and torch.
         seed: The run's seed.
         device: The device of training. Data in memory is moved to the device once.
         rank: Rank of this process.
@@ -169,7 +169,7 @@ def make_loaders(
         settings: Arguments of :class:`~ssr_hydra.settings.DataSettings`, such as ``batch_size`` or ``num_workers``.
 
     Returns:
-        The training loader, and the evaluation loader or None.
+        The training loader, and the evaluation loader (None without evaluation).
 
     Raises:
         InputError: A data set is empty, or a setting is out of range or would have no effect. The evaluation data of a
@@ -235,7 +235,7 @@ def make_loaders(
 
 
 class Limited(Subset[Any]):
-    """Samples at equal distances. The first samples could be of one class, because data sets are often sorted by class.
+    """Samples at equal distances, because the first samples of a data set that is sorted by class have only one class.
 
     Example:
         >>> Limited(list("abcdefgh"), 3).indices

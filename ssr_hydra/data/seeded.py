@@ -1,4 +1,4 @@
-"""torch's DataLoader with an order and random numbers that are functions of (seed, epoch)."""
+"""torch's DataLoader with an order and random numbers that depend only on (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ssr_hydra.settings.base import count as check_count
 
 
 class Padding(NamedTuple):
-    """A dummy batch for a process that gets no samples of a batch, but must compute every batch with the others."""
+    """A dummy batch for a process that gets no samples of a batch. All processes must compute every batch together."""
 
     batch: Any
 
 
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Return the range of samples of a batch that a process gets. The sizes of the ranges differ by at most one.
+    """Return the range of a batch's samples that a process gets. The sizes of the ranges differ by at most one.
 
     Returns:
         The index of the first sample, and the index after the last sample.
@@ -54,21 +54,21 @@ def epoch_order(length: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 class _Key(NamedTuple):
-    """The number of a sample, and the seed of its random numbers. The sampler passes both to the data set."""
+    """The index of a sample, and the seed of its random numbers. The sampler passes both to the data set."""
 
     sample: int
     seed: int
 
 
 class SeededSampler(Sampler[list[_Key]]):
-    """A sampler whose batches are a function of (seed, epoch). Every sample has its own seed.
+    """A sampler whose batches depend only on (seed, epoch). Every sample has its own seed.
 
     Args:
         length: Number of samples in the data set.
-        batch_size: Samples per batch; the last batch of an epoch may have fewer.
+        batch_size: Samples per batch. The last batch of an epoch may be smaller.
         shuffle: Whether each epoch has a new order. If false, the order is 0, 1, 2 ...
         drop_last: Whether to drop the last batch of an epoch if it is not full.
-        seed: Seed of the order and of the samples.
+        seed: Seed of the order and of the samples' seeds.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
     """
@@ -103,15 +103,16 @@ class SeededSampler(Sampler[list[_Key]]):
         for batch in range(self.start, len(self)):
             begin, end = share(self.size(batch), self.rank, self.world_size)
             first = batch * self.batch_size
-            keys = order[first + begin : first + end] if end > begin else order[first : first + 1]  # see Padding
+            keys = order[first + begin : first + end] if end > begin else order[first : first + 1]  # for Padding
             yield [_Key(index, fold(epoch_seed, index)) for index in keys]
 
 
 class SeededDataset(Dataset[Any]):
-    """A data set whose random numbers, including augmentation, are a function of (seed, epoch, sample).
+    """A data set whose random numbers, including augmentation, depend only on (seed, epoch, sample).
 
-    The class seeds the global generators of Python, NumPy and torch before each sample, and restores them after the
-    sample. So the data does not depend on the number of workers. Seeding takes about 30 us per sample.
+    The class seeds the global generators of Python, NumPy and torch before each sample, or before each batch if the
+    data set has ``__getitems__``, and restores them after the batch. So the data does not depend on the number of
+    workers. Seeding takes about 30 us.
 
     Args:
         dataset: A map-style data set.
@@ -151,10 +152,10 @@ class SeededDataset(Dataset[Any]):
 
 
 class SeededDataLoader(DataLoader[Any]):
-    """torch's DataLoader with :meth:`seek`. Order and random numbers are functions of (seed, epoch).
+    """torch's DataLoader with :meth:`seek`. Order and random numbers depend only on (seed, epoch).
 
-    With a map-style data set, an epoch can start at any batch. With a stream, the loader reads and discards the earlier
-    batches. If there are several processes, the stream itself must give each process different samples.
+    With a map-style data set, an epoch can start at any batch. With a stream, the loader reads and discards the batches
+    before the start. If there are several processes, the stream itself must give each process different samples.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class SeededDataLoader(DataLoader[Any]):
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
-        # This generator draws the base seed of the workers. An IterableDataset gets no other seed.
+        # This generator gives the workers their seeds. It is the only source of seeds for an IterableDataset.
         self.generator.manual_seed(fold(self.seed, WORKERS_STREAM, self.epoch))
         start, self._start = self._start, 0
         sampler = self.batch_sampler
@@ -204,7 +205,7 @@ class SeededDataLoader(DataLoader[Any]):
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.epoch)
         batches: Iterator[Any] = super().__iter__()
-        # Without workers, a stream would change the random state of training. So the stream gets a separate state.
+        # Without workers, a stream would change the random state of the process. So the stream gets a separate state.
         if self.num_workers == 0:
             batches = _with_own_rng(batches, fold(self.seed, WORKERS_STREAM, self.epoch))
         return itertools.islice(batches, start, None) if start else batches
@@ -216,9 +217,9 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches. If a worker raises a RunError, remove the worker's traceback, which torch adds to the message.
+    """Yield the batches. Remove the worker's traceback, which torch adds to the message of a RunError.
 
-    The cause of a UserCodeError is the error with this traceback, which a log can show.
+    A UserCodeError keeps the original error, with the worker's traceback, as its cause.
     """
     try:
         yield from batches

@@ -1,4 +1,4 @@
-"""Seeds for the parts of a run, computed from the run's seed and counters such as the epoch."""
+"""Seeds for the random streams of a run, computed from the run's seed and counters such as the epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from ssr_hydra.settings.base import seed_number
 
-# The random streams of one seed
+# Each stream is a separate use of random numbers.
 ORDER_STREAM, AUGMENT_STREAM, SAMPLE_STREAM, WORKERS_STREAM = range(4)
 
 _MASK = 2**64 - 1
@@ -37,7 +37,7 @@ def fold(seed: int, *counters: int) -> int:
     """
     state = 0
     for number in (seed, *counters):
-        # Mixing before the next addition makes seed 0 in epoch 1 differ from seed 1 in epoch 0.
+        # Without the mixing below, fold(0, 1) would equal fold(1, 0).
         state = (state + 0x9E3779B97F4A7C15 + (number & _MASK)) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -93,7 +93,7 @@ class GlobalRng(NamedTuple):
         )
 
     def restore(self) -> None:
-        """Set the generators to this state."""
+        """Restore the generators to this state."""
         random.setstate(self.python)
         torch.set_rng_state(self.cpu)
         if self.numpy is not None:

@@ -39,7 +39,7 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
     n_held_out = np.floor(exact).astype(int)
-    # Classes with the largest remainders hold out one more sample, until the total is reached.
+    # Round up for the classes with the largest remainders, until the total is reached.
     for index in np.argsort(-(exact - n_held_out), kind="stable")[: max(0, total - int(n_held_out.sum()))]:
         n_held_out[index] += 1
     rng = random.Random(seed)  # random() returns the same numbers in every release of Python
@@ -55,8 +55,8 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     """Refuse evaluation or test data that may overlap the training data.
 
     Only data sets with the attributes ``partition`` and ``part``, such as built-in data sets, are checked.
-    ``partition`` describes how the source is split, and ``part`` is the name of the split. ``field`` (``eval`` or
-    ``test``) and ``of`` (the name of ``train``) are texts for error messages.
+    ``partition`` describes how the source is split, and ``part`` identifies the split. In error messages,
+    ``field`` is the name of ``evaluation``, and ``of`` is the name of ``train``.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

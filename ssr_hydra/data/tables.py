@@ -47,7 +47,7 @@ class SampleTable(NamedTuple):
     targets: NDArray[Any]
     columns: list[str] | None  # names of the input columns; None if the file has arrays
     target_columns: list[str]
-    rows: array[int] | None  # the last line number of each sample; None if the file is not a text file
+    rows: array[int] | None  # the number of each sample's last line; None if the file is not a text file
 
     def row(self, index: int) -> str:
         """Return the file and the row of a sample for error messages."""
@@ -60,7 +60,7 @@ class SampleTable(NamedTuple):
 
 @dataclass(frozen=True)
 class TableReader:
-    """Reads inputs and targets from a file, or from a folder of .npy files.
+    """Reader of inputs and targets from a file, or from a folder of .npy files.
 
     ``field`` is the setting that contains the path, for error messages. :class:`~ssr_hydra.data.Arrays` describes the
     other arguments.
@@ -75,7 +75,7 @@ class TableReader:
     decimal: str
 
     def read(self) -> SampleTable:
-        """Read the file. Raise an InputError if it is missing or cannot be read, or if a cell is invalid."""
+        """Read the file. Raise an InputError for a missing, unreadable or invalid file."""
         path, field = self.path, self.field
         if not isinstance(path, str) or not path:
             raise PathError(field, path, f"must be the path of a file: {_FORMATS}", "write e.g. samples.npz")
@@ -87,7 +87,7 @@ class TableReader:
             if file.is_dir():
                 return self._from_arrays({part.stem: part for part in sorted(file.glob("*.npy"))})
             if suffix == ".npz":
-                # NumPy leaves a file with a truncated archive open. So open the file here: `with` closes it.
+                # np.load() does not close a truncated archive. So open the file here, because `with` closes it.
                 with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                     return self._from_arrays(archive)
             if suffix == ".npy":
@@ -144,7 +144,7 @@ class TableReader:
 
     def _from_text(self, stream: TextIO) -> SampleTable:
         decimal, delimiter = self.decimal, self.delimiter or _delimiter(stream)
-        # strict=True refuses an unclosed quote. Otherwise the cell would contain the following rows.
+        # Without strict=True, a cell with an unclosed quote would contain the following rows.
         reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
         rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
         head = list(itertools.islice(rows, _PEEKED))
@@ -201,7 +201,7 @@ class TableReader:
         if twice is not None:
             raise self._format_error(f"has two columns {twice!r}", "rename one of the columns, or set header=false")
         for place, name in enumerate(names):
-            # A column without a name is probably a mistake, and must not become an input or target.
+            # A column without a name is probably a mistake, so refuse it as a default input or target.
             is_default = self.inputs is None or (self.targets is None and place == len(names) - 1)
             if is_default and _UNNAMED.fullmatch(name):
                 fix = "delete the column, or choose columns with inputs=[...] targets=[...]"
@@ -241,7 +241,7 @@ def _delimiter(stream: TextIO) -> str:
 
 
 def _cell_number(cell: str, decimal: str) -> float:
-    """Return a cell as a number. Raise ValueError for any other text, including ``1_000``, which float() accepts."""
+    """Convert a cell to a number. Raise ValueError for a word, and for ``1_000``, which float() accepts."""
     if "_" in cell or (decimal == "," and "." in cell):
         raise ValueError(cell)
     return float(cell.replace(",", ".") if decimal == "," else cell)

@@ -31,7 +31,7 @@ class ByteWindows(TensorDataset):
     """A text cut into windows of ``length`` bytes. The target of each byte is the next byte.
 
     Window i has the bytes [i * length, (i + 1) * length) of the text. Its targets are the bytes one position later.
-    Every byte except the first is a target once. The last bytes, at most ``length``, are dropped.
+    Bytes at the end that do not fill a window are dropped.
 
     Args:
         text: The text.
@@ -99,7 +99,7 @@ class StdlibBytes(ByteWindows):
         super().__init__(b"".join(text for _, text in self._files), length, limit)
 
     def describe(self) -> dict[str, Any]:
-        """Return the source of the text and the SHA-256 of the split."""
+        """Return the Python version, and the SHA-256 and the sizes of the split."""
         return {**_describe("stdlib_bytes", self.split, self._files), "length": self.length, "samples": len(self)}
 
     def __repr__(self) -> str:
@@ -108,11 +108,11 @@ class StdlibBytes(ByteWindows):
 
 
 class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
-    """Python's standard library as documents: parts between blank lines, with at most ``max_length`` bytes.
+    """Python's standard library as documents: the text between blank lines, cut every ``max_length`` bytes.
 
     A batch is a mapping of three tensors [N, L], where L is the length of the longest document in the batch. Shorter
     documents are padded at the end. ``input_ids`` are the bytes. ``attention_mask`` is 1 for text and 0 for padding.
-    ``labels`` are the bytes too, with -100 for padding; the model must shift the labels by one.
+    ``labels`` equal ``input_ids``, but with -100 for padding; the model must shift the labels by one.
 
     Args:
         split: ``"train"`` or ``"eval"``.
@@ -146,7 +146,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         self._files = _files(split, eval_fraction, split_seed)
         parts = [part.strip(b"\n") + b"\n" for _, text in self._files for part in text.split(b"\n\n")]
         pieces = [part[begin : begin + max_length] for part in parts for begin in range(0, len(part), max_length)]
-        documents = [piece for piece in pieces if len(piece) > 1]  # one byte has no target
+        documents = [piece for piece in pieces if len(piece) > 1]  # a document of one byte has no target
         if limit is not None and check_count(limit, "limit") < len(documents):
             documents = [documents[index * len(documents) // limit] for index in range(limit)]
         self._text = torch.frombuffer(bytearray(b"".join(documents)), dtype=torch.uint8)
@@ -161,7 +161,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Return several documents. Documents use no random numbers, so a loader does not seed each document."""
+        """Return several documents. With this method, a loader seeds each batch, not each document."""
         return [self[index] for index in indices]
 
     @staticmethod
@@ -176,7 +176,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return the source of the text and the SHA-256 of the split."""
+        """Return the Python version, and the SHA-256 and the sizes of the split."""
         described = _describe("stdlib_documents", self.split, self._files)
         return {**described, "max_length": self.max_length, "samples": len(self)}
 

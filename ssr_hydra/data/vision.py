@@ -31,8 +31,8 @@ class SmallImages(TensorDataset):
     """CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST, held in memory as float32 and normalized by channel.
 
     The ``eval`` split has the test images. torchvision reads the files and checks the MD5 of downloads. The files of
-    CIFAR are pickles, so their MD5 is checked before every use. An interrupted download never leaves an incomplete data
-    set. The training images of CIFAR take 614 MB of memory, and those of MNIST take 188 MB.
+    CIFAR are pickles, so torchvision checks their MD5 before every use. An interrupted download never leaves an
+    incomplete data set. The training images of CIFAR take 614 MB of memory, and those of MNIST take 188 MB.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.
@@ -40,8 +40,8 @@ class SmallImages(TensorDataset):
         root: Folder of the data sets and downloads. None means ``$SSR_HYDRA_DATA``, or ``~/.cache/ssr_hydra`` if the
             variable is not set.
         download: Whether to download missing files.
-        normalize: Whether to subtract the mean of each channel and divide by its standard deviation, both over the
-            training images. If false, pixels are in [0, 1].
+        normalize: Whether to normalize each channel by its mean and standard deviation in the training images. If
+            false, pixels are in [0, 1].
 
     Raises:
         InputError: torchvision is not installed, the data set or split is unknown, or the data set is missing and
@@ -81,7 +81,7 @@ class SmallImages(TensorDataset):
         super().__init__(pixels, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Return the name, the number of samples, a SHA-256 of the pixels and labels, and ``normalize``."""
+        """Return the name, the number of samples, a SHA-256 of the pixels and labels, and the option ``normalize``."""
         return dict(self._description)
 
     def __repr__(self) -> str:

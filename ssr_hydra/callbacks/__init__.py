@@ -1,8 +1,8 @@
 """Loggers and callbacks, such as an average of the weights or a profiler.
 
 A callback is any object with one or more of the methods in :data:`~ssr_hydra.callbacks.events.EVENTS`. It needs no base
-class. The callbacks in this package are dataclasses. Each class is also the schema of a node in the config, and checks
-the values of the node. torch and the loggers' packages are imported when a run starts.
+class. The callbacks in this package are dataclasses. Each class is also the schema of its node in the config, and
+checks the node's values. torch and the loggers' packages are imported when a run starts.
 """
 
 from ssr_hydra.callbacks.csv import CSVLogger

@@ -16,7 +16,7 @@ from ssr_hydra.files import open_regular, write_atomically, write_error
 from ssr_hydra.records import CLOCKS
 
 _FIRST = ("event", *CLOCKS)
-# If a cell begins with one of these, spreadsheets read it as a formula, and formulas can start programs.
+# Spreadsheets read a cell that begins with such a character as a formula, and formulas can start programs.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -24,8 +24,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class CSVLogger:
     """Write ``metrics.csv`` in the run's folder.
 
-    The table has a row for each record of ``metrics.jsonl``, and a column for each name. If a later record has a new
-    name, such as ``eval/accuracy``, the logger adds a column on the right, with empty cells in the earlier rows.
+    The table has a row for each record of ``metrics.jsonl``, and a column for each name in a record. If a record has a
+    new name, such as ``eval/accuracy``, the logger adds a column on the right, with empty cells in the earlier rows.
     Numbers keep all their digits. Numbers that are not finite are ``nan``, ``inf`` or ``-inf``. Text that looks like a
     formula gets a leading ``'``.
 
@@ -92,7 +92,7 @@ class CSVLogger:
 
 
 def _read_log(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Return the column names and the rows of a table. If ``until`` is set, leave out the rows of later batches."""
+    """Return the column names and rows of a table. If ``until`` is set, leave out the rows after batch ``until``."""
     names = list(_FIRST)
     try:
         # Read bytes and let the csv module split the lines, so that a line break within a cell is kept.

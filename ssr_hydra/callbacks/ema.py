@@ -23,12 +23,12 @@ _DEFAULT = 0.999
 class EMA:
     """Keep an exponential moving average of the weights, and evaluate the model with the average.
 
-    After every ``interval`` batches, ``average = decay * average + (1 - decay) * weights``. The first average is the
+    After every ``interval`` batches, ``average = decay * average + (1 - decay) * weights``. The average starts as the
     initial weights. With ``warmup``, the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, so the
     average soon forgets the initial weights. Floating-point buffers are averaged too; other buffers are copied.
 
-    SSR stretches a ``half_life`` in ``dur``, such as ``0.05dur``, with the run. SSR changes neither a ``half_life`` in
-    other units nor ``decay``.
+    A ``half_life`` in ``dur``, such as ``0.05dur`` (5% of the run), stretches with SSR. ``decay``, and a ``half_life``
+    in other units, do not depend on SSR.
 
     A resumed run is bitwise equal to an uninterrupted run. Outside of evaluations, the model has the trained weights,
     also after the run. :meth:`copy_to` and :meth:`swapped` give access to the average.
@@ -94,7 +94,7 @@ class EMA:
         self.attach(trainer.model)
 
     def decay_in(self, state: Any) -> float:
-        """Return the decay of one update in a run with this state. Refuse a half-life that batches cannot express."""
+        """Return the decay of one update in a run with this state. Refuse a half-life that has no value in batches."""
         if self.half_life is None:
             return _DEFAULT if self.decay is None else self.decay
         run, half_life = Run.of(state), as_time(self.half_life, "half_life")
@@ -179,7 +179,7 @@ class EMA:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """In the ``with`` block, the model has the average as its weights."""
+        """Give the model the averaged weights in the ``with`` block."""
         self._swap()
         try:
             yield
@@ -187,10 +187,10 @@ class EMA:
             self._swap()
 
     def copy_to(self, model: nn.Module) -> None:
-        """Copy the average to a different model of the same architecture, for example to export it.
+        """Copy the average to ``model``, for example for an export.
 
         Raises:
-            InputError: The architecture of ``model`` is different.
+            InputError: ``model`` does not have the architecture of the averaged model.
         """
         import torch
 
@@ -228,7 +228,7 @@ class EMA:
     def _swap(self) -> None:
         import torch
 
-        # Copy the values into the same tensors, because compiled models, DDP and optimizers refer to these tensors.
+        # Copy into the existing tensors, because compiled models, DDP and optimizers refer to these tensors.
         with torch.no_grad():
             for name, average in self._average.items():
                 weights = self._model[name].clone()

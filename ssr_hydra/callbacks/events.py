@@ -46,7 +46,7 @@ class Events:
     nothing. A logger is a callback with the method ``log``. If a callback has ``state_dict`` and ``load_state_dict``,
     checkpoints contain its state under its name.
 
-    If a callback raises an exception, the run ends with the same exception. If a logger raises an exception, the run
+    If a callback raises an exception, the run ends with this exception. If a logger raises an exception, the run
     ends with a :class:`~ssr_hydra.errors.RunError` that names the logger. Then ``metrics.jsonl`` has every record, and
     the run can be resumed.
 
@@ -54,7 +54,7 @@ class Events:
         callbacks: A mapping from name to callback, or a sequence of callbacks. In a sequence, a callback is named after
             its class: ``ema``, and ``ema-2`` for a second callback of the class.
         loggers: A mapping or a sequence of loggers, in the format of ``callbacks``.
-        is_main: Whether this process is rank 0. Other processes have no loggers, and no callbacks whose attribute
+        is_main: Whether this process is rank 0. Other processes ignore loggers, and callbacks whose attribute
             ``main_only`` is true.
 
     Raises:
@@ -82,7 +82,7 @@ class Events:
         self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENTS, ())
         self._stateful: dict[str, Any] = {}
         self._closed = False
-        self._completing = 0  # number of callbacks with the method log, which may add values to a record
+        self._completing = 0  # number of callbacks whose method log may add values to a record
         named = [(name, item, False) for name, item in _with_names(callbacks, "callbacks")]
         named += [(name, item, True) for name, item in _with_names(loggers, "loggers")]
         names: set[str] = set()
@@ -102,7 +102,7 @@ class Events:
                 self._stateful[name] = item
 
     def on(self, event: str, function: Listener) -> None:
-        """Add a function to the listeners of an event. It is called after all earlier listeners.
+        """Add a function as the last listener of an event.
 
         Args:
             event: One of :data:`EVENTS`.
@@ -126,12 +126,12 @@ class Events:
     def fire(self, event: str, *args: Any) -> None:
         """Call all listeners of an event.
 
-        A listener to ``eval_end`` may add a metric as a number of any type, which is converted to a float.
+        A listener of ``eval_end`` may add metrics of any number type. This method converts them to floats.
 
         Raises:
             InputError: A listener removed a metric, or added a metric that is not a number.
-            Exception: The first exception that a listener raised. At ``eval_end``, ``fit_end`` and ``close``, the other
-                listeners are called before this exception is raised.
+            Exception: The first exception that a listener raised. At ``eval_end``, ``fit_end`` and ``close``, this
+                method first calls the other listeners.
         """
         if event not in _FOR_ALL:
             for listener in self._listeners[event]:
@@ -152,8 +152,8 @@ class Events:
     def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
         """Pass a record to the callbacks, which may add values, then to ``write``, then to the loggers.
 
-        ``write`` writes ``metrics.jsonl``. So the file contains the values that callbacks add, and it already contains
-        the record if a logger fails.
+        ``write`` writes ``metrics.jsonl``. So the file contains the values that callbacks add, and contains the record
+        even if a logger fails.
 
         Raises:
             InputError: A callback added a value that is not plain data.
@@ -169,7 +169,7 @@ class Events:
             listener(trainer, record)
 
     def close(self) -> None:
-        """Close every listener, even after an error, and then raise the first error. Later calls do nothing."""
+        """Close every listener, even after an error, and then raise the first error. A second call does nothing."""
         if not self._closed:
             self._closed = True
             self.fire("close")
@@ -303,7 +303,7 @@ def _plain_value(value: Any, name: str, listener: Listener) -> Any:
 
 
 def _is_slip(item: object, name: str) -> bool:
-    """Return whether ``name`` is a public method of ``item`` and almost the name of an event. Read no property."""
+    """Return whether a public method ``name`` of ``item`` looks like a misspelt event. Evaluate no property."""
     if name.startswith("_") or name in EVENTS or not callable(inspect.getattr_static(item, name, None)):
         return False
     cutoff = 0.75 if name.startswith("on_") else 0.92

@@ -22,16 +22,16 @@ _PARAMS_AT_ONCE = 100
 class MLflowLogger(ServiceLogger):
     """Log to MLflow.
 
-    The logger sends records to the server in ``MLFLOW_TRACKING_URI``. Without this variable, it writes to
-    ``mlflow/mlflow.db`` in the run's folder. The server comes only from the environment, never from a config.
+    The logger sends records to the server in ``MLFLOW_TRACKING_URI``. Without this variable, the logger writes
+    to ``mlflow/mlflow.db`` in the run's folder. The server comes only from the environment, never from a config.
 
     Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are metrics. The
-    step of a metric is the number of batches. The values of the config are params.
+    step of a metric is the number of batches. The values of the config are MLflow params.
 
     MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the last
-    batch that was sent, and a resumed run sends no record twice. If a run with a changed config returns to an earlier
-    batch, or a run starts from the beginning again, the logger starts a new MLflow run. Its tag ``resumed_from`` names
-    the old MLflow run.
+    batch that was sent, and a resumed run sends no record twice. The logger starts a new MLflow run if the run starts
+    from the beginning again, or resumes with a changed config from a batch before that last batch. The tag
+    ``resumed_from`` names the old MLflow run.
 
     Args:
         experiment: The MLflow experiment of the run; created if missing.
@@ -49,7 +49,7 @@ class MLflowLogger(ServiceLogger):
     def __post_init__(self) -> None:
         require_extra("mlflow")
         self._client: Any = None
-        self._status = "FAILED"  # the status in MLflow, unless fit_end sets a different status
+        self._status = "FAILED"  # MLflow's status of a run that ends without fit_end
 
     def fit_start(self, trainer: Any) -> None:
         """Start a new MLflow run, or continue the MLflow run of the resumed run."""

@@ -30,12 +30,12 @@ class Profiler:
         active: Batches whose profile is written.
         repeat: Number of cycles of ``wait``, ``warmup`` and ``active`` batches.
         record_shapes: Whether to record the shapes of the operators' inputs.
-        profile_memory: Whether to record allocations.
+        profile_memory: Whether to record memory allocations.
         with_stack: Whether to record the Python line that called each operator.
         rows: Number of rows in the table.
 
     Raises:
-        InputError: A number is out of range, or a switch is not a bool.
+        InputError: A number is out of range, or an option that must be a bool is not.
 
     Example:
         >>> from ssr_hydra.callbacks import Events

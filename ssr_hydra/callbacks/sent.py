@@ -1,4 +1,4 @@
-"""Base class of loggers of services that cannot delete records, and a file that lists the records they received."""
+"""Base class of loggers whose service cannot delete records, and a file that names the last record in the service."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ssr_hydra.callbacks.values import scalars
 from ssr_hydra.files import write_atomically
 from ssr_hydra.records import CLOCKS, config_hash
 
-# Nodes of a config that do not change the results of a run.
+# Keys of a config that do not change the results of a run.
 _NO_MATTER = ("name", "resume", "checkpoint", "logger")
 
 
 class Sent:
     """The id of a run in a store (a service such as MLflow), and the last record that the store received.
 
-    A killed run resumes from its last checkpoint and creates the records after the checkpoint again, with the same
-    values. :meth:`new_values` leaves out records that the store already has. :meth:`resume` drops the id, so that the
-    run gets a new id, in two cases: the run starts from the beginning again, or its config has changed and the store
-    has records after the checkpoint, whose values it cannot replace.
+    A killed run resumes from its last checkpoint and repeats the records after the checkpoint, with equal values.
+    :meth:`new_values` leaves out records that the store already has. :meth:`resume` drops the id in two cases, so that
+    the run gets a new id: the run starts from the beginning again, or its config has changed and the store already has
+    records after the checkpoint. The store cannot replace those records.
 
     Args:
         path: Path of the JSON file. Its folder must exist.
@@ -43,7 +43,7 @@ class Sent:
         """Return the id with which the run continues after ``batch`` batches; None if the run needs a new id.
 
         Call this method once, before any record is sent. If the id is dropped, ``previous`` and
-        ``config["resumed_from"]`` are the old id.
+        ``config["resumed_from"]`` become the old id.
         """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ class Sent:
         return batch > last or (batch == last and record.get("event", "") not in events)
 
     def new_values(self, record: Mapping[str, Any]) -> dict[str, float]:
-        """Return a record's counters and numbers. Return {} if it has no numbers, or if the store already has it."""
+        """Return a record's counters and numbers. Return {} if the record has no numbers or is in the store."""
         values = scalars(record)
         if not values or not self.is_new(record):
             return {}

@@ -19,7 +19,7 @@ class TensorBoardLogger:
     the end of the run, the tab *HParams* shows the config with the final metrics. Each record is flushed, so a kill
     loses no record.
 
-    A resumed run uses TensorBoard's ``purge_step``, with which TensorBoard skips the old records after the checkpoint.
+    A resumed run sets ``purge_step``, so that TensorBoard skips the old records after the checkpoint.
 
     Raises:
         InputError: The package ``tensorboard`` is not installed.
@@ -62,7 +62,7 @@ class TensorBoardLogger:
         del trainer
         if self._config is None or self._writer is None:
             return
-        # TensorBoard has only one value of a name at each step, so these values need a prefix.
+        # TensorBoard has only one value for each name and step, so the final metrics need a prefix.
         final = {f"final/{name}": value for name, value in result.metrics.items() if value is not None}
         for summary in hparams({**flat(self._config), "status": result.status}, final):  # type: ignore[no-untyped-call]
             self._writer.file_writer.add_summary(summary)

@@ -13,7 +13,7 @@ class Throughput:
     """Add the training speed to each training record. The speed covers the time since the previous training record.
 
     ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``, where
-    "then" is the previous training record. The speeds in batches and in tokens have the same formula. The time excludes
+    "then" is the previous training record. Batches and tokens per second have the same formula. The time excludes
     evaluations and checkpoints. The first record after a start has no speed.
 
     Example:

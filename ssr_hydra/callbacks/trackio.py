@@ -26,9 +26,9 @@ class TrackioLogger(ServiceLogger):
     the number of batches as their step.
 
     Trackio cannot delete records. So ``trackio.json`` in the run's folder stores the name of the Trackio run and the
-    last batch that was sent, and a resumed run sends no record twice. If a run with a changed config returns to an
-    earlier batch, or a run starts from the beginning again, the logger starts a new Trackio run. Its config value
-    ``resumed_from`` names the old Trackio run.
+    last batch that was sent, and a resumed run sends no record twice. The logger starts a new Trackio run if the
+    run starts from the beginning again, or resumes with a changed config from a batch before that last batch. The
+    config value ``resumed_from`` names the old Trackio run.
 
     Args:
         project: The Trackio project of the run.

@@ -96,7 +96,7 @@ def run_folder(trainer: Any, logger: str) -> Path:
 
 
 def require_extra(extra: str) -> None:
-    """Check that the packages that an extra of ``ssr_hydra`` needs are installed. The check does not import them."""
+    """Check that the packages of an extra (``pip install ssr_hydra[extra]``) are installed. Do not import them."""
     for module in PACKAGES[extra]:
         if importlib.util.find_spec(module) is None:
             raise missing_package("logger", extra, module, extra)

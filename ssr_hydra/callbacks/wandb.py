@@ -26,9 +26,9 @@ class WandbLogger(ServiceLogger):
     environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
 
     W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the last batch
-    that was sent, and a resumed run sends no record twice. If a run with a changed config returns to an earlier batch,
-    or a run starts from the beginning again, the logger starts a new W&B run. Its config value ``resumed_from`` names
-    the old W&B run.
+    that was sent, and a resumed run sends no record twice. The logger starts a new W&B run if the run starts from
+    the beginning again, or resumes with a changed config from a batch before that last batch. The config value
+    ``resumed_from`` names the old W&B run.
 
     Args:
         project: The W&B project of the run.

@@ -82,8 +82,8 @@ class ByteTransformer(nn.Module):
         mlp_width: Units of the hidden layer of a block.
         dropout: Fraction of values set to zero after the embedding, the attention and the linear layers.
         tied: Whether the linear layer for the logits uses the weights of the embedding.
-        rope_base: Base of the rotary positions. The slowest rotation takes about ``2 pi rope_base`` positions. This
-            number should exceed the length of a window.
+        rope_base: Base of the rotary positions (RoPE). The slowest rotation takes about ``2 pi rope_base``
+            positions, which should exceed the length of a window.
 
     Raises:
         InputError: A size is below 1, ``width`` is not a multiple of ``2 * num_heads``, ``dropout`` is outside of

@@ -16,9 +16,10 @@ from ssr_hydra.errors import MismatchError, WrongTypeError
 def next_token_loss(outputs: Any, targets: Any) -> Tensor:
     """Return the mean cross entropy, in nats, of the predicted tokens.
 
-    In a pair ``(inputs, targets)``, ``targets`` [N, L] has the token that follows each position. In a mapping, as for
-    Hugging Face models, ``labels`` equal ``input_ids``, and this function shifts the labels by one position. If the
-    model returns its own ``loss`` for a mapping, this function returns that loss. A target of -100 is ignored.
+    If the batch is a pair ``(inputs, targets)``, ``targets`` [N, L] has the next token of each position. If the batch
+    is a mapping, as for Hugging Face models, ``labels`` equal ``input_ids``, and this function shifts the labels by one
+    position. If the model returns its own ``loss`` for a mapping, this function returns that loss. A target of -100 is
+    ignored.
 
     Args:
         outputs: Logits [N, L, C], or a mapping or object with ``logits`` and optionally ``loss``.
@@ -48,9 +49,9 @@ def _num_averaged(batch: Any) -> int:
     return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
 
 
-# The trainer uses the result as the weight of each part of a batch.
+# The trainer weights each part of a batch by this number of targets.
 next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
-# The trainer passes the result to metric objects, such as torchmetrics' Perplexity.
+# The trainer passes the aligned tensors to metric objects, such as torchmetrics' Perplexity.
 next_token_loss.aligned = lambda outputs, targets: _aligned(outputs, targets)  # type: ignore[attr-defined]
 
 
@@ -82,7 +83,7 @@ def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
 
 
 def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """Return logits [N, L, C] and targets [N, L]. The target of a position is the token that follows it."""
+    """Return logits [N, L, C] and targets [N, L]. The target of a position is the next token."""
     logits = outputs if isinstance(outputs, Tensor) else _part(outputs, "logits")
     shifted = not isinstance(targets, Tensor)
     labels = _part(targets, "labels") if shifted else targets

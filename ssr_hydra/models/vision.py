@@ -34,17 +34,17 @@ def torchvision_model(
 ) -> nn.Module:
     """Create a classification model of torchvision that returns logits [N, num_classes].
 
-    The model has no auxiliary classifiers (GoogLeNet, Inception), so every model has one output.
+    Auxiliary classifiers (of GoogLeNet and Inception) are removed, so every model has one output.
 
     Args:
         name: A name from ``torchvision.models.list_models(module=torchvision.models)``, such as ``resnet50``.
-        num_classes: Number of classes. If the pretrained weights have a different number of classes, the last layer is
-            new.
+        num_classes: Number of classes. If the pretrained weights have a different number of classes, the last layer
+            gets random weights.
         in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For 1 channel,
-            the weights are summed over the three channels. For other numbers, the weights of the three channels are
-            repeated in turn and multiplied by ``3 / in_channels``.
+            its weights are summed over the three channels. For other numbers, its weights for the three channels are
+            repeated and multiplied by ``3 / in_channels``.
         small_images: Whether to change the stem for images of about 32x32 pixels. The first convolution then has stride
-            1 and 3x3 instead of 7x7 weights, and no pooling follows. Available for ResNets and related models,
+            1 (and a 3x3 kernel instead of 7x7), and no pooling follows. Available for ResNets and related models,
             DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
         weights: Name of pretrained weights, such as ``DEFAULT`` or ``IMAGENET1K_V2``; None for random weights. The
             weights are downloaded once into torch's cache (``TORCH_HOME``). Their SHA-256 is checked at every use.
@@ -53,7 +53,7 @@ def torchvision_model(
     Raises:
         InputError: torchvision is not installed, or the model, the name of the weights or an option is unknown.
             ``small_images`` is set for a model that does not support it, or together with ``weights``.
-        RunError: The weights cannot be downloaded, or the hash of the file does not match its name.
+        RunError: The weights cannot be downloaded, or the file does not match the hash in its name.
 
     Example:
         >>> net = torchvision_model("resnet18", num_classes=10, small_images=True)
@@ -159,7 +159,7 @@ def _replace_stem(model: nn.Module) -> None:
     convolution.stride = (1, 1)
     if convolution.kernel_size == (7, 7):
         small = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=False)
-        # torchvision uses the same initialization for its first 7x7 convolution.
+        # torchvision initializes the 7x7 convolution in the same way.
         nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
         model.set_submodule(place, small)
     for pool in ("maxpool", "features.pool0"):

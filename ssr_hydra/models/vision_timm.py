@@ -30,8 +30,8 @@ def timm_model(
 
     Args:
         name: A name from ``timm.list_models()``, such as ``resnet18`` or ``vit_tiny_patch16_224``.
-        num_classes: Number of classes. If the pretrained weights have a different number of classes, the last layer is
-            new.
+        num_classes: Number of classes. If the pretrained weights have a different number of classes, the last layer
+            gets random weights.
         in_channels: Channels of the images. If it is not 3, timm adapts the first convolution.
         weights: Name of pretrained weights, such as ``DEFAULT`` or ``a1_in1k``; None for random weights. The weights
             are downloaded once into the cache of the Hugging Face Hub (``HF_HOME``). Their SHA-256 is checked at every
@@ -76,7 +76,7 @@ def timm_model(
 
 
 def _config_of(timm: Any, name: str, weights: str) -> Any:
-    """Return timm's description of the named weights. ``DEFAULT`` means timm's default for this model."""
+    """Return timm's description of the named weights. ``DEFAULT`` means timm's default weights of this model."""
     tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{name}.*")]
     if weights != "DEFAULT" and weights not in tags:
         fix = f"choose {' or '.join(['DEFAULT', *tags])}" if tags else "set weights=null"

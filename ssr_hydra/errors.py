@@ -130,7 +130,7 @@ class UnsupportedError(InputError):
 
 
 class UntrustedError(InputError):
-    """Only the command line may set this value, because it can run code."""
+    """Only the command line may set this value, because the value can run code."""
 
 
 class WrongTypeError(InputError):

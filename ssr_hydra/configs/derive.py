@@ -136,4 +136,4 @@ def _field_type(hint: Any) -> Any:
 _SCALARS = (float, int, bool, str, type(None))
 
 PhaseConfig: Any = config_of(Phase, {"scheduler": None}, module=__name__)
-"""One phase of ``scheduler=sequence``: a scheduler, the end of the phase, and whether SSR stretches it."""
+"""One phase of ``scheduler=sequence``: a scheduler, the end of the phase, and whether SSR stretches the phase."""

@@ -36,14 +36,14 @@ class _TrainerConfig:
             means the model's own loss if a batch is a mapping, and otherwise cross entropy.
         metrics: A mapping from name to metric. A metric is a callable of (outputs, targets) that returns one value per
             sample, or an object with ``update``, ``compute`` and ``reset``, such as ``torchmetrics.F1Score``.
-        eval_interval: Time between two evaluations. The run is always evaluated at its end. Null means only at its end.
+        eval_interval: Time between two evaluations. The run also evaluates at its end. Null means only at its end.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         progress: ``auto`` (a bar on a terminal, otherwise plain lines), ``bar``, ``plain``, ``none``.
         objective: The metric whose final value the app returns. A sweeper can optimize this value. Null means that the
             app returns no metric.
         log_interval: Time between two lines of ``metrics.jsonl``.
-        threads: Number of torch's CPU threads. A different number changes the last bits of the results. Null means
-            torch's default, which is the number of cores.
+        threads: Number of torch's CPU threads. This number changes the last bits of the results. Null means torch's
+            default, which is the number of cores.
 
     The node also has the keys of :class:`~ssr_hydra.settings.CountSettings` and
     :class:`~ssr_hydra.settings.StepSettings`, such as ``samples_per_batch``, ``precision`` and ``accumulate``. A key

@@ -1,4 +1,4 @@
-"""One config for each first-order optimizer of ``torch.optim``, with torch's arguments in torch's order and defaults.
+"""One config for each first-order optimizer of ``torch.optim``, with torch's arguments and defaults in torch's order.
 
 This module does not import torch. The configs accept numbers, but no tensors. ``params`` is a selection of the model's
 parameters (:mod:`ssr_hydra.rules`). Null selects all parameters that no other optimizer selects.

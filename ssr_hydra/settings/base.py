@@ -26,7 +26,7 @@ def setting_of(setting: type[SettingT], argument: SettingT | Mapping[str, Any] |
         field: The name of the argument, for errors.
 
     Raises:
-        InputError: The mapping has an unknown key or an invalid value, or ``argument`` has a different type.
+        InputError: The mapping has an unknown key or an invalid value, or ``argument`` has none of these types.
 
     Example:
         >>> from ssr_hydra.settings import CheckpointSettings
@@ -106,12 +106,12 @@ def count(value: Any, field: str, least: int = 1, most: int | None = None, multi
 
 
 def seed_number(value: Any, field: str = "seed") -> int:
-    """Return a value if it is a valid seed for every random generator: a whole number from 0 to 2**63 - 1."""
+    """Return a value if it is a whole number from 0 to 2**63 - 1, a valid seed. Otherwise raise an InputError."""
     return count(value, field, 0, 2**63 - 1)
 
 
 def one_of(value: Any, field: str, choices: Sequence[str]) -> str:
-    """Return a value if it is in ``choices``. Otherwise raise an InputError that suggests the closest word."""
+    """Return a value if it is in ``choices``. Otherwise raise an InputError that lists the choices."""
     if not isinstance(value, str) or value not in choices:
         close = difflib.get_close_matches(str(value), choices, n=1)
         fix = f"did you mean {close[0]}?" if close else f"write e.g. {choices[0]}"

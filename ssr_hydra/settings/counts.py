@@ -21,9 +21,9 @@ class CountSettings:
         iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
         get_num_samples_in_batch: Function that returns the number of samples of a batch. None means the first dimension
             of the batch's first tensor.
-        get_num_tokens_in_batch: Function that returns the number of tokens of a batch. If it is None and the batch is a
-            mapping, the run adds up the ``attention_mask``, or counts the elements of ``input_ids`` if there is no
-            mask. If the batch is an integer tensor [N, L], the run counts all elements. Other batches have no tokens.
+        get_num_tokens_in_batch: Function that returns the number of tokens of a batch. With None, the run adds up the
+            batch's ``attention_mask``. Without a mask, the run counts the elements of ``input_ids``, or of a batch that
+            is an integer tensor [N, L]. Other batches have no tokens.
 
     Raises:
         InputError: A rate is not above 0, ``iteration_length`` is not a valid time, or a function cannot be called.

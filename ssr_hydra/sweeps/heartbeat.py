@@ -62,7 +62,7 @@ class Heartbeat:
 
     Args:
         path: The heartbeat file.
-        count_others: A function that counts the other jobs on this machine. A thread calls it every few seconds.
+        count_others: A function that counts the other jobs on this machine. A thread calls this function repeatedly.
 
     Attributes:
         attempt: 1, or 1 plus the attempt in a file that a killed process has left.

@@ -1,4 +1,4 @@
-"""Read the identity and the status of a study's jobs from their folders, and write the record of a lost job."""
+"""Read the identity and the status of a study's jobs from their folders, and write the record of a job that died."""
 
 from __future__ import annotations
 

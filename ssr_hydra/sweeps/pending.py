@@ -62,7 +62,7 @@ class Pending:
         # Keep the files in memory, so that a job leaves no files behind if it is killed before training.
         self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
         for path in Path(folder).glob(pending_pattern(self._aside.name)):  # this also finds the files of killed jobs
-            if not (path / REFUSED).exists():  # a different sweep might not have read the reason yet
+            if not (path / REFUSED).exists():  # keep it: the sweep of that job may still read the reason
                 shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):
             self.publish()

@@ -85,7 +85,7 @@ class SharingPlan:
         self.stages: StagePlan = plan_stages(planned)
 
     def order(self, workers: int) -> dict[str, int]:
-        """Return a mapping from the identity of each job to its position in the order in which the jobs start."""
+        """Return a mapping from the identity of each job to the job's position in the start order."""
         planned = [self._known[index][0].identity for index in self.stages.order(workers)]
         others = [each.identity for each in self.entries if each.candidate.sequences is None]
         return {identity: place for place, identity in enumerate([*planned, *others])}
@@ -249,7 +249,7 @@ def _origins(
     jobs: dict[str, Candidate] = {}
     origins = []
     for point in points_of(study):
-        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # from a different release
+        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # not from this release
             if not point.is_by(code):
                 continue
             if point.identity not in jobs:

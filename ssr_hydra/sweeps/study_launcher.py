@@ -139,7 +139,7 @@ class StudyLauncher:
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Return two lists of unfinished jobs: the jobs of dead sweeps, which this sweep takes over, and the others."""
+        """Return the jobs that this sweep takes over from dead sweeps, and the jobs for which it must still wait."""
         unfinished = {job: state for job in others if (state := read_state(job.folder)) not in _DONE}
         taken = self._folder.take_over(job for job, state in unfinished.items() if state is not JobState.RUNNING)
         # Read the status again: the sweep that ran a job may have completed the job just before it ended.

@@ -121,9 +121,10 @@ def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch:
 
 
 def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) -> None:
-    """Remove the orders of this sweep's jobs, and the published checkpoints if no job of the study needs them.
+    """Remove the orders (instructions) of this sweep's jobs, and the shared checkpoints that no job needs.
 
-    ``alone`` is True if no other sweep of the study is alive.
+    This function removes checkpoints only with ``share_keep=none``, after all jobs are done. ``alone`` is True if no
+    other sweep of the study is alive.
     """
     if planned.keep is None:
         return

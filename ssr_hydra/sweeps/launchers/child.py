@@ -139,7 +139,7 @@ def _watch(connection: Connection) -> None:
 
 
 def stop_process() -> None:
-    """Send SIGTERM to this process, so that it writes a checkpoint and stops. If it does not stop in time, kill it."""
+    """Send SIGTERM to this process, so that it writes a checkpoint and stops. After a time limit, kill the process."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_LAST_SECONDS)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))

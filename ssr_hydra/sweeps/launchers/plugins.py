@@ -1,4 +1,4 @@
-"""Changes to Hydra's launchers for joblib, submitit, Slurm and Ray: they wait for all jobs and end with the sweep.
+"""Changes to Hydra's launchers for joblib, submitit, Slurm and Ray, so that they wait for all jobs of the sweep.
 
 Without changes, the launchers for submitit and Ray raise the error of the first job that fails. The sweep then ends
 while other jobs still run or wait in a queue. :func:`patient` prevents this.
@@ -27,7 +27,7 @@ from ssr_hydra.sweeps.job_status import KILLED, LostJobError
 from ssr_hydra.sweeps.launchers.child import OUTPUT, print_to, stop_process
 from ssr_hydra.sweeps.launchers.traits import traits_of
 
-_POOL_SECONDS = 1.0  # seconds after which a joblib worker checks again that its sweep is alive
+_POOL_SECONDS = 1.0  # a joblib worker checks at this interval that its sweep is alive
 _QUEUE_SECONDS = 15  # seconds between two queries of Slurm's queue
 _gone = threading.Event()
 _watch: threading.Thread | None = None

@@ -58,7 +58,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
     """Import the modules. Fork a process for each request on socket ``number``, until the sweep closes the socket."""
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
     # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked
-    # after CUDA was initialized cannot use CUDA. Jobs do not keep this variable.
+    # after CUDA was initialized cannot use CUDA. Jobs do not keep this environment variable.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for module in modules:
         with suppress(Exception):  # a job that needs the module reports the error
@@ -89,7 +89,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
                 if not request:
                     return
                 (serial,) = struct.unpack("<q", request)
-                # Block these signals until the new process has its handlers.
+                # Block these signals until the new process has installed its signal handlers.
                 signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)
                 try:
                     with warnings.catch_warnings():

@@ -134,7 +134,7 @@ class ForkServer:
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        # Closing the connection also ends a process whose start was not reported.
+        # Closing the connection ends the process, even if the server has not reported its start.
         connection = Connection(ours.detach())
         try:
             with theirs:
@@ -157,7 +157,7 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """Read the next message. Return its kind, serial number, and pid or errno. Store the end of a process."""
+        """Read the next message. Return its kind, serial number, and pid or errno. Store a process that has ended."""
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:
@@ -184,7 +184,7 @@ class ForkServer:
         return LostServerError(f"the process that starts the jobs {how}")
 
     def waitables(self) -> list[Any]:
-        """Return objects for ``multiprocessing.connection.wait``. One of them becomes readable when a process ends."""
+        """Return objects for ``multiprocessing.connection.wait``. An object becomes readable when a process ends."""
         return [] if self._socket is None else [self._socket]
 
     def ended(self) -> list[ProcessEnd]:

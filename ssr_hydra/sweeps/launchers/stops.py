@@ -18,8 +18,8 @@ _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 class Stops:
     """In the ``with`` block, stop signals and ctrl-Z have no effect: this class stores them until :meth:`take`.
 
-    Signal handlers of other libraries stay in place. Outside of the main thread, Python does not allow signal handlers,
-    so this class stores no signals.
+    Signal handlers of other libraries stay in place. Outside of the main thread, this class stores no signals, because
+    Python does not allow signal handlers there.
 
     Attributes:
         first: The number of the first stop signal; 0 if no stop signal has arrived.
@@ -61,7 +61,7 @@ class Stops:
         if number != _PAUSE:
             self.first = self.first or number
         self.interrupts += number == signal.SIGINT
-        with suppress(OSError):  # the socket is full, so a waiting process wakes up anyway
+        with suppress(OSError):  # a full socket also wakes the process that waits on it
             self._write.send(bytes([number]))
 
     def take(self) -> list[int]:
@@ -80,7 +80,7 @@ class Stops:
             signal.signal(_PAUSE, self._tell)
 
     def leave(self, after: str) -> None:
-        """Raise KeyboardInterrupt or TerminatedError for the first stop signal, if a stop signal has arrived."""
+        """If a stop signal has arrived, raise KeyboardInterrupt or TerminatedError; the message ends with ``after``."""
         if self.first == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")
         if self.first:

@@ -48,7 +48,7 @@ TRAITS = {
 def traits_of(launcher: str) -> Traits:
     """Return the traits of a launcher. ``launcher`` is the name of its class, with or without the module.
 
-    The function does not compare classes, because Hydra imports a plugin a second time, as a different class.
+    The function compares names instead of classes, because Hydra imports a plugin twice, which creates two classes.
     """
     name = launcher.rpartition(".")[2]
     return next((traits for traits in TRAITS.values() if traits.launcher == name), Traits())

@@ -75,7 +75,7 @@ class Orders:
 
 
 class Taken(NamedTuple):
-    """The number of a job's steps that a different job trained, and the training time of these steps in seconds."""
+    """The number of a job's steps that other jobs trained, and the training time of these steps in seconds."""
 
     steps: int
     train_seconds: float
@@ -208,7 +208,7 @@ def points_of(study: Path) -> Iterator[Point]:
 def publish(
     study: Path, checkpoint: Path, identity: str, step: int, values: Mapping[str, Any], code: Mapping[str, str]
 ) -> None:
-    """Publish a checkpoint of a job, with the metrics up to this step, unless the checkpoint is already published."""
+    """Publish a checkpoint of a job, with the metrics up to this step. Keep a checkpoint that is already published."""
     target = study / SHARED / _POINTS / point_name(identity, step)
     if target.exists():
         return
@@ -246,7 +246,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read_record(path: Path, make: Callable[..., T]) -> T | None:
-    """Return an object with the fields in a file; None if the file is missing, damaged, or from a different release."""
+    """Return an object with the fields in a file; None if the file is missing or damaged, or if its keys do not fit."""
     try:
         return make(**json.loads(read_bounded(path, _MOST_BYTES)))
     except (OSError, ValueError, TypeError, RecursionError):

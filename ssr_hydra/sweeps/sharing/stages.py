@@ -115,9 +115,9 @@ class StagePlan:
 
 
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
-    """Find the latest step at which each job can begin. A different job trains the steps before this step.
+    """Find the latest step at which each job can begin, with a checkpoint of this job or of any other job.
 
-    Every job trains at least its last step itself, because a longer run continues after this step.
+    Every job trains at least its last step itself.
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)

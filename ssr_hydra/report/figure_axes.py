@@ -103,7 +103,7 @@ def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> No
 
 
 def log_axis(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
-    """Set a logarithmic axis with plain numbers: few shared positions get a tick each, other ticks are round."""
+    """Make an axis logarithmic. Ticks are at the positions if these are few and shared, otherwise at round numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     (axes.set_yscale if vertical else axes.set_xscale)("log")
@@ -124,7 +124,7 @@ def _tick(value: float) -> str:
 
 
 def separate_ticks(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
-    """Return the first, the last and those other sorted positions whose numbers do not overlap on a log axis."""
+    """Return the first and last position, and positions between them whose numbers do not overlap on a log axis."""
     if len(places) < 2:
         return list(places)
     span = math.log(places[-1] / places[0])

@@ -211,7 +211,7 @@ def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str) -> None:
-    """Draw each run at its position. A run that is hidden by the mark of its mean is moved to the side."""
+    """Draw each run at its position. If the mark of the mean would hide a run, move the run to the side."""
     from matplotlib.transforms import ScaledTranslation
 
     beside = (runs[axis] / runs["mean"] - 1).abs() < _AS_LONG
@@ -286,7 +286,7 @@ def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: int | None = None) -> Figure:
-    """Draw curves against steps if possible. If there are many recipes, each recipe has separate axes."""
+    """Draw curves against steps if possible. If there are many recipes, draw each recipe in its own axes."""
     recipes = list(dict.fromkeys(curve.recipe for curve in curves))
     if len(recipes) <= _MOST_TOGETHER:
         return _figure(lambda axes, content: _lines(axes, content, curves, curves, label, every), content)

@@ -28,7 +28,7 @@ def gain(content: Content, best: Recommendation) -> str:
 
 
 def with_ends(content: Content, value: float, low: float, high: float) -> str:
-    """Return a difference with its interval, if it has one."""
+    """Format a difference, with its interval if there is an interval."""
     ends = "" if math.isnan(low) else f" {interval(low, high, content.decimals)}"
     return f"{signed(value, content.decimals)}{ends}"
 

@@ -97,7 +97,7 @@ def main_table(content: Content) -> Table:
     axes, length = content.axes, content.study.length
     time_axes = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training"}
-    # The seconds are more important than the numbers that explain them.
+    # If runs have seconds, a narrow terminal also hides the steps.
     extra = ("samples", "tokens", "steps") if "seconds" in time_axes else ("samples", "tokens")
     columns = (
         Column("recipe", "name"),
@@ -367,7 +367,7 @@ def _amount(axis: str, value: float) -> str:
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
     """Return the rows in the order of the study: each recipe before its controls, then by SSR."""
-    summary = content.summary  # recipes without a quality come last, because only the summary has them
+    summary = content.summary  # unlike content.arms, it has recipes without a quality
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}
     return sorted(rows_of(frame), key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))

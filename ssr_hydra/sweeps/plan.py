@@ -39,7 +39,7 @@ _STATUSES = {
 
 
 class PlannedJob(NamedTuple):
-    """A job to plan."""
+    """A job of the sweep, with its checked config and its folder."""
 
     identity: str
     overrides: tuple[str, ...]

@@ -41,7 +41,7 @@ _NUMBERED = "${hydra.job.num}"
 
 
 def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
-    """Write the value of ``workers`` into the launcher's setting for the number of jobs at a time."""
+    """Let the launcher run ``workers`` jobs at a time."""
     if workers is None or traits.starts_all:
         return
     if traits.workers is not None:

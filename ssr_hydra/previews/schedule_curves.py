@@ -24,7 +24,7 @@ class Landmark(NamedTuple):
 
     Attributes:
         label: Name of the event at this time. The names of several events are separated by commas.
-        time: Exact time in the scaled run.
+        time: Exact time since the start of the scaled run.
         alpha: The multiplier from this time on. At the end of the run, this is the last multiplier of the run.
     """
 

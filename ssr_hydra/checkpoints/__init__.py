@@ -1,4 +1,4 @@
-"""Checkpoints: how to write and read them, which settings may change at a resume, and the time map of a changed run.
+"""Checkpoints: write and read them, decide which settings may change at a resume, and map the time of a changed run.
 
 The package imports torch only when it writes or reads a checkpoint. So commands that must not load torch can use this
 package to check the setting ``resume``.

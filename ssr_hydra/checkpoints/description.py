@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 60
 
 
 class Change(Enum):
-    """The rule for a field. It says when the field's value may differ from the value in the checkpoint."""
+    """The rule for a field: when its value may differ from the value in the checkpoint."""
 
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
@@ -42,7 +42,7 @@ _RULES: tuple[tuple[str, Change], ...] = (
     ("optimizers", Change.NEVER),
     ("optimizers.class", Change.NEVER),
     ("optimizers.*parameters*", Change.NEVER),
-    # Each of these two options adds one tensor per parameter. The checkpoint lacks these tensors.
+    # These two options decide whether the checkpoint has one more tensor per parameter.
     ("optimizers.*amsgrad", Change.NEVER),
     ("optimizers.*centered", Change.NEVER),
     # A change of these fields within an epoch would repeat or skip samples.
@@ -59,7 +59,7 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
-"""Stands for the value of a field that one of two compared descriptions does not have."""
+"""The value of a field that one of two compared descriptions does not have."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: A field must never differ, must not differ at the batch of the checkpoint, or needs a different
-            ``on_change``. The message contains both values of each such field.
+        InputError: A changed field may never change, may change only at the end of an epoch, or needs an ``on_change``
+            other than ``refuse``. The message contains the old and new value of each such field.
     """
     one_of(on_change, "resume.on_change", ON_CHANGE)
     of_change = {change: [item for item in changes if change_of(item.field) is change] for change in Change}

@@ -45,7 +45,7 @@ class CheckpointError(RunError):
 class Index:
     """The content of ``checkpoint.json``. ``size`` (in bytes) and ``sha256`` belong to ``state.pt``."""
 
-    number: int  # counts the saves into the checkpoint's folder
+    number: int  # the latest save into a folder has the highest number
     size: int
     sha256: str
     timestamp: dict[str, Any]
@@ -228,7 +228,7 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
                 raise CheckpointError(path, f"it is truncated: {size} bytes of {index.size}")
             if _sha256(file) != index.sha256:
                 raise CheckpointError(path, "it was altered or damaged: its SHA-256 is not the recorded one")
-            # Read the open file again, because this file was hashed; a different file may now be at its path.
+            # Read the open file, which was hashed, because a different file may now be at its path.
             file.seek(0)
             try:
                 _check_archive(file, size)
@@ -274,7 +274,7 @@ def _no_tensor(*_: Any) -> None:
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
-    """Raise an error if reading a file would take more memory than its size. Call this before torch reads the file."""
+    """Raise an error if the file would take more memory than ``size``. Call this before torch reads the file."""
     if file.read(len(_ZIP)) != _ZIP:  # torch would try to read this file in an older format
         raise ValueError("it is not a zip archive")
     with zipfile.ZipFile(file) as archive:
@@ -296,11 +296,11 @@ def _check_archive(file: BinaryIO, size: int) -> None:
 
 
 def _outline(data: bytes) -> Any:
-    """Read a pickle without its tensors, after a check of the sizes in it.
+    """Check the sizes in a pickle, then read the pickle without its tensors.
 
     Without the check, the pickle module would allocate all memory that a damaged pickle asks for.
     """
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # genops checks the lengths of texts
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # genops refuses wrong lengths
         if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler counts its objects: 0, 1, 2, ...
             raise ValueError(f"its object {count:,} has the number {argument:,}")
     return _Outline(io.BytesIO(data)).load()

@@ -21,7 +21,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
             value is the path of a run, of its ``checkpoints`` folder, of one checkpoint, or of a checkpoint's
             ``state.pt``. If this path is outside of the run's own folder, the run uses the path only until the run has
             written its own first checkpoint. So a requeued job does not lose its progress.
-        run_dir: The run's own folder; None if it writes no files.
+        run_dir: The run's own folder; None if the run writes no files.
 
     Returns:
         A folder of checkpoints, the folder of one checkpoint, or None if the run must start from the beginning.

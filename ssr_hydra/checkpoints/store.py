@@ -30,7 +30,7 @@ from ssr_hydra.settings.base import one_of
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside a run's folder."""
 
-# While a new checkpoint replaces an old checkpoint of the same batch, the old one has the suffix ".replaced".
+# While a new checkpoint replaces an old checkpoint of the same batch, the old checkpoint has the suffix ".replaced".
 _NAME = re.compile(r"ba\d+(\.replaced)?")
 _LEFTOVER = re.compile(r"\.ba\d+\.(\d+)\.(new|gone)")
 _LOCK = ".lock"
@@ -81,13 +81,13 @@ class Checkpoint:
 class CheckpointStore:
     """Store checkpoints as ``folder/ba<batch>/``, and keep the newest ``keep`` checkpoints and the best checkpoint.
 
-    The newest checkpoint is the checkpoint that was saved last. If a run resumed from an earlier checkpoint, an older
-    checkpoint may have more batches.
+    The newest checkpoint is the checkpoint that was saved last. After a run resumes from an earlier checkpoint, an
+    older checkpoint may have more batches than the newest.
 
     Args:
         folder: The folder of the checkpoints, created with the first checkpoint.
         keep: Number of the newest checkpoints to keep, at least 2, so that a damaged checkpoint is not the only one.
-        best_mode: ``max`` or ``min`` to also keep the checkpoint with the best metric; None to keep only the newest.
+        best_mode: ``max`` or ``min`` also keeps the checkpoint with the best metric; None keeps only the newest.
 
     Raises:
         InputError: ``keep`` or ``best_mode`` is invalid.
@@ -122,12 +122,12 @@ class CheckpointStore:
     ) -> Path:
         """Write a checkpoint and sync it. Then remove all checkpoints except the newest ``keep`` and the best.
 
-        The new checkpoint replaces a checkpoint of the same batch. Incomplete folders of killed processes are removed.
+        The new checkpoint replaces an old one of the same batch. Incomplete folders of killed processes are removed.
 
         Args:
             state: Tensors, numbers, strings, lists and dicts.
             timestamp: ``Timestamp.state_dict()``.
-            description: The description of the run, as JSON.
+            description: The description of the run, as data that JSON can store.
             metric: The metric that decides which checkpoint is best. A value that is not finite is stored as None.
 
         Returns:
@@ -159,7 +159,7 @@ class CheckpointStore:
                 finally:
                     shutil.rmtree(new, ignore_errors=True)  # this folder still exists only after an error
                 self._rotate()
-        except RunError:  # an error of a file is a WriteError already
+        except RunError:  # also a WriteError, which names the file
             raise
         except OSError as error:
             raise write_error(error, Path(error.filename or target), 0) from error
@@ -185,7 +185,7 @@ class CheckpointStore:
     def all(self) -> list[tuple[int, Path]]:
         """Return the batch number and the folder of each checkpoint, oldest first.
 
-        This method checks only the sizes of the files, so a checkpoint may be damaged.
+        This method checks only the size of ``state.pt``, so a checkpoint may be damaged.
         """
         return [(index.batch, path) for path, index in _whole(self._folder)]
 
@@ -199,7 +199,7 @@ class CheckpointStore:
 
 
 def refuse_links(folder: Path, names: Iterable[str] = OF_A_RUN[3:], field: str = "run_dir") -> None:
-    """Refuse a link in a run's folder, through which a run could change other files, and a pipe, which would block."""
+    """Refuse links and pipes in a run's folder: a link could lead to files outside, and a pipe would block."""
     for name in names:
         path = folder / name
         if path.is_symlink():
@@ -269,11 +269,11 @@ def _checkpoint_folders(folder: Path) -> list[Path]:
         folders = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(folders, key=lambda path: (len(path.name), path.name))  # ba9, ba10
+    return sorted(folders, key=lambda path: (len(path.name), path.name))  # ba9 before ba10
 
 
 def _indexed(folder: Path) -> list[tuple[Path, Index]]:
-    """Return checkpoints whose index is complete, in the order of saving."""
+    """Return the checkpoints with a valid ``checkpoint.json``, in the order of saving."""
     checkpoints = []
     for path in _checkpoint_folders(folder):
         with suppress(CheckpointError):
@@ -294,7 +294,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return checkpoint folders, the newest first. Folders without a readable index come before all other folders."""
+    """Return checkpoint folders, the newest first. Folders without a valid ``checkpoint.json`` come first."""
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 
@@ -308,7 +308,7 @@ def _put(new: Path, target: Path) -> None:
     folder, replaced = target.parent, target.with_name(f"{target.name}.replaced")
     if target.exists():
         if any(path == target for path, _ in _whole(folder)):
-            _remove(replaced)  # a process that was killed after the second rename may have left this folder
+            _remove(replaced)  # a process that was killed after the rename to `target` may have left this folder
             target.rename(replaced)
         else:
             _remove(target)
@@ -338,7 +338,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder for saves in the ``with`` block. If the process is killed, the lock is released."""
+    """Lock a folder for saves in the ``with`` block. A killed process loses the lock."""
     with (folder / _LOCK).open("ab") as file:
         until = time.monotonic() + _LOCK_SECONDS
         while not try_lock(file.fileno()):

@@ -1,14 +1,14 @@
-"""The time map of a run that resumes with a changed plan. The map computes the time at which schedules are read.
+"""The time map of a run that resumes with a changed plan: the time at which the run reads its schedules.
 
 A plan is the length of a run, its SSR, and its rates (batches per epoch, samples and tokens per batch). A schedule is a
 function of time. After a change of the plan, there are two choices for the time at which the run reads its schedules.
-t0 is the time of the checkpoint. Both choices compute the time for the schedules from t, the true time of the run:
+t is the true time of the run, and t0 is the time of the checkpoint:
 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
 ``alpha_new`` is the scheduler of the new config. With ``extend``, ``0.5dur`` is half of the new length M. With
-``rescale``, ``0.5dur`` is half of N, the length with which the run started, and alpha is read at a virtual time v. At
+``rescale``, ``0.5dur`` is half of N, the length of the old plan, and alpha is read at a virtual time v. At
 the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N, is
 stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate is continuous at the
 checkpoint. A finished warmup stays finished.
@@ -63,12 +63,12 @@ class _PlannedRun:
 
     @property
     def epoch_len(self) -> int | None:
-        """Batches per epoch if the length is in epochs of a known length, else None."""
+        """Batches per epoch, if this number is known and the plan's length is in epochs; else None."""
         return self.dataloader_len if self.max_duration.unit is TimeUnit.EPOCH else None
 
     @property
     def counter(self) -> str:
-        """The counter that measures the length. Epochs of a known length are counted in batches."""
+        """The counter that measures the plan's length. Epochs with a known :attr:`epoch_len` are counted in batches."""
         return _COUNTER_OF[self.max_duration.unit] if self.epoch_len is None else "batch"
 
     @property
@@ -79,7 +79,7 @@ class _PlannedRun:
         return Fraction(self.max_duration.value) * (1 if self.epoch_len is None else self.epoch_len)
 
     def position(self, now: Timestamp) -> Fraction:
-        """Return the position of the run, measured by :attr:`counter`. Raise an InputError if the plan has ended.
+        """Return how far the run is, measured by :attr:`counter`. Raise an InputError if the plan has ended.
 
         Every finished epoch counts as the current number of batches per epoch. So after a change of the batch size, the
         end of epoch 5 of 10 is still half of the run.
@@ -166,7 +166,7 @@ class TimeMap:
         return self._plan.ssr
 
     def extended(self, state: State, ssr: Number) -> TimeMap:
-        """Return the map for ``extend``: schedules read the new plan at the true time, as if it were the first plan.
+        """Return the map for ``extend``: schedules read the new plan at the true time, as if the run had always had it.
 
         The new map discards an earlier rescaling. If the length is in epochs and the number of batches per epoch has
         changed, schedules count every finished epoch as the new number of batches.
@@ -195,7 +195,7 @@ class TimeMap:
 
         Raises:
             InputError: The run is already at or after its new end, the old plan has no time left, or the length has a
-                new unit that the run has not counted.
+                new unit whose counter is 0 in this run.
         """
         plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
         rest = plan.end - plan.position(now)
@@ -215,7 +215,7 @@ class TimeMap:
     def plan(self, state: State) -> State:
         """Return the state that schedules read: it has the length, the rates and the time of the plan.
 
-        If the plan has not changed, return ``state`` itself, which is the state of the run.
+        If the plan has not changed, return ``state`` itself.
         """
         if self.is_identity and _PlannedRun.of(state, self.ssr) == self._plan:
             return state
@@ -297,13 +297,13 @@ def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """
     pairs = ((getattr(old, name), getattr(new, name)) for name in _RATES)
     sample, token = (None if None in pair else Fraction(pair[0]) / Fraction(pair[1]) for pair in pairs)
-    # Seconds, epochs and iterations have the quotient of samples, or of tokens if that of samples is unknown.
+    # Seconds, epochs and iterations have the quotient of samples or, if it is unknown, of tokens.
     other = next((rate for rate in (sample, token) if rate is not None), Fraction(1))
     return {**dict.fromkeys(_COUNTERS, other), "batch": Fraction(1), "token": other if token is None else token}
 
 
 def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
-    """Return the counter ``of`` divided by the counter ``per``. This mean rate of the run so far converts units."""
+    """Return the run's mean rate so far, to convert units: the counter ``of`` divided by the counter ``per``."""
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]

@@ -195,8 +195,8 @@ def is_count(value: Any) -> bool:
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Raise an InputError if a folder has the ``result.json`` of an old run, so that the files of two runs never mix.
 
-    Call this function only if the folder has no checkpoint to resume from. The function accepts a folder whose old run
-    failed or was stopped, and either trained no batch or has the new run's config (whose hash is ``hashed``).
+    Call this function only if the folder has no checkpoint to resume from. The function accepts the folder of a failed
+    or stopped run in two cases: the run trained no batch, or the hash of its config is ``hashed``.
     """
     if not (folder / RESULT).exists():
         return

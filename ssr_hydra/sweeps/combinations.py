@@ -1,6 +1,6 @@
 """List the jobs of a sweep: one job for every combination of the values in the overrides.
 
-The keys in ``zip`` form one axis: a job uses the first value of every such key, or the second value of every such key,
+The keys in ``zip`` form one axis: the first values of these keys belong to one job, the second values to the next job,
 and so on.
 """
 

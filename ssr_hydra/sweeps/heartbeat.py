@@ -137,8 +137,8 @@ class Heartbeat:
 def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
-    On this machine, a process with the id and start time from the file must exist. If the process is on a different
-    machine, or its start time is unknown, the time of the file must differ from ``now`` by less than
+    On this machine, a process with the id and start time from the file must exist. For a process on a different
+    machine, or with an unknown start time, the time of the file must differ from ``now`` by less than
     ``SILENT_SECONDS``. ``now`` is the current time from :func:`clock_of`, which is also the default.
     """
     pulse = Pulse.read(path)

@@ -107,7 +107,7 @@ class SharingPlan:
                 orders.write(self._study, each.identity)
 
     def _end(self, each: PlannedJob, begin: int) -> Iterator[int]:
-        """Yield the last step that this job could share with a longer run, if this job trains that step itself."""
+        """Yield the last step that this job could share with a longer run, but only if the step is after ``begin``."""
         sequences = each.candidate.sequences
         if self._keep == NONE or sequences is None or each.candidate.group is None:
             return

@@ -40,8 +40,8 @@ def direction_by_name(metric: str) -> Direction | None:
     """Return ``max`` if the name of a metric shows that higher is better, and ``min`` if lower is better.
 
     If the name has slashes, the last part with a known word decides: ``loss`` in ``eval/loss``, ``accuracy`` in
-    ``accuracy/clean``. Return None if no part has a known word, if the deciding part has words of both directions, or
-    if the name begins with a minus sign or ``1/``.
+    ``accuracy/clean``. Return None if no part has a known word, or if the deciding part has words of both directions.
+    Also return None if the name begins with a minus sign or ``1/``.
 
     Example:
         >>> [direction_by_name(name) for name in ("eval/bits_per_byte", "val-top1", "wer_accuracy", "eval/x")]

@@ -1,7 +1,6 @@
 """List the jobs of a sweep: one job for every combination of the values in the overrides.
 
-The keys in ``zip`` form one axis: the first values of these keys belong to one job, the second values to the next job,
-and so on.
+The keys in ``zip`` form one axis: a job combines the first values of all these keys, or their second values, and so on.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Checkpoint:
         path: The checkpoint's folder.
         state: Tensors and plain values, on the CPU.
         timestamp: The counters of the run.
-        description: The description of the run.
+        description: Settings, model and data of the run, by which a resume detects changes.
         metric: The metric that decides which checkpoint is best; None if it is unknown or not finite.
     """
 

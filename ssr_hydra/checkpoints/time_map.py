@@ -115,7 +115,7 @@ _IDENTITY = {name: _Line(name, Fraction(0), Fraction(1)) for name in _COUNTERS}
 
 
 class TimeMap:
-    """The plan that the schedules follow, and a function from the run's time to the plan's time.
+    """The plan (length, SSR, rates) that schedules follow, and a function from the run's time to the plan's time.
 
     In an unchanged run, the plan's time equals the run's time. :meth:`extended` and :meth:`rescaled` return the map
     with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.

@@ -50,10 +50,10 @@ class Arrays(TensorDataset):
         eval_path: The file of the evaluation samples; None holds out samples of ``path``.
         split: ``"train"`` or ``"eval"``.
         inputs: Names of the input columns. Without a header, the names are ``"0"``, ``"1"`` and so on. None means all
-            columns except the targets. In a file of arrays: the name of the inputs array. None means the array with the
-            name inputs, x, X, images, features or data.
-        targets: Names of the target columns. None means the last column. In a file of arrays: the name of the targets
-            array. None means the array with the name targets, y, Y or labels.
+            columns except the targets. In an .npz file or a folder: the name of the inputs array. None means the array
+            with the name inputs, x, X, images, features or data.
+        targets: Names of the target columns. None means the last column. In an .npz file or a folder: the name of the
+            targets array. None means the array with the name targets, y, Y or labels.
         task: ``"classification"``: each sample has one target, a class number >= 0 or a word. Words are numbered in
             alphabetical order. ``"regression"``: targets [N, T] are float32, or float64 if ``dtype`` is float64.
         header: Whether the first row of a table has the names of the columns. None means yes, but refuses

@@ -139,8 +139,8 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: A changed field may never change, may change only at the end of an epoch, or needs an ``on_change``
-            other than ``refuse``. The message contains the old and new value of each such field.
+        InputError: A field differs that must never differ, or may differ only at the end of an epoch; or fields differ
+            and ``on_change`` is ``refuse``. The message contains the old and new value of each such field.
     """
     one_of(on_change, "resume.on_change", ON_CHANGE)
     of_change = {change: [item for item in changes if change_of(item.field) is change] for change in Change}

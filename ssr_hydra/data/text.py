@@ -31,7 +31,7 @@ class ByteWindows(TensorDataset):
     """A text cut into windows of ``length`` bytes. The target of each byte is the next byte.
 
     Window i has the bytes [i * length, (i + 1) * length) of the text. Its targets are the bytes one position later.
-    Bytes at the end that do not fill a window are dropped.
+    Bytes at the end that do not fill a window and its targets are dropped.
 
     Args:
         text: The text.

@@ -8,9 +8,9 @@ t is the true time of the run, and t0 is the time of the checkpoint:
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
 ``alpha_new`` is the scheduler of the new config. With ``extend``, ``0.5dur`` is half of the new length M. With
-``rescale``, ``0.5dur`` is half of N, the length of the old plan, and alpha is read at a virtual time v. At
-the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N, is
-stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate is continuous at the
+``rescale``, ``0.5dur`` is half of N, the length of the old plan, and alpha is read at a virtual time v. At the
+checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N, is stretched
+over the rest of the run, from t0 to M. So if only the length changes, the learning rate is continuous at the
 checkpoint. A finished warmup stays finished.
 """
 

@@ -31,8 +31,8 @@ class TensorLoader:
     """A fast loader of tensors in memory. It selects whole batches, and does not collate samples.
 
     The order of the samples in an epoch is a function of (seed, epoch). The augmentation of a batch is a function of
-    (seed, epoch, batch). Every batch is a copy, so a model may change it in place. Each process
-    gets a part of each batch.
+    (seed, epoch, batch). Every batch is a copy, so a model may change it in place. Each process gets a
+    part of each batch.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of a ``TensorDataset``, or a sequence of tensors of equal length.

@@ -141,11 +141,11 @@ class StudyLauncher:
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
         """Return the jobs that this sweep takes over from dead sweeps, and the jobs for which it must still wait."""
         unfinished = {job: state for job in others if (state := read_state(job.folder)) not in _DONE}
-        taken = self._folder.take_over(job for job, state in unfinished.items() if state is not JobState.RUNNING)
+        orphans = self._folder.take_over(job for job, state in unfinished.items() if state is not JobState.RUNNING)
         # Read the status again: the sweep that ran a job may have completed the job just before it ended.
-        states = {job: read_state(job.folder) for job in taken}
+        states = {job: read_state(job.folder) for job in orphans}
         left = [job for job in unfinished if states.get(job, JobState.RUNNING) is JobState.RUNNING]
-        return self._ready([job for job in taken if job not in left and states[job] not in _DONE]), left
+        return self._ready([job for job in orphans if job not in left and states[job] not in _DONE]), left
 
     def _ready(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
         """Return the jobs that have not died too often, and delete their records of earlier failures."""

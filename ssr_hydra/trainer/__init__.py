@@ -1,4 +1,4 @@
-"""The trainer and the records of a run. The trainer is a plain torch loop with schedules of training time.
+"""The trainer and the records of a run. The trainer is a torch loop whose schedules depend on training time.
 
 Each public name is imported when it is first used, so a report can read records without loading torch.
 """

@@ -82,7 +82,7 @@ def check_same_length(loader: Any, field: str, processes: Processes) -> None:
 
 
 def samples_per_batch(loader: Any, processes: Processes) -> int | None:
-    """Return the number of samples in one batch of all processes; None if the loader of a process has no batch size."""
+    """Return the number of samples in one batch of all processes; None if any process has no batch size."""
     size = batch_size(loader)
     if getattr(loader, "global_batch_size", None) is not None:
         return size
@@ -103,7 +103,7 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """Return the checked optimizers of a run. The default is the torch schedulers' optimizers, or SGD."""
+    """Return the checked optimizers of a run. With None, return the torch schedulers' optimizers, or a new SGD."""
     if optimizers is None:
         of_schedulers = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
         if of_schedulers:

@@ -27,9 +27,9 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
 
 
 def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Return a copy of nested mappings, tuples and lists, with ``function(part)`` in place of each other object.
+    """Return a copy of nested mappings, tuples and lists, with ``function(part)`` instead of each part.
 
-    A tuple with a method ``to``, such as a packed sequence, is a part too.
+    A part is any other object, or a tuple with a method ``to``, such as a packed sequence.
     """
     if isinstance(value, Mapping):
         return {key: map_parts(item, function) for key, item in value.items()}
@@ -59,8 +59,8 @@ def num_samples(inputs: Any) -> int:
 def num_tokens(inputs: Any) -> int:
     """Return the number of tokens in the inputs.
 
-    Mapping: the ones in ``attention_mask``, else the elements of ``input_ids``. Tensor [N, L] of int64 or int32: N * L.
-    Other inputs: 0.
+    For a mapping, count the ones in ``attention_mask``, else the elements of ``input_ids``. For a tensor [N, L] of
+    int64 or int32, return N * L. For other inputs, return 0.
     """
     if isinstance(inputs, Tensor):
         return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0

@@ -79,7 +79,7 @@ class Deadline:
 
     @property
     def nanoseconds(self) -> int | None:
-        """The training time in nanoseconds at which the event is due; None if its time is not in seconds."""
+        """The training time in nanoseconds at which the event is due; None if the deadline is not in seconds."""
         return self.count if self._unit is TimeUnit.SECOND else None
 
     def renew(self, timestamp: Timestamp) -> None:
@@ -93,7 +93,7 @@ class Deadline:
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
-        """Return the number of batches after which the event is due; None if the rate of its unit is unknown."""
+        """Return the number of batches after which the event is due; None if that number is unknown."""
         rates = {TimeUnit.BATCH: 1, TimeUnit.SAMPLE: state.samples_per_batch, TimeUnit.TOKEN: state.tokens_per_batch}
         rate = rates.get(self._unit)
         return None if rate is None else math.ceil(self.count / rate) + self._shift
@@ -122,7 +122,7 @@ class Deadlines:
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Return the batches after which the next event not in seconds is due: 0 if unknown, infinity if never."""
+        """Return the batch number of the next deadline that is not in seconds: 0 if unknown, infinity if none."""
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
@@ -132,7 +132,7 @@ class Deadlines:
         return is_due
 
     def next_time(self) -> float:
-        """Return the earliest deadline that is in seconds, in nanoseconds; infinity if there is none."""
+        """Return the earliest of the deadlines in seconds, as nanoseconds; infinity if there is none."""
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:
@@ -148,7 +148,7 @@ def make_deadlines(
     iteration_length: TimeLike | None,
     checkpoint_interval: TimeLike | None,
 ) -> Deadlines:
-    """Return the deadlines of a run with length ``state.max_duration``. If an interval is None, so is its deadline."""
+    """Return the deadlines of a run with length ``state.max_duration``. An interval of None has no deadline."""
 
     def deadline(time: TimeLike, field: str, *, repeats: bool) -> Deadline:
         due = Deadline(time, state, field, repeats=repeats)

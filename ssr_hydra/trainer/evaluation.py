@@ -59,8 +59,8 @@ class EvaluationMean:
     """The mean of a loss or metric over the samples of an evaluation.
 
     The scalar value of a batch has the number of the batch's samples as its weight. If a batch has a value per sample
-    or token, the weight of each value is 1. A tensor of shape [1] is ambiguous: it counts as the value of the batch,
-    unless another batch has several values.
+    or token, the weight of each value is 1. A tensor of shape [1] is ambiguous. If any other batch has several values,
+    the tensor is the value of one sample or token. Otherwise it is the scalar value of the batch.
     """
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any]
 
 
 def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
-    """Refuse metric objects that can neither exchange their state, as torchmetrics' metrics do, nor merge it."""
+    """Refuse metric objects that several processes cannot combine, by torchmetrics' exchange or ``merge_state``."""
     for name, metric in metrics.items():
         if world_size == 1 or not accumulates(metric) or _syncs(metric):
             continue
@@ -198,7 +198,7 @@ def _syncs(metric: Any) -> bool | None:
 def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
     """Return a metric object that has the batches of all processes.
 
-    This is ``metric`` itself for one process, or for a metric that exchanges its state. Otherwise ``merge_state``
+    The result is ``metric`` itself for one process, or for a metric that exchanges its state. Otherwise ``merge_state``
     merges copies of the processes' objects on the CPU, in the order of the ranks.
     """
     if processes.world_size == 1:

@@ -83,7 +83,7 @@ def by_group(
 ) -> list[float] | dict[str, float]:
     """Return a dict from a group's name to its number. If no group has a name, return the list of the numbers.
 
-    A group without a name gets its index as its name. The second group of a name becomes ``NAME-2``.
+    A group without a name gets its index as its name. If two groups are named ``a``, the second becomes ``a-2``.
     """
     every = [group for optimizer in optimizers for group in optimizer.param_groups]
     if not any(group.get("name") for group in every):
@@ -164,7 +164,7 @@ class FieldSchedules:
         return tuple(self._curves)
 
     def step(self) -> None:
-        """Set the fields to their values at ``state.timestamp``, also after the state of an optimizer was loaded."""
+        """Set the fields to their values at ``state.timestamp``. Find new param groups first, if there are any."""
         if not self._curves:
             return
         if self._is_stale():
@@ -230,7 +230,8 @@ class FieldSchedules:
         if not entries:
             fix = f"use one of {', '.join(sorted({name for _, group in groups for name in _fields(group)}))}"
             raise UnknownNameError(f"schedules.{field}", field, "no param group has this field", fix)
-        # Param groups may share a tensor, such as the optimizer's default value, which a schedule may have changed.
+        # A new param group may share a tensor with an old group, such as the optimizer's default value. A schedule may
+        # have changed this tensor, so use the initial value of the old group.
         initial_by_id = {
             id(value): target.initial
             for target in self._targets.get(field, ())

@@ -26,10 +26,10 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.records import as_number
 
-# Torch's pointwise losses give this warning if the shapes differ. The pattern does not match a target of one number,
-# because broadcasting one number cannot pair values of different samples.
+# Torch's pointwise losses give this warning if outputs and targets have different shapes. The pattern excludes a target
+# of one number: broadcasting one number cannot pair values of different samples.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
-# Torch and Python raise these types of errors if shapes or types do not fit. User code raises the other types.
+# Torch and Python raise these types of errors if shapes or types do not fit. Only user code raises other types.
 _FIT = (AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _LONGEST = 300
 _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
@@ -41,8 +41,8 @@ def first_batch(
 ) -> Iterator[None]:
     """Add an explanation to errors of the ``with`` block, which computes outputs, loss and metrics of the first batch.
 
-    ``is_own`` is True if the model computes its own loss for a batch that is a mapping. Exception classes of the user
-    are raised unchanged.
+    ``is_own`` is True if the user gave no loss, so that the model computes the loss of a batch that is a mapping. The
+    function does not change exceptions of a user's classes.
 
     Raises:
         InputError: Outputs and targets have different shapes, and torch would broadcast them.
@@ -101,7 +101,7 @@ def _spread(field: str, warning: str) -> InputError:
 
 
 def _described(batch: Any) -> str:
-    """Return the keys, shapes and types of a batch as text, shortened if it is long."""
+    """Return the keys, shapes and types of a batch as text of at most 300 characters."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         text = f"inputs {describe_value(batch[0])}, targets {describe_value(batch[1])}"
     else:

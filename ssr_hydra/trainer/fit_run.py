@@ -119,8 +119,8 @@ class FitRun:
             return
         with checkpoint.part("loop") as state:
             loop.load_state_dict(state, evaluations)
-        # Write the evaluations that metrics.jsonl lacks: those of a different run, or those that are stored in a
-        # checkpoint of an earlier release.
+        # Write the evaluations that metrics.jsonl lacks, because the checkpoint is from a different run or from an
+        # earlier release.
         if self._log is not None:
             for evaluation in evaluations[resuming.logged_evaluations :]:
                 self._log.write(evaluation_record(evaluation))

@@ -21,7 +21,7 @@ STOP_SIGNALS = (*TERMINATIONS, signal.SIGINT)
 """All signals that stop a run. If processes receive different signals, the first one in this order counts."""
 
 _PREEMPTS = tuple(getattr(signal, name) for name in ("SIGUSR2",) if hasattr(signal, name))
-# The terminal sends ctrl-C to every process. Within this time, torchrun sends ctrl-C to its processes again.
+# A process gets one ctrl-C twice under torchrun: from the terminal and, within this time, from torchrun.
 _SAME_INTERRUPT_SECONDS = 2.0
 
 
@@ -90,12 +90,13 @@ def terminable() -> Iterator[None]:
 class StopRequest:
     """In the ``with`` block, store a stop signal, so that the run can finish its step, write a checkpoint and stop.
 
-    Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
-    ``KeyboardInterrupt`` immediately, except within two seconds under torchrun, which repeats the terminal's ctrl-C.
+    The first signal (ctrl-C or one of :data:`TERMINATIONS`) sets :attr:`number`. A ctrl-C after it raises
+    ``KeyboardInterrupt`` immediately. Torchrun repeats the ctrl-C of the terminal within two seconds: the block
+    ignores this repetition.
 
     A job launcher may have installed a handler for SIGUSR2 that requeues the job: :meth:`leave` calls this handler.
-    The block replaces no handler that a user has installed for a different signal, and changes nothing in a thread
-    other than the main thread, because Python does not allow new handlers there.
+    For all other signals, the block keeps a handler that a user has installed. In a thread other than the main
+    thread, the block changes nothing, because Python does not allow new handlers there.
 
     Attributes:
         number: The number of the stored signal, or 0.
@@ -107,8 +108,8 @@ class StopRequest:
         True
     """
 
-    # Functions that return whether child processes must ignore signals now. A forked process has the handlers of its
-    # parent until it installs its own.
+    # Functions that return whether child processes must ignore signals now. The functions run in a forked child, which
+    # has the signal handlers of its parent until it installs its own handlers.
     children_outlive: ClassVar[list[Callable[[], bool]]] = []
 
     def __init__(self, tell: Callable[[str], object] | None = None) -> None:
@@ -140,7 +141,8 @@ class StopRequest:
             return handler is signal.default_int_handler
         if number not in _PREEMPTS:  # `nohup` ignores SIGHUP on purpose
             return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
-        # Python could not restore a handler that it did not install. A signal is ignored on purpose.
+        # The handler is None if Python did not install it: then Python could not restore it. The handler is SIG_IGN if
+        # the user ignores the signal on purpose.
         return handler is signal.SIG_DFL or callable(handler)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
@@ -189,7 +191,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Share one process's stop signal with all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
+        """Give the stop signal of any process to all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
         own_signal = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)

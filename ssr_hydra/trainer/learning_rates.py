@@ -53,9 +53,10 @@ class LearningRates:
     - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
       timestamp, before every batch.
     - A torch scheduler is an instance of torch's class, a :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an
-      instance, or an object of :mod:`ssr_hydra.torch_schedulers`, which sets the rates of all optimizers. The class
-      reads the scheduler's arguments once and makes it a function of time. Its value changes at the end of every epoch,
-      or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one optimizer are chained.
+      instance, or an object of :mod:`ssr_hydra.torch_schedulers`, which sets the rates of all optimizers.
+      ``LearningRates`` reads its arguments once and computes its rates as a function of time: by default at the end of
+      every epoch, or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one optimizer are
+      chained.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
     - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
 
@@ -113,7 +114,7 @@ class LearningRates:
         return any(rates.drives_momentum for rates in self._torch)
 
     def batch_ended(self) -> Callable[[], object]:
-        """Return the function that sets the learning rates of the next batch, once ``state.timestamp`` has moved."""
+        """Return a function that sets the rates of the next batch, to call after ``state.timestamp`` has moved."""
         if self._compiled is not None:
             step: Callable[[], object] = self._compiled.step if self._ours_by_batch else _do_nothing
             return step
@@ -123,7 +124,7 @@ class LearningRates:
     def epoch_ended(self, *, again: bool = False) -> None:
         """Step the schedulers that change by epoch.
 
-        ``again`` is True if the loop set the next rates before it knew that the epoch had ended: set them again.
+        ``again`` is True if the loop set the next rates before it knew that the epoch had ended. Then set them again.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
@@ -156,7 +157,7 @@ class LearningRates:
         if not isinstance(state, Mapping) or set(state) != set(own):
             raise wrong_state(state)
         if self._compiled is not None:
-            # Loading a state makes the scheduler compute the rates.
+            # The scheduler computes the rates when it loads a state.
             self._compiled.load_state_dict(self._compiled.state_dict())
             return
         states = state.get("optimizers", [{} for _ in self._torch])

@@ -133,7 +133,7 @@ class Loop:
 
         Raises:
             DivergedError: A loss, or a weight at the end, was NaN or infinite.
-            InputError: The number of batches in an epoch is not the loader's length.
+            InputError: An epoch has more or fewer batches than the loader's length.
             KeyboardInterrupt, TerminatedError: A signal asked the run to stop.
         """
         task, state = self.task, self.state
@@ -323,7 +323,7 @@ class Loop:
         return self.state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Raise an error if the last step has made a weight NaN or infinite. No later loss would show this."""
+        """Raise an error if the last step has made a weight NaN or infinite. No later step computes a loss."""
         if (name := self.step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
@@ -392,7 +392,7 @@ class Loop:
                 self._pending = True
                 return time.perf_counter_ns()
         if self.compile_time is not None:
-            # Discard the result, because the training time does not include compilation during evaluation.
+            # Discard the time of compilation during evaluation: it is not training time.
             self.compile_time()
         self._evaluated_at, self._pending = timestamp.batches, False
         metrics["train/loss"] = self.watch.since_evaluation()

@@ -36,9 +36,9 @@ class DivergedError(RunError, RuntimeError):
 class LossWatch:
     """Sums the losses of training, and raises an error for a loss that is not finite.
 
-    In one process on the CPU, the class reads every loss before the optimizer uses the gradients. On another device,
-    such a read would wait for the device in every step. So the sum of the losses, which is not finite if a loss is not
-    finite, stays on that device until :meth:`settle` reads it. Several processes add their parts of every loss.
+    In one process on the CPU, the class reads every loss before the optimizer uses the gradients. On another device
+    or in several processes, such a read would make every step slower. So :meth:`settle` reads only the sum of the
+    losses, over all processes. If a loss is not finite, the sum is not finite either.
     """
 
     def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:
@@ -53,7 +53,7 @@ class LossWatch:
         self.last = math.nan
 
     def add(self, loss: Tensor, batch: int) -> None:
-        """Add the loss of a step. Raise a DivergedError if it is read and not finite."""
+        """Add the loss of a step. In one process on the CPU, raise a DivergedError if the loss is not finite."""
         self.count += 1
         if self._on_cpu:
             value: float = loss.item()
@@ -76,7 +76,7 @@ class LossWatch:
         self._checked = batch
 
     def flush(self, batch: int) -> float:
-        """Settle, and return the mean loss of the steps since the last call; without steps, return the last mean."""
+        """Call :meth:`settle`. Return the mean loss of the steps since the last call (without steps, the last mean)."""
         self.settle(batch)
         if self.count > self._logged_count:
             self.last = (self.sum - self._logged_sum) / (self.count - self._logged_count)

@@ -149,7 +149,7 @@ def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[s
     """Return the states of a model and its optimizers. If the model is sharded, every process must call this function.
 
     The states of a sharded model are gathered on the CPU of rank 0; other processes get None instead of each tensor.
-    The gathered states are those of a single process, so a run can resume with a different number of processes.
+    The gathered states equal those of an unsharded model, so a run can resume with a different number of processes.
     """
     if not is_sharded(model):
         return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]
@@ -163,7 +163,7 @@ def load_weights(
     model_state: dict[str, Any] | None,
     optimizer_states: list[dict[str, Any]],
 ) -> None:
-    """Load the states that :func:`weights` returned. With None instead of a state, the model does not change."""
+    """Load the states that :func:`weights` returned. If ``model_state`` is None, the model stays unchanged."""
     if is_sharded(model):
         _reshard(model)
         own = model.state_dict()
@@ -214,5 +214,5 @@ def _shard_like(value: Any, like: Any) -> Any:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    # Every process already has the whole tensor, so nothing must be sent.
+    # Every process already has the whole tensor, so do not send it.
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

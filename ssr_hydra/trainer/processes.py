@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # The range 15000-31999. Operating systems use ports from 32768 on for outgoing connections.
 _FIRST_PORT, _PORTS = 15000, 17000
-# The timeouts for connecting and gradients, and for messages, between which a process may evaluate or save.
+# _START limits the time to connect, and to exchange gradients. _SILENCE limits the time to wait for a message: it is
+# longer, because the sender may evaluate or save first.
 _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
 # How long a failing process waits for rank 0's error, and how long rank 0 waits until others have read its error.
 _HEAR_SECONDS, _LINGER_SECONDS = 5.0, 2.0
@@ -55,7 +56,7 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
 
 @contextmanager
 def _noticing_losses(what: str) -> Iterator[None]:
-    """In the ``with`` block, a RuntimeError of torch means a lost process. Raise a LostProcessError instead."""
+    """Raise a LostProcessError instead of a RuntimeError of the ``with`` block, which means a lost process."""
     try:
         yield
     except RuntimeError as error:
@@ -180,7 +181,7 @@ class Processes:
         return list(tensor.tolist())
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor's mean over all processes, by the backend of the gradients, without waiting for the GPU."""
+        """Return a tensor's mean over all processes. It uses the gradients' backend, and does not wait for the GPU."""
         if self.world_size == 1:
             return tensor
         import torch.distributed as dist
@@ -248,7 +249,7 @@ class Processes:
             import torch.distributed as dist
 
             self._store = self._group = _messages = None
-            gc.collect()  # reference cycles of wrapped models, after which the group must be destroyed
+            gc.collect()  # free wrapped models, which have reference cycles, before the group is destroyed
             with suppress(RuntimeError):  # the other processes may already have ended
                 dist.destroy_process_group()
 

@@ -26,7 +26,7 @@ class Snapshot:
 
     share: float  # the completed fraction of the run
     step: int
-    steps: int | None  # of the whole run; None if unknown
+    steps: int | None  # the number of steps of the whole run; None if unknown
     epoch: int
     lr: float
     loss: float
@@ -74,7 +74,7 @@ class _Plain:
 
 
 class _Bar:
-    """A progress bar of the package ``rich``. A thread of ``rich`` would slow down training, so none draws the bar."""
+    """A progress bar of the package ``rich``, without the thread of ``rich``, which would slow down training."""
 
     interval = 0.25
 

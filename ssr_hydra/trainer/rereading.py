@@ -98,7 +98,7 @@ class Rereading:
         return state
 
     def state_dict(self, *, within: bool) -> dict[str, Any]:
-        """Return the random state at the epoch's start (now, if not ``within`` an epoch), and the loader's state."""
+        """Return the loader's state, and the random state at the epoch's start (between epochs: the current state)."""
         if self._saved is not None:  # the run stops again before it has read a batch, so the saved state is still valid
             return dict(self._saved)
         rng, generators = self._began if within and self._began is not None else self._now()

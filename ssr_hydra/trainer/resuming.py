@@ -42,7 +42,7 @@ class Resuming:
         finished: The record of the run if the run has finished, else None.
         messages: Messages for the user.
         changes: The differences between the run and the checkpoint, as text.
-        count: The number of times that the run was resumed. Steps that runs of a sweep share do not count.
+        count: How often the run was resumed. A start from steps that runs of a sweep share does not count.
         keep: The number of bytes of ``metrics.jsonl`` that the resumed run keeps.
         seconds_before: The total seconds of the run before the checkpoint.
         is_planned: Whether the run continues from steps that it shares with other runs of its sweep.
@@ -127,8 +127,8 @@ class Resuming:
     ) -> TimeMap:
         """Load the model, optimizers and timestamp from the checkpoint, if any. Return the time map of the run.
 
-        ``plan``, with the SSR ``ssr``, is the run whose length the schedules follow: ``state``, or the full run of a
-        control.
+        ``plan``, with the SSR ``ssr``, is the run whose length the schedules follow: ``state``, or the full-length
+        run if the trainer's ``control`` is ``truncate``.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -160,8 +160,7 @@ class Resuming:
             before, now = checkpoint.description["optimizers"], description["optimizers"]
             restore_optimizers(model, state.optimizers, checkpoint.state["optimizers"], before, now)
         record = self._finished(timestamp)
-        # Refuse to change a finished run unless the change extends the run: other changes would be recorded without
-        # effect.
+        # Only a change that extends a finished run has an effect, so refuse all other changes.
         if record is not None and changes:
             TimeMap.planned(state, ssr).extended(state, ssr)
         elif record is not None:  # the weights of the finished run are loaded, to evaluate or export them
@@ -241,7 +240,7 @@ class Resuming:
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
     """Return the evaluations of a run up to a checkpoint, and a message if some evaluations are lost (else None).
 
-    They are in the run's ``metrics.jsonl``, or in the checkpoint itself if an earlier release wrote it.
+    The evaluations are in the run's ``metrics.jsonl``, or in the checkpoint itself if an earlier release wrote it.
 
     Raises:
         CheckpointError: The checkpoint does not say how many evaluations the run had.

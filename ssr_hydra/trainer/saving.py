@@ -92,7 +92,7 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
 
 
 def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:
-    """Return the full ``state`` of a (maybe sharded) model in the format of safetensors, with tied tensors once."""
+    """Return the full ``state`` of a (maybe sharded) model in the format of safetensors. Store tied tensors once."""
     from safetensors.torch import save
 
     first: dict[int, str] = {}
@@ -114,7 +114,7 @@ def restore_optimizers(
     old: Sequence[Mapping[str, Any]],
     new: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Load saved states into new optimizers. A hyperparameter that differs between ``old`` and ``new`` stays new.
+    """Load saved states into new optimizers. A hyperparameter that differs between ``old`` and ``new`` is not loaded.
 
     ``old`` and ``new`` describe the optimizers of the checkpoint and of this run.
 

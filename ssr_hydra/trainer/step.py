@@ -54,7 +54,8 @@ class TrainStep:
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         self.keeps_loss = False
         self.loss: Tensor | None = None  # the loss of the last step, if keeps_loss is True
-        # Samples, tokens and weight of the batch, summed over all processes. The loop sets them before each step.
+        # Samples, tokens and weight of the batch, summed over all processes. With several processes, the loop sets
+        # them before each step.
         self.total = (0, 0, 0)
 
     def function(self) -> _Step:
@@ -117,7 +118,7 @@ class TrainStep:
         length = self.task.length(batch)
         n_parts = min(parts, length)
 
-        def piece(item: Any, index: int) -> Any:  # other values than tensors of samples are in every part
+        def piece(item: Any, index: int) -> Any:  # split only tensors that have a row for each sample
             is_split = isinstance(item, Tensor) and item.ndim and len(item) == length
             return torch.tensor_split(item, n_parts)[index] if is_split else item
 
@@ -135,7 +136,7 @@ class TrainStep:
         return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
-        """Compute the gradients of ``weight`` times the loss of a part. Return this product."""
+        """Compute the gradients of ``weight * loss`` for a part of the batch. Return ``weight * loss``."""
         with self._autocast:
             loss = self.task.training_loss(part)
         if loss.ndim:
@@ -148,7 +149,7 @@ class TrainStep:
         return weighted.detach() if weight else torch.zeros_like(weighted)
 
     def not_finite(self) -> str | None:
-        """Return the first weight that is NaN or infinite, equal in all processes; None if all are finite."""
+        """Return the name of the first weight that is NaN or infinite, or None. All processes return the same name."""
         with torch.no_grad():
             parts = [p.to_local() if hasattr(p, "to_local") else p for p in self._parameters]
             flags = [part.isfinite().all().to(self.task.device) for part in parts]
@@ -195,7 +196,7 @@ class TrainStep:
 
 @contextmanager
 def compile_clock() -> Iterator[Callable[[], int]]:
-    """In the ``with`` block, measure compilation: the function returns its nanoseconds since the previous call."""
+    """In the ``with`` block, yield a function that returns the nanoseconds of compilation since its last call."""
     # torch._dynamo.on_compile_start is public but cannot be removed again.
     from torch._dynamo.callback import callback_handler
 

@@ -124,7 +124,7 @@ class Task:
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
-        """Return the samples and tokens of a batch. A batch on another device than the CPU would make Python wait."""
+        """Return the samples and tokens of a batch. If the batch is not on the CPU, Python waits for its device."""
         inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens
         samples = num_samples(inputs) if count is None else counted(count(batch), "get_num_samples_in_batch", count)
@@ -136,7 +136,7 @@ class Task:
         return samples, tokens
 
     def weigh(self, batch: Any) -> tuple[int, int, int]:
-        """Return the samples, tokens and weight of a batch: the number of values over which its loss is a mean."""
+        """Return samples, tokens and weight of a batch. The weight is the number of values that its loss averages."""
         samples, tokens = self.count(batch)
         if not self._by_tokens:
             return samples, tokens, samples
@@ -225,7 +225,7 @@ class Task:
         batches: int | None = None,
         split: str = "eval",
     ) -> dict[str, float]:
-        """Return ``eval/loss`` and ``eval/<metric>``, the means over all batches of a loader, of any batch size.
+        """Return the loss and the metrics over all batches of a loader, by name: ``eval/loss`` and ``eval/<metric>``.
 
         The loss of a batch is weighted by the batch's samples or tokens. A metric's single value for a batch is
         weighted by the batch's samples; each of several values has weight 1. For a metric object, the method calls
@@ -239,7 +239,8 @@ class Task:
             loader: The batches; in each of several processes, its own part of them.
             processes: The processes that evaluate together.
             each_batch: A function to call before every batch. It may end the evaluation with an exception.
-            batches: The largest number of batches to read. With a number, the evaluation is a trial.
+            batches: The largest number of batches to read. None means all batches. With a number, the evaluation is a
+                trial, and leaves out metric objects that fail.
             split: The first part of the metrics' names: ``eval`` or ``test``.
 
         Raises:

@@ -302,7 +302,7 @@ class Trainer:
         schedules = schedules or {}
         check_fields_are_free(schedules, learning_rates.drives_momentum)
         fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
-        if resuming.path is None:  # the param groups have their initial rates only from here on
+        if resuming.path is None:  # before this line, the param groups have no initial rates
             description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as held_rates:
@@ -357,7 +357,7 @@ class Trainer:
 
         Raises:
             DivergedError: A loss, or a weight at the end, was NaN or infinite. The record's status is ``diverged``.
-            InputError: Another run has written to the folder, or the number of batches is not the loader's length.
+            InputError: Another run has written to the folder, or an epoch does not have the loader's length.
             RuntimeError: ``fit`` was called before.
             Exception: Any other error of training. The record's status is ``failed``, or ``stopped`` if a signal
                 stopped the run.

@@ -18,7 +18,7 @@ from ssr_hydra.configs import APP_KEYS
 
 
 class Compositions:
-    """Compose experiments: once per choice of groups, with plain values set on copies, as in the jobs of a sweep."""
+    """Compose each choice of groups only once, and set plain values on copies of the result, to save time."""
 
     def __init__(self) -> None:
         self._bases: dict[tuple[str, ...], DictConfig] = {}
@@ -46,7 +46,7 @@ class Compositions:
 
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
-    """Compose an experiment."""
+    """Return a function that composes an experiment from overrides."""
     return Compositions()
 
 

@@ -37,7 +37,7 @@ class StubTrainer:
 
 
 def train(batch: int, **values: Any) -> dict[str, Any]:
-    """Return a record of training as the loop makes it; only this batch has its loss."""
+    """Return a record of training as the loop writes it. Each batch has a different loss, 1 / batch."""
     clocks = {"epoch": batch // 10, "batch": batch, "sample": 16 * batch, "token": 0, "train_seconds": batch / 8}
     return {"event": "train", **clocks, "train/loss": 1 / batch, "lr": 0.1, **values}
 

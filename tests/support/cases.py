@@ -1,4 +1,4 @@
-"""A table of cases in one test, where each case takes microseconds and pytest would take milliseconds for it."""
+"""Run a table of cases in one test, because pytest takes more time for a test than a case takes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 def each(names: str, cases: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator like ``pytest.mark.parametrize`` that runs all cases in one test; an error names its case.
 
-    The cases share their fixtures, so a test must not change a fixture that its other cases read.
+    The cases share their fixtures, so a case must not change a fixture that later cases read.
 
     Args:
         names: The parameters that a case sets, with commas in between.
-        cases: The values of one parameter, or tuples of the values of several.
+        cases: The values of a single parameter, or tuples with a value for each parameter.
     """
     parameters, table = names.split(","), list(cases)
     assert table

@@ -1,4 +1,4 @@
-"""Small checkpoints, so that a test can damage them a thousand times in a second, and a full disk."""
+"""Small checkpoints, which a test can damage a thousand times per second, and a simulated full disk."""
 
 from __future__ import annotations
 

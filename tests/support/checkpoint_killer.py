@@ -119,7 +119,7 @@ def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
             def work(here: Path = here, last_batch: int = last_batch, send: int = send) -> None:
                 store = CheckpointStore(here, best_mode="max")
                 for batch in itertools.count(last_batch + 1):
-                    save(store, batch, 1.0 / batch)  # the first stays the best
+                    save(store, batch, 1.0 / batch)  # the first checkpoint stays the best
                     os.write(send, batch.to_bytes(4, "little"))
 
             process = fork(work)
@@ -150,7 +150,7 @@ def writers(folder: Path, min_reads: int = 50) -> dict[str, int]:
             # Longer than the interval at which the other process tries the lock. Otherwise that process might never
             # get the lock.
             time.sleep(0.03)
-            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # more batches would fill the pipe
+            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # the parent closes the pipe after enough reads
                 break
 
     running, reads = {fork(lambda: work(1)), fork(lambda: work(2))}, 0

@@ -90,7 +90,7 @@ def ticking(trainer: Trainer, milliseconds: int) -> None:
 
 
 def when(trainer: Trainer) -> dict[str, Any]:
-    """Return the counters that depend only on the run."""
+    """Return the counters of a run, without times, which differ between equal runs."""
     state = trainer.state.timestamp.state_dict()
     return {key: value for key, value in state.items() if "second" not in key and "time" not in key}
 
@@ -126,7 +126,8 @@ class Numbers(Dataset[tuple[Tensor, int]]):
 def counts(kind: str, lengths: list[int], sizes: list[int]) -> list[Any]:
     """Return the counters of two epochs and the batch size of all processes, or the field of an error.
 
-    The loader is ours for tensors or samples, or torch's, whose sampler repeats or drops samples to divide them evenly.
+    If ``kind`` is ``torch``, the loader is torch's, whose sampler repeats or drops samples to divide them evenly.
+    Otherwise the loader is this package's, for tensors or for single samples.
     """
     rows = []
     rank, world = rank_of()
@@ -262,7 +263,7 @@ def gradients(accumulate: int, ragged: bool = False) -> Any:
     return {"when": when(trainer), "lrs": recorder.lrs, "losses": recorder.losses, "gradients": tensors}
 
 
-# ---- 4: the same run on one process and on two
+# ---- 4: equal runs on one process and on two processes
 
 
 def whole_run(
@@ -271,7 +272,7 @@ def whole_run(
     parallel: str = "ddp",
     **options: Any,
 ) -> Any:
-    """The digits with augmentation, an uneven last batch in every epoch, an evaluation, and test data of odd length."""
+    """Return the results of a run with augmentation, a smaller last batch per epoch, and test data of odd length."""
     images, labels = Digits("eval").tensors
     data = torch.utils.data.TensorDataset(images[:95].double(), labels[:95])
     options["test_dataloader"] = make_loaders(data, data, batch_size=2, eval_batch_size=19, **shares())[1]
@@ -294,7 +295,7 @@ def digits(
     warmup: str = "300sp",
     **options: Any,
 ) -> Trainer:
-    """Train in float64 with SGD, or a model with dropout with AdamW."""
+    """Return a trainer in float64: of a conv net with SGD, or of a model with dropout with AdamW."""
     seed_everything(0)
     images = ((Digits(split).tensors) for split in ("train", "eval"))
     data = [torch.utils.data.TensorDataset(inputs.double(), labels) for inputs, labels in images]
@@ -319,7 +320,7 @@ def digits(
     )
 
 
-# ---- 5: another number of processes
+# ---- 5: a resume with a different number of processes
 
 
 class Identities(Dataset[tuple[Tensor, int]]):
@@ -396,7 +397,7 @@ def many_tokens(each: int) -> Any:
     return {"when": when(trainer), "sum": sum(batches), "batches": len(batches)}
 
 
-# ---- the rest
+# ---- streams, evaluations, metrics and errors
 
 
 class Stream(IterableDataset[tuple[Tensor, int]]):

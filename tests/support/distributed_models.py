@@ -17,7 +17,7 @@ from ssr_hydra.trainer.processes import Processes
 
 
 def sharded_evaluation() -> Any:
-    """A foreign loader with different numbers of batches in the two processes."""
+    """Evaluate a sharded model on lists of 3 batches in rank 0 and 2 batches in rank 1."""
     rank, _ = rank_of()
     torch.manual_seed(0)
     model = shard(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), Processes.start(), torch.device("cpu"))

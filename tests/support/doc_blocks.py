@@ -132,8 +132,8 @@ class Runner:
     def __init__(self, folder: Path, repo: Path) -> None:
         self.folder = folder
         self.repo = repo
-        self.output: str | None = None  # of the block before
-        self.cwd = folder  # of the next command
+        self.output: str | None = None  # the output of the previous block
+        self.cwd = folder  # the working directory of the next command
         self.module = types.ModuleType("docs_page")
         self.environ = self._environ()
 
@@ -233,7 +233,7 @@ class Runner:
             text=True,
             timeout=_COMMAND_SECONDS,
         )
-        for folder in re.findall(r"^cd ([\w/]+)$", text, re.MULTILINE):  # the later blocks run there
+        for folder in re.findall(r"^cd ([\w/]+)$", text, re.MULTILINE):  # later blocks run in this folder
             self.cwd /= folder
         return process
 

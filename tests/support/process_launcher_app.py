@@ -1,7 +1,7 @@
 """A small Hydra app under ``launcher=processes``. Each job runs the task that its test chooses.
 
 Tests use the app in their process, or as a script. The script prints a line of JSON for each start and end of a job,
-and at its end.
+and when the script ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ssr_hydra.trainer.interrupts import TerminatedError
 LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources", "process_launcher_app")
 """The modules of jobs that do not train."""
 
-_PATIENCE = 300.0  # seconds after which a job without a message ends
+_PATIENCE = 300.0  # the longest time that a job waits or sleeps, in seconds
 
 
 class OddError(Exception):

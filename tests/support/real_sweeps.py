@@ -29,7 +29,7 @@ _QUIET = ("trainer.progress=none", "study_report=false", "study_code=any")
 
 
 class Slow:
-    """Slow down each batch while the file ``LAB_SLOW`` exists, and wait while the file ``held`` exists in its folder.
+    """Slow down each batch while the file ``LAB_SLOW`` exists, and wait while a file ``held`` exists next to it.
 
     Later batches are slower, so that the run does not end before the test disturbs it.
     """

@@ -115,7 +115,7 @@ class ForeignTimestamp:
 
 
 class ForeignState:
-    """Like Composer's State, with the attributes that its schedulers read. Reading any other one fails the test."""
+    """Like Composer's State, with the attributes that its schedulers read. Other attributes fail the test."""
 
     def __init__(
         self, max_duration: Time | str | None, timestamp: ForeignTimestamp, dataloader_len: int | None

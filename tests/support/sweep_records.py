@@ -43,12 +43,12 @@ def jobs(names: Iterable[str]) -> list[tuple[tuple[str, ...], JobDescription]]:
 
 
 class Killed(BaseException):
-    """The process ends here: from then on no operation on files has an effect."""
+    """Simulates the end of a process: all later operations on files raise this error too."""
 
 
 @contextmanager
 def ended_at(point: int, error: type[BaseException], *operations: tuple[Any, str]) -> Iterator[Counter[str]]:
-    """In the ``with`` block, the operation with number ``point`` raises an error. A killed process has no later ones.
+    """In the ``with`` block, the operation with number ``point`` raises an error. With ``Killed``, later ones too.
 
     Each operation is a function in a module or class.
     """

@@ -125,7 +125,7 @@ def test_description_names_functions_and_shows_arguments_of_partials() -> None:
 
 
 def test_description_has_no_addresses_of_objects() -> None:
-    """Another process has different addresses."""
+    """The addresses of objects differ between processes."""
     value = [len, functools.partial(max, key=len), Steep(print), object(), lambda state: 1.0]  # type: ignore[arg-type]
     assert "0x" not in json.dumps(plain_data(value))
 

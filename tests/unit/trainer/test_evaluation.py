@@ -257,5 +257,5 @@ def test_wrong_metric_is_refused(metrics: dict[str, Any], field: str, kind: type
 
 
 def test_metric_may_be_nan() -> None:
-    """A result that is not finite is recorded like that of a function."""
+    """A metric object may return NaN, as a metric function may."""
     assert math.isnan(of_digits({"f1": Gives(math.nan)}).evaluate()["eval/f1"])

@@ -168,7 +168,7 @@ def test_resume_restores_fields_from_the_optimizer_and_the_time() -> None:
     buffer.seek(0)
     saved = torch.load(buffer, weights_only=True)
     assert saved["param_groups"][0]["initial_weight_decay"] == 0.4
-    assert saved["param_groups"][0]["initial_betas"] == (0.8, 0.9)  # complete, as given to the optimizer
+    assert saved["param_groups"][0]["initial_betas"] == (0.8, 0.9)  # both betas, as the user gave them to the optimizer
 
     again, resumed = make()
     later = FieldSchedules(schedules, resumed)  # the optimizer is loaded after the fields were created, as in a trainer
@@ -180,7 +180,7 @@ def test_resume_restores_fields_from_the_optimizer_and_the_time() -> None:
     advance(later, resumed, 2)
     assert later.values() == fields.values() == {"weight_decay": 0.4 * (1 - 7 / 8), "beta1": fields.values()["beta1"]}
 
-    first, fresh = make()  # or before
+    first, fresh = make()  # the optimizer is loaded before the fields are created
     first.load_state_dict(saved)
     fresh.timestamp = state.timestamp
     assert FieldSchedules(schedules, fresh).values() == fields.values()

@@ -59,7 +59,7 @@ def test_targets_of_another_shape_are_not_broadcast_over_the_outputs(loss: Calla
 
 
 def test_target_of_one_number_may_be_broadcast() -> None:
-    # As in adversarial training, whose target is always 1: torch warns, but nothing is refused.
+    # As in adversarial training, whose target is always 1: torch warns, but the trainer accepts the loss.
     task = Task(nn.Linear(4, 1), lambda outputs, targets: F.mse_loss(outputs, torch.tensor(1.0)), None, CPU)
     with pytest.warns(UserWarning, match="target size"):
         task.loss((X, NUMBERS))

@@ -111,7 +111,7 @@ def test_signal_during_a_print_is_not_lost() -> None:
 
 
 def test_ctrl_c_that_torchrun_repeats_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal of the terminal and, right after it, one of torchrun are one ctrl-C. A later signal counts again."""
+    """Two signals within two seconds are one ctrl-C. A signal after two seconds is a second ctrl-C."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -1,4 +1,4 @@
-"""Start in the middle of an epoch of a loader without epochs. test_resuming.py tests whole runs."""
+"""Start in the middle of an epoch of a loader without ``seek``. test_resuming.py tests whole runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA = TensorDataset(torch.arange(20))
 
 
 def numbers(batches: Any) -> list[list[int]]:
-    """Yield the batches, with random numbers of training between them."""
+    """Return the batches. Draw random numbers between them, as training does."""
     rows = []
     for (batch,) in batches:
         torch.rand(3)
@@ -52,7 +52,7 @@ def test_resumed_epoch_has_the_remaining_batches_in_the_same_order(make: Callabl
     whole = numbers(first.batches(1, 0))
     within = first.state_dict(within=True)
     check_state(within)
-    torch.manual_seed(2)  # a different process
+    torch.manual_seed(2)  # as if a new process resumes the run
     again = Rereading(make())
     again.load_state_dict(within if start else before)
     assert numbers(again.batches(1, start)) == whole[start:]
@@ -150,7 +150,7 @@ def test_resumed_run_restores_the_state_of_its_loader(tmp_path: Path, make: Call
     # 3 ** k modulo 31: 3, 9, 27, 81 - 62 = 19 ...
     assert [round(31 * number) for number in whole[:4]] == [3, 9, 27, 19]
     assert len(set(whole)) == 13
-    for stop in (5, 7):  # at the end of an epoch, and within one
+    for stop in (5, 7):  # at the end of an epoch, and in the middle of an epoch
         run_dir = tmp_path / str(stop)
         before, _ = train(run_dir, make(), stop)
         after, resumed = train(run_dir, make())
@@ -159,7 +159,7 @@ def test_resumed_run_restores_the_state_of_its_loader(tmp_path: Path, make: Call
 
 
 def test_checkpoint_without_the_state_of_the_loader_skips_batches() -> None:
-    """Checkpoints of release 0.2 have no such state."""
+    """Checkpoints of release 0.2 have no state of the loader."""
     first = Rereading(Walk())
     batches = first.batches(0, 0)
     next(batches), next(batches)

@@ -109,21 +109,21 @@ def test_restored_model_and_optimizer_train_bitwise_like_the_originals() -> None
 
 def test_changed_hyperparameter_is_used_and_the_moments_are_restored() -> None:
     model, optimizer = trained(weight_decay=0.1)
-    for group in optimizer.param_groups:  # a schedule has changed it
+    for group in optimizer.param_groups:  # as if a schedule has changed the learning rate
         group["initial_lr"], group["lr"] = 0.1, 0.0375
     state = saved_weights(model, [optimizer], ALONE)
     old = [describe_optimizer(optimizer)]
     fresh, other = trained(steps=0, weight_decay=0.1, betas=(0.8, 0.99), weight={"weight_decay": 0.5})
     restore_optimizers(fresh, [other], state["optimizers"], old, [describe_optimizer(other)])
     first, second = other.param_groups
-    # New values replace the saved ones. Unchanged values keep their saved state: a schedule has set lr.
+    # A changed hyperparameter has its new value. An unchanged one (lr) has the value in the checkpoint.
     assert (first["weight_decay"], second["weight_decay"]) == (0.5, 0.1)
     assert tuple(first["betas"]) == tuple(second["betas"]) == (0.8, 0.99)
     assert (first["lr"], first["initial_lr"]) == (0.0375, 0.1)
     moments = optimizer.state[model.weight]["exp_avg"]
     assert torch.equal(other.state[fresh.weight]["exp_avg"], moments)
     assert moments.abs().sum() > 0
-    # A changed learning rate replaces the saved one.
+    # A changed learning rate replaces the rate in the checkpoint.
     fresh, other = trained(lr=0.2, steps=0)
     restore_optimizers(
         fresh, [other], state["optimizers"], [describe_optimizer(optimizer)], [describe_optimizer(other)]

@@ -1,4 +1,4 @@
-"""Run folders and checkpoints from other people: any content is used or refused in one line."""
+"""Run folders and checkpoints from other people: each is used, or refused with a one-line error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ssr_hydra.trainer import Trainer
 
 
 def trainer(run_dir: Path | str | None, length: str = "6ba", **more: Any) -> Trainer:
-    """Two batches an epoch; a checkpoint and an evaluation after each second batch."""
+    """Two batches per epoch; a checkpoint and an evaluation after each second batch."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     data = [torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2]

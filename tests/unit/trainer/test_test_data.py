@@ -185,7 +185,7 @@ def test_wrong_test_data_is_refused_at_composition(
 def test_config_without_a_newer_setting_keeps_its_hash(
     composed: Callable[..., DictConfig], group: str, key: str, value: str
 ) -> None:
-    """Folders of earlier releases do not have these settings. A run there is still the same run."""
+    """The configs of earlier releases lack these settings, and their runs must keep their hashes."""
     now = plain(composed())
     assert key not in now[group]
     before = OmegaConf.to_container(composed())

@@ -56,7 +56,7 @@ def before(values: list[Any]) -> list[Any]:
 
 
 def linear_warmup(time: float, length: float, warmup: float) -> float:
-    """Return a multiplier from 0 to 1 until ``warmup``, then to 0 at ``length``."""
+    """Return a multiplier that rises from 0 to 1 at ``warmup``, and falls to 0 at ``length``."""
     return time / warmup if time < warmup else (length - time) / (length - warmup)
 
 

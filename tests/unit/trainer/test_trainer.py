@@ -78,7 +78,7 @@ def test_runs_with_the_same_seed_are_bitwise_equal(tmp_path: Path) -> None:
 
 
 def test_ssr_with_a_rounding_error_has_as_many_steps_as_the_exact_ssr() -> None:
-    # 0.30000000000000004 of 10 batches would be 4.
+    # The float 0.1 + 0.2 is 0.30000000000000004, and 10 times this number, rounded up, is 4.
     result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()
     assert (result.ssr, result.steps) == (0.3, 3)
 
@@ -296,7 +296,7 @@ def test_trainer_uses_the_optimizer_of_a_torch_scheduler() -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
-    # The rate decays twice in half of two epochs.
+    # An ssr of 0.5 halves the run from two epochs to one, and the rate still decays twice.
     schedulers = Paced(StepLR(optimizer, 1), "epoch")
     result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2
@@ -468,14 +468,14 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
 
     eval = [(torch.ones(2, 4), torch.tensor([0, 1]))] if evaluates else None
     trainer = small(eval=eval, loss=loss, metrics={}, run_dir=tmp_path, eval_interval=None, precision=precision)
-    if evaluates:  # with other weights, as if they were averaged
+    if evaluates:  # evaluations replace the NaN weights by finite weights, as weight averaging might
         trainer.on("eval_start", lambda trainer: trainer.model.weight.data.nan_to_num_())
         trainer.on("eval_start", lambda trainer: trainer.model.bias.data.nan_to_num_())
         trainer.on("eval_end", lambda trainer, metrics: trainer.model.bias.data.fill_(NAN) if metrics else None)
     with pytest.raises(DivergedError, match=r"^the weight (weight|bias) is nan at batch 6; lower the learning rate"):
         trainer.fit()
     assert RunResult.load(tmp_path).status == "diverged"
-    assert not list(tmp_path.glob("checkpoints/ba*"))  # the last checkpoint of a finished run can be used
+    assert not list(tmp_path.glob("checkpoints/ba*"))  # a diverged run writes no last checkpoint
 
 
 # ---- controls of studies

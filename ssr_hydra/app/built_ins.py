@@ -32,7 +32,7 @@ _LEAST_COUNTS = {"length": 1, "max_length": 2, "limit": 1, "split_seed": 0}
 
 
 def check_known(values: Mapping[str, Any]) -> None:
-    """Refuse invalid arguments of built-in data and of torchvision's models, anywhere in the experiment."""
+    """Refuse invalid arguments of built-in data and of torchvision's models."""
     for path, node in walk(values):
         if not isinstance(node, Mapping) or "_target_" not in node:
             continue
@@ -74,8 +74,8 @@ def _check_loading(data: Mapping[str, Any]) -> None:
         )
 
 
-# Arguments that must be equal in data.train and data.eval if both have the same built-in class. Otherwise the two data
-# sets would overlap, or would number their classes differently.
+# If data.train and data.eval have the same built-in class, these arguments must be equal. Otherwise the two data sets
+# could have common samples, or two numbers for one class.
 _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
 
 
@@ -169,13 +169,12 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     name, root = node.get("name", "cifar10"), node.get("root")
     if name not in IMAGE_SETS:
         raise UnknownNameError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGE_SETS))
-    # Without a download, no file is written. Without a root, the folder is $SSR_HYDRA_DATA or the default folder, and
-    # both are allowed.
+    # Accept download=false, which writes no file, and root=null, which means $SSR_HYDRA_DATA or the default folder.
     if root is None or not node.get("download", True):
         return
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     folder = Path(os.path.realpath(Path(root).expanduser()))
-    # A config may come from someone else. It must not choose where files are written.
+    # A config from someone else must not choose where this package writes files.
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
         rule = "must be below the working directory or $SSR_HYDRA_DATA, because files are downloaded there"
         fix = f"set SSR_HYDRA_DATA={root} in the environment, or {path}.download=false if the files are already there"
@@ -194,7 +193,7 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 
 
 def data_name(data: Any) -> str | None:
-    """Return the default name of a run, which is the name of its data; None if the data is invalid.
+    """Return the name of the data, which is the default name of the run; None if the data is invalid.
 
     Example:
         >>> data_name({"train": {"_target_": "my_package.NightSky"}})
@@ -210,10 +209,7 @@ def data_name(data: Any) -> str | None:
 
 
 def _images(node: Mapping[str, Any]) -> ImageSet | None:
-    """Return the shape, the number of classes and the numbers of images of built-in data; None for other data.
-
-    The function does not load the data.
-    """
+    """Return the image shape, the number of classes and the images per split; None if the data must be loaded first."""
     target = node["_target_"]
     if target == "ssr_hydra.data.Digits":
         held_out = round(float(node.get("eval_fraction", 1 / 3)) * DIGITS)
@@ -228,10 +224,7 @@ def _images(node: Mapping[str, Any]) -> ImageSet | None:
 
 
 def known_samples(node: Mapping[str, Any]) -> int | None:
-    """Return the number of samples of a built-in data set without loading the data.
-
-    Return None if the number is unknown before the data is loaded.
-    """
+    """Return the number of samples of a data set; None if the number is unknown before the data is loaded."""
     images = _images(node)
     return None if images is None else images.samples.get(node.get("split", "train"))
 
@@ -251,7 +244,7 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def check_shape(model: Mapping[str, Any], shape: Sequence[int]) -> None:
-    """Refuse a model of :data:`TAKES` that does not fit the shape of a sample of the data."""
+    """Refuse a built-in model that does not fit ``shape``, the shape of a sample of the data."""
     takes = TAKES[model["_target_"]]
     sizes = {"in_features": math.prod(shape)}
     if "in_features" not in takes:
@@ -279,8 +272,8 @@ LEAST = {
     "squeezenet1_1": 17, "vgg": 32,
 }  # fmt: skip
 """A mapping from the start of a torchvision model's name to the smallest image size that the model accepts."""
-# A model accepts only one image size if its name starts with one of these keys. The values are the options that set
-# the size.
+# Torchvision models whose names start with these keys accept only one image size. The values are the options that set
+# this size.
 _FIXED = {"vit_": "image_size", "maxvit_": "input_size"}
 _DEFAULT_SIZE = 224
 
@@ -296,7 +289,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
     options = model.get("options") or {}
     if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
-        return  # pretrained weights have a fixed image size
+        return  # the pretrained weights decide the image size, not the option
     size = options.get(option, _DEFAULT_SIZE)
     if isinstance(size, int) and (height, width) != (size, size):
         rule = f"needs images of {size} x {size}, {what}"

@@ -15,7 +15,7 @@ from ssr_hydra.state import State
 
 
 def check_callbacks(values: Mapping[str, Any]) -> None:
-    """Refuse loggers and callbacks that are invalid or need a missing package. The check imports none of them."""
+    """Refuse loggers and callbacks that are invalid or need a missing package. The check imports no such package."""
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
         if not isinstance(node, Mapping):
@@ -41,7 +41,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
-    # Check that the half-life can be converted to batches. The values of the rates do not matter, so all rates are 1.
+    # Check that the half-life can be converted to batches. The three counts do not affect this check, so each is 1.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
         rule = "cannot be used with trainer.parallel=fsdp, because EMA cannot save sharded weights"

@@ -45,7 +45,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import as_time, check_ssr, simplest
 
 CHECKED: list[tuple[dict[str, Any], tuple[str, ...]]] = []
-"""The experiment that preflight has checked in this process, and its ``trust``. :func:`check` skips this experiment."""
+"""The experiment that preflight has checked, with its ``trust``. :func:`check` does not check this experiment again."""
 
 # Keys that release 0.1 did not have. A config with null for these keys has the same hash as in release 0.1.
 _NEW_KEYS = (("data", "test"), ("checkpoint", "export"))
@@ -65,7 +65,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
-        # Resolve the keys one by one, and skip Hydra's node: some values of this node exist only in a running job.
+        # Resolve key by key, without the node hydra: some values of this node exist only in a running job.
         values = {str(key): node[key] for key in node if key != "hydra" and key not in APP_KEYS}
         for key, value in values.items():
             if OmegaConf.is_config(value):
@@ -164,9 +164,9 @@ def _run_length(value: Any) -> Any:
 
 
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
-    """Create the schedulers of a checked experiment and bind them to the run, to find errors in their arguments.
+    """Create the schedulers and bind them to the length of the run, to find errors in their arguments.
 
-    If ``dataloader_len``, the number of batches per epoch, is None, schedulers that need this number are not bound.
+    If ``dataloader_len`` (batches per epoch) is None, the function does not bind schedulers that need this number.
     """
     from ssr_hydra.schedulers import bind
 
@@ -230,7 +230,7 @@ def _are_schedulers(node: Any) -> bool:
     )
 
 
-def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
+def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # schedulers have these arguments
     """Return 1.0 in place of a custom scheduler, because importing the scheduler's module may import torch."""
     return 1.0
 

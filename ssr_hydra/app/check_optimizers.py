@@ -184,7 +184,7 @@ def _check_scheduled_fields(
             raise no_effect(name)
 
 
-_PIECES = 256  # number of points at which alpha is sampled to find its maximum
+_PIECES = 256  # the run has this many equal intervals; alpha, the multiplier, is computed at their ends
 
 
 def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
@@ -203,7 +203,7 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     try:
         alpha = max(curve(timeline.at(Fraction(length.value) * k / _PIECES)) for k in range(_PIECES + 1))
     except InputError:
-        return  # the schedule needs a rate that is unknown until the data is read
+        return  # for example, the number of batches per epoch is unknown until the data is read
     if initial * alpha >= 1:
         rule = f"{name} must stay below 1, but alpha reaches {alpha:.4g}, so {name} reaches {initial * alpha:.4g}"
         fix = f"lower the schedule's peak or the initial {name} ({initial:g})"

@@ -27,7 +27,7 @@ def check_torch_schedulers(
 ) -> None:
     """Refuse torch schedulers that are invalid in this run, or that cannot be combined.
 
-    If ``dataloader_len`` is unknown, the function skips the checks that need it.
+    If ``state.dataloader_len`` is None, the function skips the checks that need this number.
     """
     from ssr_hydra.torch_schedulers import ReduceLROnPlateau
     from ssr_hydra.torch_schedulers.combined import together
@@ -71,7 +71,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """Return ``state`` with the real length of a truncated run, and with the tokens per batch if they are constant."""
+    """Return ``state`` with the truncated length if ``control`` is set, and with tokens per batch if constant."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

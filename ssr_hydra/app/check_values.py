@@ -12,8 +12,7 @@ from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import ConflictError, InputError, MissingValueError, UnknownNameError, WrongTypeError
 from ssr_hydra.settings.base import did_you_mean, number
 
-# At these paths the run needs an object, so `_partial_: true` is refused. At other paths, such as trainer.loss, it is
-# allowed.
+# Paths at which check_node refuses `_partial_: true`, because the run needs an object. trainer.loss may be a function.
 _OBJECT = re.compile(r"model|data\.(train|eval|test)|optimizer|(callbacks|logger)\.[^.]+")
 
 

@@ -32,11 +32,11 @@ NO_DASHES = "write overrides without dashes, for example ssr=0.5"
 class CommandLine:
     """A parsed command line."""
 
-    overrides: tuple[str, ...] = ()  # with resume.path for resume, and share_keep for share.keep
-    mode: str = "run"  # run, multirun, or the name of the flag that selects a different mode, such as cfg
+    overrides: tuple[str, ...] = ()  # the key resume becomes resume.path, and share.keep becomes share_keep
+    mode: str = "run"  # run, multirun, or the name of a flag with its own mode, such as cfg
     show: tuple[str, ...] = ()  # the flags to pass to Hydra in modes other than run and multirun
     config_name: str = "config"
-    config_path: str | None = None  # absolute path of the folder of the main config; None for this package's
+    config_path: str | None = None  # absolute path of the folder of the main config; None for this package's folder
     config_dir: str | None = None  # absolute path of a folder with additional configs
     target: str = ""  # the value of --schema or --new
 
@@ -55,7 +55,7 @@ class CommandLine:
         return self.typed(*keys) is not None
 
     def typed(self, *keys: str) -> str | None:
-        """Return the value of the last override that sets one of the keys; None if no override sets one."""
+        """Return the value of the last override that sets one of the keys; None without such an override."""
         values = [each.partition("=")[2] for each in self.overrides if key_of(each) in keys]
         return values[-1] if values else None
 
@@ -133,7 +133,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     for override in args.overrides:
         if not key_of(override).strip():
             raise MissingValueError("overrides", override, "has no key", "write key=value")
-    others = [each for each in args.overrides if key_of(each) != "trust"]  # a script may always add trust
+    others = [each for each in args.overrides if key_of(each) != "trust"]  # a custom script may add trust in every mode
     if mode in ("schema", "new"):
         unused = ("config_path", "config_name", "package", *(["config_dir"] if mode == "new" else []))
         others += [f"--{flag.replace('_', '-')}" for flag in unused if getattr(args, flag) is not None]
@@ -232,7 +232,7 @@ class TypedCommand:
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # the run has a checkpoint now, so it must not start from the old path again
+        if resume != AUTO:  # the run has its own checkpoint now, which replaces the old resume.path
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 

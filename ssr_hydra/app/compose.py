@@ -31,7 +31,7 @@ _SEARCH_PATH = "hydra.searchpath"
 
 @contextmanager
 def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
-    """Yield a :class:`Composer` for a command line, which works only in the ``with`` block.
+    """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
 
     ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
     With ``keeps_files``, the checked files stay in memory for Hydra's own composition.
@@ -101,7 +101,7 @@ class Composer:
                 GlobalHydra.instance().initialize(everything)
 
     def is_group(self, key: str) -> bool:
-        """Return whether the key of an override may be a config group rather than a value."""
+        """Return whether the key of an override can name a config group, not only a value."""
         if self._groups is None:
             self._groups = frozenset(GlobalHydra.instance().config_loader().list_groups(""))
         return "@" in key or "/" in key or key in self._groups or bool(self._folders and "." not in key)
@@ -165,7 +165,7 @@ class Composer:
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return the config without the user's files, and the nodes, such as ``hydra.launcher.``, that they set."""
+        """Return the config without the user's files, and the nodes (``hydra.launcher.`` ...) that these files set."""
         parts: list[str] = []
         chosen: list[str] = []
         for override in overrides:
@@ -200,7 +200,7 @@ class Composer:
                 names = ", ".join(map(shown_path, files.texts))
                 refusal = type(refusal)("config", names, refusal.rule, refusal.fix)
             suspects = [(refusal.field, refusal.value)]
-            if "Unsupported config file extension" in str(error):  # of Hydra 1.4, which does not name the choice
+            if "Unsupported config file extension" in str(error):  # this error of Hydra 1.4 does not name the choice
                 suspects += map(split_override, overrides)
             for group, name in suspects:
                 if any(Path(folder, group, f"{name}.yml").is_file() for folder in self._folders):

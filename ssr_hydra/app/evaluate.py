@@ -1,7 +1,7 @@
-"""Evaluate a checkpoint of a run again, and compare the metrics with the metrics that the run recorded.
+"""Evaluate a checkpoint of a run, and compare the metrics with the metrics that the run recorded.
 
-The evaluation creates the experiment from the run's ``.hydra/config.yaml``. It checks this file like any other config,
-so every ``_target_`` must be registered or trusted. The evaluation writes nothing into the run's folder.
+The evaluation reads the run's ``.hydra/config.yaml`` and checks this file like any other config: every ``_target_``
+must be registered or trusted. The evaluation writes nothing into the run's folder.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Evaluation:
         batch: Number of batches after which the checkpoint was written.
         weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the weights.
         metrics: The metrics computed now.
-        recorded: The metrics that the run recorded at that batch, without metrics that the overrides change. None if
-            the run recorded no metrics at that batch, or if the run evaluated weights other than ``weights``.
+        recorded: The metrics that the run recorded after ``batch`` batches, without metrics that the overrides change.
+            None if the run recorded no metrics of ``weights`` after ``batch`` batches.
         messages: Additional messages for the user.
     """
 
@@ -160,7 +160,7 @@ def evaluate(
     run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, [*overrides, *_as_override(trust)])
     loaded_checkpoint, messages = _checkpoint(run, checkpoint, config)
-    if OmegaConf.is_dict(config.get("checkpoint")):  # in an old config, the direction of checkpoint.best may be unknown
+    if OmegaConf.is_dict(config.get("checkpoint")):  # an old config may not tell whether max or min is best
         config["checkpoint"]["best"] = None
     averaging = _averaging(config, loaded_checkpoint)
     evaluated = _chosen("auto", averaging)
@@ -198,7 +198,7 @@ def _comparable(
     same = ["num_workers", "prefetch_factor", "test" if split == "eval" else "eval_on_train"]
     if not data.get("eval_on_train"):
         same += ["batch_size", "limit_train", "drop_last", "augment"]
-    if data.get("limit_eval") is None:  # limit_eval counts batches
+    if data.get("limit_eval") is None:  # with limit_eval, the batch size changes the evaluated samples
         same.append("eval_batch_size")
     other: set[str] = set()
     changed: list[str] = []
@@ -296,7 +296,7 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 
 
 def _take(trainer: Trainer, source: Checkpoint, weights: str | None) -> None:
-    """Load the model of a checkpoint, with the callbacks if ``weights`` is None, else with these weights."""
+    """Load the model of a checkpoint with the chosen weights. If ``weights`` is None, also load the callbacks."""
     from ssr_hydra.trainer.description import describe_model
 
     model = describe_model(trainer.model)
@@ -362,7 +362,7 @@ def _new_file(path: Path) -> Path:
 def _recorded(
     run: Path, checkpoint: Checkpoint, batch: int, split: str
 ) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded at ``batch`` (None if there are none), and messages about the record."""
+    """Return the metrics that the run recorded after ``batch`` batches, or None, and messages about these metrics."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(checkpoint)
@@ -384,7 +384,7 @@ def _recorded(
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return a message if the versions or the hardware have changed, because the metrics may then differ slightly."""
+    """Return a message if software or hardware differs from the run's, because metrics may then differ slightly."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions
@@ -401,7 +401,7 @@ def _elsewhere(result: RunResult) -> list[str]:
 
 
 def _off(now: float, before: float | None) -> float:
-    if before is None or not math.isfinite(now):  # a record has null for a value that is not finite
+    if before is None or not math.isfinite(now):  # recorded metrics have null for values that are not finite
         return 0.0 if before is None and not math.isfinite(now) else math.inf
     return abs(now - before) / max(1.0, abs(before))
 

@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The command-line arguments; None for the arguments of this process.
 
     Raises:
-        SystemExit: 0 if all compared metrics equal their recorded values, 1 if a metric differs or the evaluation
-            fails, 2 for invalid input, 130 for ctrl-C.
+        SystemExit: 0 if each compared metric is within ``tolerance`` of its recorded value, 1 if a metric is not, 1 if
+            the evaluation fails, 2 for invalid input, 130 for ctrl-C.
     """
     with safe_output():
         _main(argv)

@@ -70,7 +70,7 @@ def make_callbacks(
 
 
 def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
-    """Return the default arguments of an optimizer. A rule can scale a default that the config does not set."""
+    """Return the default arguments of an optimizer. A rule of ``param_groups`` can scale these defaults."""
     parameters = inspect.signature(locate(node["_target_"], trust, f"{path}._target_")).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 

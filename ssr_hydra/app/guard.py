@@ -95,9 +95,9 @@ class CheckedFiles(metaclass=Singleton):
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
     def locate(self, field: str, choice: object = None) -> tuple[str, Any] | None:
-        """Return the path of the checked file that sets a field, and the field's value; None if no such file sets it.
+        """Return the path of the checked file that sets a field, and the value; None if no checked file sets the field.
 
-        If ``field`` is a config group, a file also sets it by an entry ``field: choice`` in the defaults list.
+        If ``field`` is a config group, an entry ``field: choice`` in a file's defaults list also sets the group.
         """
         for path, text in reversed(self.texts.items()):
             try:
@@ -119,7 +119,7 @@ class CheckedFiles(metaclass=Singleton):
 
 
 class CheckedSource(ConfigSource):
-    """Config source ``checked:///absolute/path``: a folder outside the package. Each config in it is checked."""
+    """Config source ``checked:///absolute/path``: checks the configs of a folder outside the package."""
 
     @staticmethod
     def scheme() -> str:

@@ -55,7 +55,7 @@ def _resolvers(text: Any) -> Iterator[str]:
 
 
 _MOST_RESOLVED = 1_000_000
-_OF_A_VALUE = 50  # number of characters that are counted for each value in addition to its text
+_OF_A_VALUE = 50  # characters that each value counts in addition to the length of its text
 
 
 def check_growth(content: Mapping[str, Any]) -> None:

@@ -50,7 +50,7 @@ def _launched() -> RankAndSize | None:
 
 
 def run_job(cfg: DictConfig) -> float | None:
-    """Run one job of the Hydra app. Return the final value of ``trainer.objective``; None if it is null."""
+    """Run one job of the Hydra app. Return the final value of ``trainer.objective``; None if the objective is null."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -61,12 +61,12 @@ def run_job(cfg: DictConfig) -> float | None:
         if _launched() is not None:
             from ssr_hydra.trainer.processes import Processes
 
-            # Wait for all processes. Otherwise Hydra in a slow process could create the folder again after rank 0 has
-            # refused the run and removed the folder.
+            # Wait until Hydra has created the run's folder in all processes. Otherwise a slow process could create the
+            # folder after rank 0 has refused the run and removed the folder.
             Processes.start().sum([0], "the start")
         return train(cfg, trust_of(cfg))
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.RUN:  # for an ordinary exception, Hydra would print additional lines
+        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print additional lines for an Exception
             raise _JobError(error) from None
         raise
 
@@ -189,7 +189,7 @@ def _run(line: CommandLine, typed: TypedCommand) -> None:
     with nullcontext(ALONE) if _launched() is None else _together() as processes:
         run_id = processes.from_main(secrets.token_hex(4))
         with checked(line, run_id, processes) as command:
-            processes.from_main(None)  # wait until rank 0 knows which folders are new, before any rank creates them
+            processes.from_main(None)  # wait: rank 0 lists the new folders before a rank creates any
             if command.is_plan and command.sweep is not None:
                 from ssr_hydra.sweeps.plan import show_plan
 
@@ -233,7 +233,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return how to continue a stopped run, as the end of a message; ``""`` for a sweep."""
+    """Return the end of a message that tells how to continue a stopped run; ``""`` for a sweep."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
@@ -293,7 +293,7 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 
 def _print_error(message: str, error: BaseException | None) -> None:
-    """Print an error, unless a different rank reports it. Messages of ranks other than 0 start with the rank."""
+    """Print an error that no other rank reports. A message of a rank other than 0 starts with this rank."""
     sys.stdout.flush()
     if getattr(error, "_is_told", False):
         return
@@ -318,7 +318,7 @@ def _remove_refused(command: CheckedCommand) -> None:
     before_a_run = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}
     if not new or not {path.name for path in new[0].glob("*")} <= before_a_run:
         return
-    shutil.rmtree(new[0], ignore_errors=True)  # the folder may not exist
+    shutil.rmtree(new[0], ignore_errors=True)  # the folder might be missing
     for parent in new[1:]:
         with suppress(OSError):  # a different run has started in this folder
             parent.rmdir()

@@ -47,7 +47,7 @@ _WRONG_TYPE = re.compile(
     r"(?:converted to |not a valid |type hint '(?:Optional|Union)\[)(\w+(?:, \w+)*)(?:\]'|$| \(type)"
 )
 _EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
-# Keys of other training libraries, and what to write here.
+# Keys of other training libraries -> the override of this package that replaces the key.
 _NAMES_ELSEWHERE = {
     **dict.fromkeys(("epochs", "max_epochs", "n_epochs", "num_epochs", "num_train_epochs"), "max_duration={}ep"),
     **dict.fromkeys(("steps", "max_steps", "num_steps", "max_iters"), "max_duration={}ba"),
@@ -139,7 +139,7 @@ def _choice_of(group: str) -> str:
 
 
 def _node(error: OmegaConfBaseException, field: str) -> Any:
-    """Return the node of a field, without the override that caused the error; None if there is no such node."""
+    """Return the node that a field had before the override that caused the error; None without such a node."""
     try:
         return error.parent_node._get_node(field.rpartition(".")[2])
     except Exception:  # without the node, the message is only shorter
@@ -147,7 +147,7 @@ def _node(error: OmegaConfBaseException, field: str) -> Any:
 
 
 def _example(error: OmegaConfBaseException, field: str, absent: str = "...") -> str:
-    """Suggest the value of the field without the override, or a command that prints the field's keys."""
+    """Suggest an example or the field's previous value; for a mapping, the command that prints the field's keys."""
     node = _node(error, field)
     if isinstance(node, Mapping):
         return f"set keys of {field} (--cfg job --package {field} prints them)"
@@ -158,7 +158,7 @@ def _example(error: OmegaConfBaseException, field: str, absent: str = "...") -> 
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for a list of choices in a group that allows only one choice; None for other overrides."""
+    """Return the error for a list of choices in a group that allows only one choice; None without such a list."""
     for group, value in map(split_override, overrides):
         names = re.findall(r"[^][, ]+", value or "")
         if value is not None and value.startswith("[") and set(names) <= {*GROUPS.get(group, ())}:
@@ -170,7 +170,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
 
 
 def _mappings(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for a list of mappings, which Hydra cannot read on the command line; None if there is none."""
+    """Return the error for a list of mappings, which Hydra cannot read on the command line; None without a list."""
     for key, value in map(split_override, overrides):
         if value is not None and value.startswith("[{"):
             fix = "write the list in the YAML file of an experiment"
@@ -201,7 +201,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     elif field == "launcher" and typed is not None:
         fix = f"did you mean hydra.{typed}?"
     elif not fix.startswith("did you mean") and error.object_type in (None, dict):
-        # The node has no schema, so any key can be added. The override may set a mapping that contains the key.
+        # The node has no schema, so a user can add any key. ``whole`` is an override by a mapping that has the key.
         whole = next(
             (o for o in reversed(overrides) if "={" in o and field.startswith(f"{o.partition('=')[0]}.")), None
         )
@@ -225,7 +225,7 @@ def _nested_keys(node: Any, name: str, path: str = "") -> list[str]:
 
 
 def _to_add(field: str, override: str) -> str:
-    """Suggest how to add a missing key: group choices as ``group=choice``, other keys as ``+key=value``."""
+    """Suggest how to add a missing key: a preset for schedules, callbacks and loggers, otherwise ``+key=value``."""
     group, _, name = field.partition(".")
     if group == "schedules" and name and "." not in name:
         chosen = override.partition("=")[2] if override.startswith(f"{field}=") else "cosine"

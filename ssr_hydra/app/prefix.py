@@ -1,4 +1,4 @@
-"""Share steps between jobs: one job trains the first steps and publishes checkpoints, and other jobs start from these.
+"""Share steps between jobs: one job trains the first steps and publishes checkpoints, from which other jobs start.
 
 A job copies the files of a published checkpoint into its folder, and then resumes like any stopped run.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # a signal that is sent to both jobs reaches both within this time
+_STOP_SECONDS = 5.0  # a signal for both jobs, such as ctrl-C, reaches the second job within this time
 _START_SECONDS = 120.0  # a job that the sweep has started writes its first heartbeat within this time
 
 
@@ -132,8 +132,8 @@ class Prefix:
 
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the time map of the checkpoint as if this job had trained the shared steps itself."""
-    # A truncated run (control) follows the schedule of the full run.
+    """Return the checkpoint's time map with the run length and ``ssr`` of this job."""
+    # A truncated run (control=truncate) follows the schedule of the full run.
     ssr = check_ssr(values["ssr"]) if values["control"] is None else Fraction(1)
     length = as_time(values["max_duration"], "max_duration") * ssr
     return {**state, "max_duration": [str(length.value), length.unit.value], "ssr": str(ssr)}

@@ -109,7 +109,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             raise ConflictError(group, override, "cannot be deleted", f"remove ~{group}")
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
-            cfg = composer.compose(composer.overrides)  # check it, because Hydra sets up logging even for --help
+            cfg = composer.compose(composer.overrides)  # check cfg, because Hydra sets up logging even for --help
             is_null = line.mode == "cfg" and line.package is not None and _package(cfg, line) is None
             return CheckedCommand([*line.show, *line.main_config, *composer.overrides], is_null=is_null)
         parsed = composer.parse(composer.overrides)
@@ -168,7 +168,7 @@ def _checked_run(composer: Composer, cfg: DictConfig, processes: Processes) -> C
     if processes.is_main:
         check_folder(Path(folder), cfg, values, "hydra.run.dir")
         subdir = cfg.hydra.output_subdir
-        if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # keep the old files: the job may be refused
+        if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # keep the old files until training starts
             argv.append(f"hydra.output_subdir={pending_name(str(subdir))}")
         new = _missing(folder)
     else:  # only rank 0 writes the log and the config
@@ -184,7 +184,7 @@ def _output_folder(field: str, cfg: DictConfig, typed: str | None) -> str:
             folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
     except Exception as error:
         if field == "hydra.sweep.dir":
-            _check_shared(None, cfg)  # if the value refers to the number of a job, this call raises a better error
+            _check_shared(None, cfg)  # raises a better error if the value refers to the number of a job
         raise explain(error) from error
     check_folder_name(folder, field, typed)
     return folder
@@ -262,7 +262,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         if "${" in (line.typed("hydra.sweep.dir") or ""):
             for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # these two jobs differ in every swept key
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
-                OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
+                OmegaConf.copy_cache(from_config=master, to_config=job)  # for ${now:...}
                 _check_shared(folder, job)
     elif line.is_typed(_ZIP) or master.get(_ZIP) is not None:
         fix = "remove hydra/sweeper or zip"
@@ -276,7 +276,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 def sweep_axes(
     composer: Composer, master: DictConfig, parsed: Sequence[Override], params: Mapping[str, Any]
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
-    """Return the overrides of a sweep without ``zip``, and the keys of each zip.
+    """Return the overrides of a sweep, without ``zip``, and the tuples of keys whose values ``zip`` pairs.
 
     ``master`` is the config without the sweeps. The sweeps are in ``parsed``, the overrides on the command line, and in
     ``params``, the ``hydra.sweeper.params`` of the config.
@@ -307,9 +307,9 @@ def _override_values(composer: Composer, override: Override) -> Any:
 
 
 def _check_shared(folder: str | None, job: DictConfig) -> None:
-    """Refuse a ``hydra.sweep.dir`` that is ``folder`` for the whole sweep but differs for ``job``.
+    """Refuse a ``hydra.sweep.dir`` whose value for ``job`` differs from ``folder``, the value for the whole sweep.
 
-    ``folder`` is None if the value needs a job. All jobs must be in one study.
+    ``folder`` is None if only a job has a value. All jobs must be in one study.
     """
     job = copy.deepcopy(job)
     with read_write(job.hydra):
@@ -351,7 +351,7 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(cfg: DictConfig) -> bool:
-    """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and an invalid ``share_keep``."""
+    """Return whether jobs share steps. Refuse an invalid ``share_keep``, and ``share=true`` if jobs cannot share."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
@@ -376,8 +376,8 @@ class JobComposer:
     Hydra composes only the first job for each combination of group choices. For the other jobs, this class sets the
     swept values in a copy of the first job's config, which is faster.
 
-    ``parsed`` are the overrides on the command line, and ``axes`` those of the experiment, including the sweeps of a
-    file. ``master`` is the config without the sweeps, for jobs to copy; None if a file adds sweeps.
+    ``parsed`` are the overrides on the command line. ``axes`` are the overrides of the experiment, including the sweeps
+    in ``hydra.sweeper.params``. ``master`` is the config without sweeps; None if ``hydra.sweeper.params`` is set.
     """
 
     def __init__(
@@ -427,7 +427,7 @@ class JobComposer:
             try:
                 OmegaConf.update(cfg, key, value, merge=True)
             except Exception as error:
-                self._composer.compose([*self.hydra_overrides, *overrides])  # Hydra explains the error
+                self._composer.compose([*self.hydra_overrides, *overrides])  # Hydra usually raises a clearer error
                 raise explain(error, overrides) from error
         return cfg
 

@@ -1,6 +1,6 @@
 """A Hydra config source for this package's presets. It creates only the configs that a composition names.
 
-A source that creates all configs would take longer than the rest of ``train.py --cfg job``.
+Creating all configs would take longer than the rest of ``train.py --cfg job``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).with_name("template")
 """The files of the project. Python files end in ``.txt``, so that tools do not count them as code of this package."""
 
 TEMPLATE_NAME = "my_lab"
-"""The name of the package in the template. The name of the project replaces it in paths and texts."""
+"""The template's package name, which the name of the project replaces in paths and texts."""
 
 
 def new_project(name: str) -> str:

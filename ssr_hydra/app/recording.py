@@ -58,7 +58,7 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
     The trainer itself records errors during training. Invalid input leaves a record only in a sweep, because the other
     jobs of the sweep continue. If Hydra runs the job, SIGTERM stops the job as ctrl-C does. If the folder already has a
-    run, the job writes nothing but a line of the log before training starts.
+    run, the job writes only one line, to the log, before training starts.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -99,7 +99,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
                 pending.drop(str(error) if sweep_dir() else None)
                 raise
             is_known = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
-            is_known = is_known and not isinstance(error, UserCodeError)  # log the traceback of custom code
+            is_known = is_known and not isinstance(error, UserCodeError)  # log the traceback of an error in custom code
             log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if is_known else error)
             if run_dir is not None and _leaves_record(error):
                 # Report the first error, even if the disk is too full to write the record.

@@ -85,8 +85,8 @@ def _ref(name: str) -> _Schema:
 def _any_of(options: Iterable[_Schema]) -> _Schema:
     """Return the schema of values that are references or match one of several schemas.
 
-    If only one schema is for mappings, the result checks every mapping against this schema alone. Then an error names
-    the invalid key. The same applies to lists.
+    If only one schema is for mappings, the result checks mappings against this schema alone, so that an error names the
+    invalid key. The result treats lists like mappings.
     """
     rest = list({json.dumps(option): option for option in options}.values())
     if {} in rest:
@@ -170,7 +170,7 @@ class _Definitions:
                 if name == "_target_":
                     properties |= self._special([base._target_])
                 else:
-                    null = [_NULL] if getattr(kind, name, ...) is None else []  # a default of null
+                    null = [_NULL] if getattr(kind, name, ...) is None else []  # the default is null
                     properties[name] = docs.get(name, {}) | _any_of([*self._options(hints[name]), *null])
         for item in fields(kind):
             value = item.default
@@ -193,7 +193,7 @@ class _Definitions:
             if Time in arguments:
                 arguments = tuple(each for each in arguments if each is not str)
             for kind in (Phase, ComposerScheduler):
-                # Ignore the other types: a config creates functions and mappings by _target_.
+                # Ignore the other types of the union: a config creates functions and mappings by _target_.
                 if kind in arguments:
                     arguments = (kind,)
             return [option for each in arguments for option in self._options(each)]
@@ -294,7 +294,7 @@ class _Definitions:
         """Return the schema of files that set values in all groups, such as experiments and main configs."""
         schema = self._fields(AppConfig)
         properties, docs = schema["properties"], _docs(ExperimentConfig)
-        del properties["trust"]  # only the command line can set it
+        del properties["trust"]  # only the command line can set trust
         for name in GROUPS:
             nodes = [_ref(name), _NULL]
             if name in _SEVERAL:

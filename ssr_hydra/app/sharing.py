@@ -21,7 +21,7 @@ from ssr_hydra.sweeps.job_status import is_free
 from ssr_hydra.sweeps.sharing.sequences import Calendar, Candidate, Sequences, Track, UnknownCounterError
 from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
-# Jobs may share steps even if these fields differ. The values of the jobs' schedules are compared step by step instead.
+# Jobs that differ in these fields may share steps, because the sweep compares the values of schedules step by step.
 # The names of the scheduled fields must be equal.
 _FUTURE = re.compile(r"ssr|max_duration|control|scheduler([.\[].*)?|schedules\..*")
 _SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # EMA depends only on batches, and checkpoints have its state
@@ -49,7 +49,7 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
     except UnknownCounterError as error:
         reason = f"a schedule or max_duration needs {error}, which is unknown before training"
         return Candidate(fields, sequences, reason)
-    except InputError as error:  # for example, the schedule needs a rate that is known only when the data is read
+    except InputError as error:  # for example, the schedule needs the unknown number of batches per epoch
         return Candidate(fields, sequences, f"{error.field}: {error.rule}")
     fields["the named schedules"] = ", ".join(sorted(sequences.tracks)) or "none"
     return Candidate(fields, sequences, hint=_hint(values))

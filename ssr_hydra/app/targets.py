@@ -105,7 +105,7 @@ _RULES = {
     "_convert_": ("must be all or object, because arguments are always plain Python lists and mappings", "remove it"),
 }
 
-# Packages that can load and run files. trust may name only a module or a member of these packages.
+# Packages that can load and run files. trust must not name such a package, only a module or a member of the package.
 _TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
 
 
@@ -150,7 +150,7 @@ def import_from_here() -> None:
 
 
 def check_there(trust: Iterable[str]) -> None:
-    """Refuse to trust a module that does not exist. The function imports no module."""
+    """Refuse a name in ``trust`` whose top-level module does not exist. The function imports no module."""
     for name in trust:
         module = name.partition(".")[0]
         if module in sys.modules:
@@ -234,7 +234,7 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return the entry of ``trust`` that allows a name: its package, or its module if the package is too wide."""
+    """Return the entry of ``trust`` that allows a name: the package, or a smaller entry for ``_TOO_WIDE`` packages."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -298,7 +298,7 @@ def _failed(field: str, name: str, error: Exception) -> UserCodeError:
 
 
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
-    """Import the class or function of a dotted name.
+    """Import and return the class or function with a dotted name.
 
     If a trusted package imports ``os``, ``my_package.os.system`` is ``os.system``. So each module in the name must be a
     real submodule, and the object must be defined in a trusted module.

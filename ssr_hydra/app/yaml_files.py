@@ -99,8 +99,8 @@ class FileBounds:
         """Return the text of a YAML file. Check the file without constructing its values.
 
         Raises:
-            InputError: The file breaks a limit or is not YAML, a key is repeated or contains a dot, or a text field has
-                a value that YAML reads as a number or truth value.
+            InputError: The file breaks a limit, is not YAML, repeats a key, has a top-level key with a dot, or has a
+                word without quotes that YAML would change in a text field, such as ``on``.
         """
         if path in self._checked:
             return self._texts[str(path)]
@@ -153,7 +153,7 @@ class FileBounds:
 
     def _walk(self, name: str, events: Iterable[Any]) -> None:
         parents = [_OpenNode(None, False, self._size)]
-        sizes: dict[str, _NodeSize] = {}  # by anchor
+        sizes: dict[str, _NodeSize] = {}  # anchor -> size of the node
         for event in events:
             parent = parents[-1]
             if isinstance(event, yaml.CollectionEndEvent):
@@ -218,7 +218,7 @@ def _line(event: Any) -> int:
 
 def problem_of(error: Exception) -> str:
     """Return the message and the line number of an error of the YAML parser, in one line."""
-    if isinstance(error, (LookupError, AttributeError)):  # PyYAML fails like this for !!bool x
+    if isinstance(error, (LookupError, AttributeError)):  # PyYAML raises these errors for !!bool x
         return "has a value that does not fit its YAML tag"
     mark = getattr(error, "problem_mark", None)
     text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "is not YAML"
@@ -252,7 +252,7 @@ def _check_scalar(name: str, event: Any, parent: _OpenNode, *, is_top: bool) -> 
 
 
 def _check_word(name: str, key: str, text: str, line: int) -> None:
-    """Refuse ``on``, ``007`` or ``1.10`` without quotes in a text field, because YAML does not read them as text."""
+    """Refuse a word without quotes in a text field if YAML would change the word, such as ``on`` or ``007``."""
     if not text or "$" in text or len(text) > _LONGEST_NUMBER:
         return
     read: Any = OmegaConf.create(f"x: {text}")
@@ -294,7 +294,7 @@ _OUTSIDE = re.compile(r"(^|/)\.\.?(/|$)|^//|^~|[\\:]")
 
 
 def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
-    """Refuse an entry for a config outside the folder of ``file``, or for a choice that files cannot make."""
+    """Refuse an entry for a config outside the folder of ``file``, or for a forbidden choice in Hydra's groups."""
     for text in filter(None, (entry.group, entry.package, *entry.names)):
         if len(text) > _LONGEST_ENTRY:
             rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"

@@ -58,7 +58,7 @@ def describe_run(
     eval_interval: Any,
     evaluation: Iterable[Any] | None,
 ) -> dict[str, Any]:
-    """Return the description of a run for its checkpoints, from the trainer's arguments and its new state."""
+    """Return the description of a run for its checkpoints, from the trainer's arguments and the new run's state."""
     described = {
         "run": {
             **run,

@@ -175,7 +175,7 @@ def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any]
 
 
 def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
-    """Refuse metric objects that several processes cannot combine, by torchmetrics' exchange or ``merge_state``."""
+    """Refuse metric objects whose states several processes cannot combine."""
     for name, metric in metrics.items():
         if world_size == 1 or not accumulates(metric) or _syncs(metric):
             continue

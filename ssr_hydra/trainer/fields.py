@@ -98,7 +98,7 @@ def by_group(
 
 
 class FieldSchedules:
-    """Sets hyperparameters other than the learning rate in param groups, by schedules of training time.
+    """Sets hyperparameters other than the learning rate to the values of their schedules.
 
     ::
 

@@ -54,9 +54,9 @@ class LearningRates:
       timestamp, before every batch.
     - A torch scheduler is an instance of torch's class, a :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an
       instance, or an object of :mod:`ssr_hydra.torch_schedulers`, which sets the rates of all optimizers.
-      ``LearningRates`` reads its arguments once and computes its rates as a function of time: by default at the end of
-      every epoch, or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one optimizer are
-      chained.
+      ``LearningRates`` reads the scheduler's arguments once and computes its rates as a function of time: by default
+      at the end of every epoch, or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one
+      optimizer are chained.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
     - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
 

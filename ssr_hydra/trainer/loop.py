@@ -323,7 +323,7 @@ class Loop:
         return self.state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Raise an error if the last step has made a weight NaN or infinite. No later step computes a loss."""
+        """Raise an error if the last step has made a weight NaN or infinite, which no later loss can show."""
         if (name := self.step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 

@@ -56,7 +56,7 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
 
 @contextmanager
 def _noticing_losses(what: str) -> Iterator[None]:
-    """Raise a LostProcessError instead of a RuntimeError of the ``with`` block, which means a lost process."""
+    """In the ``with`` block, replace a RuntimeError of torch (the sign of a lost process) by a LostProcessError."""
     try:
         yield
     except RuntimeError as error:

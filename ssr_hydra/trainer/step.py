@@ -196,7 +196,7 @@ class TrainStep:
 
 @contextmanager
 def compile_clock() -> Iterator[Callable[[], int]]:
-    """In the ``with`` block, yield a function that returns the nanoseconds of compilation since its last call."""
+    """Yield a function that returns the nanoseconds of compilation since its previous call."""
     # torch._dynamo.on_compile_start is public but cannot be removed again.
     from torch._dynamo.callback import callback_handler
 

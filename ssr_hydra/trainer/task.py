@@ -180,8 +180,8 @@ class Task:
                         warnings.simplefilter("ignore")
                     returned = call_metric(name, metric, whole.compute)
             except Exception as error:
-                # A metric may need several batches, or samples of both classes. The first evaluation reports other
-                # causes.
+                # One batch may be too little for a metric, for example if it needs samples of both classes. The first
+                # evaluation reports errors with a different cause.
                 if is_trial and isinstance(error.__cause__, (ArithmeticError, RuntimeError, ValueError)):
                     continue
                 raise
@@ -191,7 +191,8 @@ class Task:
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
         """Compute loss and metrics of the first evaluation batch before training, and restore all random states.
 
-        :meth:`training_loss` raises an error of this method after it has validated the first training batch.
+        This method stores an error instead of raising it. :meth:`training_loss` validates the first training batch, and
+        then raises the stored error.
         """
         if isinstance(loader, Iterator):  # an iterator can be read only once
             return
@@ -239,8 +240,8 @@ class Task:
             loader: The batches; in each of several processes, its own part of them.
             processes: The processes that evaluate together.
             each_batch: A function to call before every batch. It may end the evaluation with an exception.
-            batches: The largest number of batches to read. None means all batches. With a number, the evaluation is a
-                trial, and leaves out metric objects that fail.
+            batches: The largest number of batches to read. None means all batches. With a number, the result
+                lacks metric objects that fail on so few batches.
             split: The first part of the metrics' names: ``eval`` or ``test``.
 
         Raises:

@@ -15,7 +15,7 @@ STEPS = 1200
 
 
 def accuracy(recipe: int, control: str | None, ssr: float, noise: float) -> float:
-    """Return a quality that saturates in log SSR. Later recipes begin lower and end higher."""
+    """Return a quality that saturates in log SSR. Recipe k + 1 begins lower and ends higher than recipe k."""
     lost = 0.02 * max(0.0, -math.log2(ssr)) if control == "truncate" else 0.0
     return 0.965 - (0.022 + 0.004 * recipe) * ssr ** -(0.55 + 0.12 * recipe) + 0.007 * recipe - lost + noise
 

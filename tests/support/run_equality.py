@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from checkpoint_helpers import newest
 
-# Times, the load of the machine, and names of studies. The size of a log depends on the digits of its times.
+# Keys that may differ: times, the machine's load, names of studies, and log sizes, which depend on digits of times.
 _FREE = re.compile(r"seconds|nanoseconds|conditions|log_bytes|^study$|^share")
 
 _OF_LAUNCHERS = (".metrics.jsonl.tmp", "output.log")

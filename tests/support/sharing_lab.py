@@ -49,7 +49,7 @@ def stored_images() -> TensorDataset:
 
 
 class Nudge:
-    """A callback that changes the weights by the length of the run, so jobs cannot share its steps."""
+    """A callback whose effect depends on the length of the run, so jobs of different lengths cannot share steps."""
 
     def batch_end(self, trainer: Any, loss: Any) -> None:
         """Called after each step."""

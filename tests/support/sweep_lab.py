@@ -16,7 +16,7 @@ from typing import Any
 class Poison:
     """Write the seed of each started job to the file ``SWEEP_STARTS``, and kill the process of some jobs.
 
-    With ``SWEEP_POISON=3:always`` the callback kills each process with seed 3, and with ``3:once`` only the first. With
+    With ``SWEEP_POISON=3:always`` the callback kills each process with seed 3; ``3:once`` kills only the first. With
     ``SWEEP_HELD=7:FILE`` all jobs after the first 7 started jobs wait until the file is removed.
     """
 

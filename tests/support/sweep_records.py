@@ -48,7 +48,7 @@ class Killed(BaseException):
 
 @contextmanager
 def ended_at(point: int, error: type[BaseException], *operations: tuple[Any, str]) -> Iterator[Counter[str]]:
-    """In the ``with`` block, the operation with number ``point`` raises an error. With ``Killed``, later ones too.
+    """In the ``with`` block, the operation with number ``point`` raises an error; with ``Killed``, all later ones too.
 
     Each operation is a function in a module or class.
     """

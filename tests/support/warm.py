@@ -171,7 +171,7 @@ class Warm:
         Args:
             argv: ``-c code``, ``-m module`` or a script, and its arguments.
             cwd: The working directory.
-            env: Variables besides those of this process.
+            env: Environment variables in addition to those of this process.
             stdin: As in ``subprocess.Popen``.
             stdout: As in ``subprocess.Popen``.
             stderr: As in ``subprocess.Popen``.

@@ -59,7 +59,7 @@ def check_known(values: Mapping[str, Any]) -> None:
 
 
 def _check_loading(data: Mapping[str, Any]) -> None:
-    """Before the data is read, refuse values of ``data`` that the data loaders would refuse."""
+    """Refuse values of ``data`` that the data loaders would refuse later, after reading the data."""
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
         rule = "must be 0, because this data is in memory and needs no workers"

@@ -111,7 +111,7 @@ def _check_rule(
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
-    """If every weight decay is 0, refuse a rule that sets nothing except ``weight_decay``."""
+    """Refuse a rule of ``param_groups`` that sets only ``weight_decay`` if every weight decay is 0."""
     decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
     decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
     if any(decay != 0 for decay in decays):
@@ -128,7 +128,7 @@ def _is_named(scheduler: Any) -> bool:
 
 
 def check_schedules_are_used(values: Mapping[str, Any]) -> None:
-    """Refuse a named scheduler that no rule of param groups uses.
+    """Refuse a named scheduler that no rule of ``param_groups`` uses.
 
     Only preflight calls this function, because the config of an old run may have an unused scheduler.
     """

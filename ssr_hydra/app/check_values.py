@@ -86,7 +86,7 @@ _BASES = {"trainer": "default", "data": "custom"}
 def check_base(group: str, node: Any) -> None:
     """Refuse a ``trainer`` or ``data`` node in which fields are missing.
 
-    Fields are missing if the file of the node does not extend the base preset.
+    The usual cause is a YAML file that does not extend the base preset of the group.
     """
     if group not in _BASES or not isinstance(node, Mapping):
         return

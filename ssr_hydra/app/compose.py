@@ -34,7 +34,7 @@ def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool
     """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
 
     ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
-    With ``keeps_files``, the checked files stay in memory for Hydra's own composition.
+    If ``keeps_files`` is true, the checked files stay in memory, because Hydra composes the config again.
     """
     register_presets()
     register_resolvers()

@@ -78,7 +78,7 @@ def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dic
 def _check_accepted(model: torch.nn.Module, path: str, target: str, parameters: Sequence[torch.nn.Parameter]) -> None:
     """Refuse parameters that are not matrices for Muon, and parameters with dense gradients for SparseAdam.
 
-    The gradients of custom layers are not checked, because they are unknown before the first step.
+    The function does not check gradients of custom layers, which are unknown before the first step.
     """
     own = set(parameters)
     for place, module in model.named_modules():

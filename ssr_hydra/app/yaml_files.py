@@ -354,7 +354,7 @@ class _Entry:
             if "${" not in place:
                 yield place.removesuffix(".yaml")
                 continue
-            outer = place[: place.index("${")].rpartition("/")[0]  # the reference may stand for any file in this folder
+            outer = place[: place.index("${")].rpartition("/")[0]  # the reference can mean any file in this folder
             for folder in folders:
                 yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
 

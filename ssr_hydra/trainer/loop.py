@@ -372,7 +372,7 @@ class Loop:
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
         """Evaluate, outside of training time. Return the new start time of the training clock."""
         if timestamp.batches == self._evaluated_at:
-            # The run has ended directly after an evaluation, so do not evaluate again.
+            # The loop has already evaluated after this batch.
             return now
         self._synchronize()
         waited = time.perf_counter_ns() - now  # training time, because the device still trains

@@ -54,7 +54,7 @@ def loader(batches: int = 7, batch_size: int = 2, samples: int | None = None) ->
 
 
 class Unsized:
-    """A loader without a length that can be read again and again."""
+    """A loader without a length that can be read repeatedly."""
 
     def __init__(self, batches: int) -> None:
         self.batches = batches

@@ -71,7 +71,7 @@ def test_run_in_tokens_counts_the_tokens_of_ragged_batches(app: Callable[..., ob
     settings = ("max_duration=8000tok", "ssr=0.5", "trainer.eval_interval=1000tok", "data.eval.limit=4", "seed=3")
     app("experiment=byte_lm_ragged", *settings, *SMALL_MLP)
     rows, length = batches(), 4000
-    # The same data again, without a trainer: the tokens in the masks of its batches.
+    # The tokens of each batch, counted from the masks of an equal loader without a trainer.
     loader, _ = make_loaders(StdlibDocuments("train", max_length=128), batch_size=4, seed=3)
     masks = [int(batch["attention_mask"].sum()) for batch in itertools.islice(loader, len(rows))]
     assert len(set(masks)) > len(masks) / 2

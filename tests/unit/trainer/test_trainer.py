@@ -122,7 +122,7 @@ def test_run_writes_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = small(run_dir=tmp_path).fit()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert small(run_dir=tmp_path).fit() == first  # the same run, so it does not train again
+    assert small(run_dir=tmp_path).fit() == first  # the folder has the record of this run, so fit() does not train
     assert "nothing to train" in capsys.readouterr().out
     with refused("resume", MismatchError, match="run.max_duration was '1ep' and is '2ep'"):
         small(run_dir=tmp_path, max_duration="2ep")

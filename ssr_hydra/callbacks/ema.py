@@ -94,7 +94,7 @@ class EMA:
         self.attach(trainer.model)
 
     def decay_in(self, state: Any) -> float:
-        """Return the decay of one update in a run with this state. Refuse a half-life that has no value in batches."""
+        """Return the decay of one update. Refuse a half-life that cannot be converted to batches of this run."""
         if self.half_life is None:
             return _DEFAULT if self.decay is None else self.decay
         run, half_life = Run.of(state), as_time(self.half_life, "half_life")
@@ -179,7 +179,7 @@ class EMA:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Give the model the averaged weights in the ``with`` block."""
+        """In the ``with`` block, the model has the averaged weights."""
         self._swap()
         try:
             yield

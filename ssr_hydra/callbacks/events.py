@@ -126,7 +126,7 @@ class Events:
     def fire(self, event: str, *args: Any) -> None:
         """Call all listeners of an event.
 
-        A listener of ``eval_end`` may add metrics of any number type. This method converts them to floats.
+        A listener of ``eval_end`` may add metrics. This method converts their values to floats.
 
         Raises:
             InputError: A listener removed a metric, or added a metric that is not a number.
@@ -150,10 +150,10 @@ class Events:
             raise first
 
     def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
-        """Pass a record to the callbacks, which may add values, then to ``write``, then to the loggers.
+        """Pass a record to the callbacks, then to ``write``, then to the loggers. Callbacks may add values.
 
-        ``write`` writes ``metrics.jsonl``. So the file contains the values that callbacks add, and contains the record
-        even if a logger fails.
+        ``write`` adds the record to ``metrics.jsonl``. So ``metrics.jsonl`` contains the values that callbacks add, and
+        contains the record even if a logger fails.
 
         Raises:
             InputError: A callback added a value that is not plain data.
@@ -179,7 +179,7 @@ class Events:
         return {name: item.state_dict() for name, item in self._stateful.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the state of each callback by its name. Ignore a state without a callback."""
+        """Load the state of each callback by its name. Ignore the state of a callback that this run does not have."""
         if not isinstance(state, Mapping):
             raise TypeError("the state of the callbacks must be a mapping from name to state")
         for name, item in self._stateful.items():
@@ -272,7 +272,7 @@ def _guarded(method: Listener, name: str, event: str) -> Listener:
 
 
 def _take_numbers(metrics: dict[str, Any], listener: Listener, names: Iterable[str]) -> None:
-    """Convert the metrics that a listener added, and refuse the listener if it removed one of ``names``."""
+    """Convert the metrics that a listener added to floats. Raise an error if it removed a metric in ``names``."""
     for name in names:
         if name not in metrics:
             rule = f"must not be removed from the metrics (removed by {callable_name(listener)})"
@@ -303,7 +303,7 @@ def _plain_value(value: Any, name: str, listener: Listener) -> Any:
 
 
 def _is_slip(item: object, name: str) -> bool:
-    """Return whether a public method ``name`` of ``item`` looks like a misspelt event. Evaluate no property."""
+    """Return whether a public method ``name`` of ``item`` looks like a misspelt event. Do not evaluate properties."""
     if name.startswith("_") or name in EVENTS or not callable(inspect.getattr_static(item, name, None)):
         return False
     cutoff = 0.75 if name.startswith("on_") else 0.92

@@ -23,15 +23,15 @@ class MLflowLogger(ServiceLogger):
     """Log to MLflow.
 
     The logger sends records to the server in ``MLFLOW_TRACKING_URI``. Without this variable, the logger writes
-    to ``mlflow/mlflow.db`` in the run's folder. The server comes only from the environment, never from a config.
+    to ``mlflow/mlflow.db`` in the run's folder. Only the environment can set the server; a config cannot.
 
     Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are metrics. The
     step of a metric is the number of batches. The values of the config are MLflow params.
 
     MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the last
-    batch that was sent, and a resumed run sends no record twice. The logger starts a new MLflow run if the run starts
-    from the beginning again, or resumes with a changed config from a batch before that last batch. The tag
-    ``resumed_from`` names the old MLflow run.
+    batch that was sent, and a resumed run sends no record twice. The logger starts a new MLflow run in two cases: the
+    run starts from the beginning again, or its config has changed and MLflow already has records after the checkpoint.
+    The tag ``resumed_from`` of the new MLflow run names the old MLflow run.
 
     Args:
         experiment: The MLflow experiment of the run; created if missing.

@@ -1,4 +1,4 @@
-"""Base class of loggers whose service cannot delete records, and a file that names the last record in the service."""
+"""Base class of loggers whose service cannot delete records, and a file that stores which record was sent last."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sent:
         self._before: tuple[int, list[str]] = (-1, [])
 
     def resume(self, batch: int) -> str | None:
-        """Return the id with which the run continues after ``batch`` batches; None if the run needs a new id.
+        """Return the id of a run that resumes after batch ``batch``; None if the run needs a new id.
 
         Call this method once, before any record is sent. If the id is dropped, ``previous`` and
         ``config["resumed_from"]`` become the old id.

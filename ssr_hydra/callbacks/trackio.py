@@ -19,22 +19,22 @@ class TrackioLogger(ServiceLogger):
     """Log to Trackio. The command ``trackio show`` opens Trackio's dashboard.
 
     The logger writes to Trackio's own store on this machine (``TRACKIO_DIR``). ``TRACKIO_SPACE_ID`` selects a Hugging
-    Face Space instead. ``TRACKIO_SERVER_URL`` selects a server. These settings come only from the environment, never
-    from a config.
+    Face Space instead. ``TRACKIO_SERVER_URL`` selects a server. Only the environment can select the
+    store; a config cannot.
 
     Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are logged with
     the number of batches as their step.
 
     Trackio cannot delete records. So ``trackio.json`` in the run's folder stores the name of the Trackio run and the
-    last batch that was sent, and a resumed run sends no record twice. The logger starts a new Trackio run if the
-    run starts from the beginning again, or resumes with a changed config from a batch before that last batch. The
-    config value ``resumed_from`` names the old Trackio run.
+    last batch that was sent, and a resumed run sends no record twice. The logger starts a new Trackio run in two cases:
+    the run starts from the beginning again, or its config has changed and Trackio already has records after the
+    checkpoint. The config value ``resumed_from`` of the new Trackio run names the old Trackio run.
 
     Args:
         project: The Trackio project of the run.
 
     Raises:
-        InputError: The package ``trackio`` is not installed, or ``project`` is not a name.
+        InputError: The package ``trackio`` is not installed, or ``project`` is not text.
 
     Example:
         >>> from ssr_hydra.callbacks import Events

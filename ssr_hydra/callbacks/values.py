@@ -20,7 +20,7 @@ PACKAGES = {
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record in which each name has a single value. Lists and mappings are split into several names.
+    """Return a record without lists and mappings. Each of their elements gets its own name.
 
     A list ``lrs`` becomes ``lrs/0``, ``lrs/1``. A mapping ``lrs`` becomes ``lrs/body``, ``lrs/head``. If the record
     also has the name without the final s (``lr``), the new names use this name: ``lr/0``, ``lr/body``.

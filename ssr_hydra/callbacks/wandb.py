@@ -22,13 +22,13 @@ class WandbLogger(ServiceLogger):
     """Log to Weights & Biases. The logger's files are in ``wandb/`` in the run's folder.
 
     Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are logged with
-    the number of batches as their step. The owner of the run and the server come only from the W&B login and the
-    environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
+    the number of batches as their step. Only the W&B login and the environment (``WANDB_ENTITY``,
+    ``WANDB_BASE_URL``) can set the owner of the run and the server; a config cannot.
 
     W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the last batch
-    that was sent, and a resumed run sends no record twice. The logger starts a new W&B run if the run starts from
-    the beginning again, or resumes with a changed config from a batch before that last batch. The config value
-    ``resumed_from`` names the old W&B run.
+    that was sent, and a resumed run sends no record twice. The logger starts a new W&B run in two cases: the run starts
+    from the beginning again, or its config has changed and W&B already has records after the checkpoint. The config
+    value ``resumed_from`` of the new W&B run names the old W&B run.
 
     Args:
         project: The W&B project of the run.
@@ -38,7 +38,8 @@ class WandbLogger(ServiceLogger):
         group: Name under which W&B groups the run with other runs, such as the runs of a sweep; None for no group.
 
     Raises:
-        InputError: The package ``wandb`` is not installed, ``mode`` is unknown, or a name is not a string.
+        InputError: The package ``wandb`` is not installed, ``mode`` is unknown, or ``project`` or
+            ``group`` is not text.
 
     Example:
         >>> from ssr_hydra.callbacks import Events

@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 60
 
 
 class Change(Enum):
-    """The rule for a field: when its value may differ from the value in the checkpoint."""
+    """When a field of a description may change: at any batch, only at the end of an epoch, or never."""
 
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
@@ -92,7 +92,7 @@ def change_of(field: str) -> Change:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Return every field in which two descriptions, or other nested mappings, differ. Keep the order of the fields.
+    """Return the fields that differ between two descriptions, or other nested mappings, in the order of the fields.
 
     If two data sets have the same SHA-256, the function ignores their names, which contain paths.
 
@@ -130,7 +130,7 @@ def _short_repr(value: Any) -> str:
 
 
 def check_change(changes: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
-    """Refuse changes of the config with which the run cannot resume.
+    """Raise an error if the run cannot resume with these changes.
 
     Args:
         changes: The :func:`differences` between the checkpoint's description and the run's description.
@@ -139,8 +139,8 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: A field differs that must never differ, or may differ only at the end of an epoch; or fields differ
-            and ``on_change`` is ``refuse``. The message contains the old and new value of each such field.
+        InputError: A changed field must never change. Or it may change only at the end of an epoch, and the checkpoint
+            is within an epoch. Or ``on_change`` is ``refuse``. The message has the old and new value of the fields.
     """
     one_of(on_change, "resume.on_change", ON_CHANGE)
     of_change = {change: [item for item in changes if change_of(item.field) is change] for change in Change}

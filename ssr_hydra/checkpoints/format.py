@@ -274,7 +274,7 @@ def _no_tensor(*_: Any) -> None:
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
-    """Raise an error if the file would take more memory than ``size``. Call this before torch reads the file."""
+    """Raise an error if the content needs more than ``size`` bytes of memory. Call this before torch reads the file."""
     if file.read(len(_ZIP)) != _ZIP:  # torch would try to read this file in an older format
         raise ValueError("it is not a zip archive")
     with zipfile.ZipFile(file) as archive:

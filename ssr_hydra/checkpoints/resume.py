@@ -19,8 +19,8 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
     Args:
         resume: ``auto`` means the run's own folder, if it has checkpoints. ``never`` means no checkpoint. Any other
             value is the path of a run, of its ``checkpoints`` folder, of one checkpoint, or of a checkpoint's
-            ``state.pt``. If this path is outside of the run's own folder, the run uses the path only until the run has
-            written its own first checkpoint. So a requeued job does not lose its progress.
+            ``state.pt``. If this path is outside of the run's own folder, and the run already has checkpoints of its
+            own, the function ignores the path. So a requeued job does not lose its progress.
         run_dir: The run's own folder; None if the run writes no files.
 
     Returns:
@@ -33,7 +33,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
 
 
 def _find(resume: str | Path, run_dir: Path | None) -> tuple[Path | None, bool]:
-    """Return the result of :func:`find`, and whether the run's own checkpoints replace the path ``resume``."""
+    """Return the result of :func:`find`, and True if it ignores the path ``resume``, else False."""
     check_path(resume, "resume")
     if run_dir is not None:
         check_path(run_dir, "run_dir")

@@ -3,10 +3,10 @@
 ::
 
     checkpoints/ba1200/state.pt          tensors and plain values
-    checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, and its own digest
+    checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, digest of this content
 
 The store writes a checkpoint into a folder with a temporary name, syncs it, and renames it. To remove a checkpoint, the
-store renames the folder and then deletes it. So a folder with a checkpoint's name is complete after a kill at any time.
+store renames the folder and then deletes it. So a kill never leaves an incomplete folder with a checkpoint's name.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Checkpoint:
         """Return a context manager that gives one entry of the state, such as ``"model"``.
 
         Raises:
-            CheckpointError: The entry is missing, or the code in the ``with`` block raised an error. In both cases, the
-                entry does not fit this run.
+            CheckpointError: The entry is missing, or the code in the ``with`` block raised an error, because the entry
+                does not fit this run.
         """
         try:
             yield self.state[name]
@@ -81,12 +81,12 @@ class Checkpoint:
 class CheckpointStore:
     """Store checkpoints as ``folder/ba<batch>/``, and keep the newest ``keep`` checkpoints and the best checkpoint.
 
-    The newest checkpoint is the checkpoint that was saved last. After a run resumes from an earlier checkpoint, an
-    older checkpoint may have more batches than the newest.
+    The newest checkpoint is the checkpoint that was saved last, not the one with the most batches. The two differ after
+    a run has resumed from an earlier checkpoint.
 
     Args:
         folder: The folder of the checkpoints, created with the first checkpoint.
-        keep: Number of the newest checkpoints to keep, at least 2, so that a damaged checkpoint is not the only one.
+        keep: Number of the newest checkpoints to keep, at least 2. If the newest is damaged, the run can use the other.
         best_mode: ``max`` or ``min`` also keeps the checkpoint with the best metric; None keeps only the newest.
 
     Raises:
@@ -294,7 +294,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return checkpoint folders, the newest first. Folders without a valid ``checkpoint.json`` come first."""
+    """Return first the folders without a valid ``checkpoint.json``, then the other checkpoints, the newest first."""
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 

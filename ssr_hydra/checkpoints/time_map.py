@@ -1,17 +1,17 @@
-"""The time map of a run that resumes with a changed plan: the time at which the run reads its schedules.
+"""The time map of a run that resumes with a changed plan. It computes the time at which schedules are evaluated.
 
 A plan is the length of a run, its SSR, and its rates (batches per epoch, samples and tokens per batch). A schedule is a
-function of time. After a change of the plan, there are two choices for the time at which the run reads its schedules.
-t is the true time of the run, and t0 is the time of the checkpoint:
+function of time. After a change of the plan, the user chooses how schedules follow the time of the run. t is the true
+time of the run, and t0 is the time of the checkpoint:
 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
-``alpha_new`` is the scheduler of the new config. With ``extend``, ``0.5dur`` is half of the new length M. With
-``rescale``, ``0.5dur`` is half of N, the length of the old plan, and alpha is read at a virtual time v. At the
-checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N, is stretched
-over the rest of the run, from t0 to M. So if only the length changes, the learning rate is continuous at the
-checkpoint. A finished warmup stays finished.
+``alpha_new`` is the scheduler of the new config. M is the new length of the run, and N is the length of the old plan.
+With ``extend``, ``0.5dur`` is half of M. With ``rescale``, ``0.5dur`` is half of N, and alpha is evaluated at a virtual
+time v. At the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N,
+is stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate does not jump at
+the checkpoint, and a finished warmup is not repeated.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule from
 
 @dataclass(frozen=True)
 class _PlannedRun:
-    """A plan: the length of a run (already multiplied by the SSR), the SSR, and the rates."""
+    """A plan: the length of a run (already multiplied by the SSR), the SSR, and rates such as batches per epoch."""
 
     max_duration: Time
     ssr: Fraction
@@ -68,7 +68,7 @@ class _PlannedRun:
 
     @property
     def counter(self) -> str:
-        """The counter that measures the plan's length. Epochs with a known :attr:`epoch_len` are counted in batches."""
+        """The counter for the unit of the plan's length; the counter of batches if :attr:`epoch_len` is not None."""
         return _COUNTER_OF[self.max_duration.unit] if self.epoch_len is None else "batch"
 
     @property
@@ -81,8 +81,8 @@ class _PlannedRun:
     def position(self, now: Timestamp) -> Fraction:
         """Return how far the run is, measured by :attr:`counter`. Raise an InputError if the plan has ended.
 
-        Every finished epoch counts as the current number of batches per epoch. So after a change of the batch size, the
-        end of epoch 5 of 10 is still half of the run.
+        If the plan counts epochs in batches, a finished epoch counts as :attr:`epoch_len` batches, even if the run had
+        a different batch size in that epoch. So the end of epoch 5 of 10 is always half of the run.
         """
         epoch_len = self.epoch_len
         counted = _READ[self.counter](now) if epoch_len is None else now.epochs * epoch_len + now.batches_in_epoch
@@ -96,7 +96,7 @@ class _PlannedRun:
 
 
 class _Line(NamedTuple):
-    """A counter of the plan as a linear function of a counter of the run: ``offset + slope * source``."""
+    """The function ``offset + slope * source``. It computes a counter of the plan from a counter of the run."""
 
     source: str
     offset: Fraction
@@ -117,8 +117,8 @@ _IDENTITY = {name: _Line(name, Fraction(0), Fraction(1)) for name in _COUNTERS}
 class TimeMap:
     """The plan (length, SSR, rates) that schedules follow, and a function from the run's time to the plan's time.
 
-    In an unchanged run, the plan's time equals the run's time. :meth:`extended` and :meth:`rescaled` return the map
-    with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.
+    If the plan has not changed, the plan's time equals the run's time. :meth:`extended` and :meth:`rescaled` return the
+    map with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.
 
     Each counter of the plan's time is a linear function of a counter of the run's time, in exact fractions. The counter
     that measures the plan's length reaches the end of the plan exactly when the run ends.
@@ -144,7 +144,7 @@ class TimeMap:
 
     @classmethod
     def planned(cls, state: State, ssr: Number) -> TimeMap:
-        """Return the map of an unchanged run.
+        """Return the map of a run whose plan has not changed.
 
         Args:
             state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
@@ -166,10 +166,10 @@ class TimeMap:
         return self._plan.ssr
 
     def extended(self, state: State, ssr: Number) -> TimeMap:
-        """Return the map for ``extend``: schedules read the new plan at the true time, as if the run had always had it.
+        """Return the map for ``extend``: schedules follow the new plan, as if it had been the plan from the start.
 
         The new map discards an earlier rescaling. If the length is in epochs and the number of batches per epoch has
-        changed, schedules count every finished epoch as the new number of batches.
+        changed, each finished epoch counts as the new number of batches.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
@@ -186,7 +186,7 @@ class TimeMap:
         return TimeMap(plan, lines)
 
     def rescaled(self, state: State) -> TimeMap:
-        """Return the map for ``rescale``: the rest of the old plan, stretched over the rest of the run.
+        """Return the map for ``rescale``: the map stretches the rest of the old plan over the rest of the run.
 
         The plan keeps its ssr. A new ssr changes only the length of the run.
 
@@ -195,7 +195,7 @@ class TimeMap:
 
         Raises:
             InputError: The run is already at or after its new end, the old plan has no time left, or the length has a
-                new unit whose counter is 0 in this run.
+                new unit and the run's counter of the old or of the new unit is 0.
         """
         plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
         rest = plan.end - plan.position(now)
@@ -230,10 +230,10 @@ class TimeMap:
         )
 
     def __call__(self, timestamp: Timestamp) -> Timestamp:
-        """Return the plan's time for a timestamp of the run. In an unchanged run, return the timestamp itself.
+        """Return the plan's time for a timestamp of the run. If both times are equal, return ``timestamp`` itself.
 
-        ``batches_in_epoch`` follows the plan if the plan's number of batches per epoch is known. All other counters of
-        the current epoch are the run's counters.
+        If the plan's number of batches per epoch is known, ``batches_in_epoch`` is the plan's. Other counters of the
+        current epoch, such as the samples in the epoch, are always the run's.
         """
         return timestamp if self.is_identity else DerivedTimestamp(timestamp, self._functions)
 
@@ -290,20 +290,20 @@ _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
 def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
-    """Return the slope of each counter of the plan, divided by the slope of the counter of batches.
+    """Return a factor for each counter: its slope is this factor times the slope of the counter of batches.
 
-    If the batch size is unchanged, all quotients are 1. If a new batch has twice as many samples as an old batch, the
-    quotient of samples is 1/2.
+    If the batch size is unchanged, all factors are 1. If a new batch has twice as many samples as an old batch, the
+    factor of samples is 1/2.
     """
     pairs = ((getattr(old, name), getattr(new, name)) for name in _RATES)
     sample, token = (None if None in pair else Fraction(pair[0]) / Fraction(pair[1]) for pair in pairs)
-    # Seconds, epochs and iterations have the quotient of samples or, if it is unknown, of tokens.
+    # Seconds, epochs and iterations have the factor of samples, or the factor of tokens if that of samples is unknown.
     other = next((rate for rate in (sample, token) if rate is not None), Fraction(1))
     return {**dict.fromkeys(_COUNTERS, other), "batch": Fraction(1), "token": other if token is None else token}
 
 
 def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
-    """Return the run's mean rate so far, to convert units: the counter ``of`` divided by the counter ``per``."""
+    """Return the counter ``of`` divided by the counter ``per``: the mean rate of the run so far, to convert units."""
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
@@ -343,7 +343,7 @@ def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[s
     functions: dict[str, _Count] = {name: attrgetter(name) for name in COUNTERS} | counts
     functions["nanoseconds"] = lambda true: math.floor(nanoseconds(true))
     if dataloader_len is not None:
-        # Compute finished epochs from the plan's batches, because a run with this plan counts epochs in the same way.
+        # Compute epochs from the plan's batches, as a run with this plan from its start counts them.
         functions["epochs"] = lambda true: batches(true) // dataloader_len
         functions["batches_in_epoch"] = lambda true: batches(true) % dataloader_len
     return functions

@@ -56,8 +56,8 @@ class Arrays(TensorDataset):
             targets array. None means the array with the name targets, y, Y or labels.
         task: ``"classification"``: each sample has one target, a class number >= 0 or a word. Words are numbered in
             alphabetical order. ``"regression"``: targets [N, T] are float32, or float64 if ``dtype`` is float64.
-        header: Whether the first row of a table has the names of the columns. None means yes, but refuses
-            a first row that looks like data.
+        header: Whether the first row of a table has the names of the columns. None also means yes, but raises
+            an error if the first row looks like data.
         delimiter: The delimiter of a table; None detects commas, semicolons, tabs or bars.
         decimal: The decimal separator of a table, ``"."`` or ``","``.
         na_values: Words for a missing target, in upper or lower case. None means common words, such as NA, NaN, null
@@ -360,8 +360,8 @@ def _finite_targets(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     """Refuse an evaluation or test file ``other`` if too many of its samples are also in the file ``table``.
 
-    At most ``max(0.5, 2 * r)`` of the samples of ``other`` may be in ``table``, where r is the fraction of repeated
-    samples in ``table``. A copy of ``table``, in any order, is always refused.
+    The fraction of the samples of ``other`` that are also in ``table`` must be at most ``max(0.5, 2 * r)``. r is the
+    fraction of repeated samples in ``table``. A copy of ``table``, in any order, is always refused.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)

@@ -35,16 +35,16 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     The number of a class is its position among the sorted folders in ``root/classes_from``, so a class has the same
     number in every split. A validation folder may have fewer classes, but no additional classes.
 
-    The data set decodes an image to RGB and applies the ``transforms`` in order. It converts results that are not
-    float tensors to float32 in [0, 1], and normalizes all results by ``mean`` and ``std``. Random transforms depend
-    only on (seed, epoch, sample).
+    The data set decodes an image to RGB and applies the ``transforms`` in order. If the image is then not a float
+    tensor, the data set converts it to float32 in [0, 1]. At the end, the data set normalizes the image by ``mean`` and
+    ``std``. Random transforms depend only on (seed, epoch, sample).
 
     Args:
         root: The folder of the data set.
         folder: The folder of the split in ``root``, such as ``train`` or ``val``.
-        classes_from: The folder with one folder per class. Use an absolute path if this folder is not in ``root``.
-        transforms: A mapping from name to transform of ``torchvision.transforms.v2``; None instead of a transform
-            is skipped. After the transforms, all images must have one size.
+        classes_from: The folder whose subfolders are the classes. Use an absolute path if it is not in ``root``.
+        transforms: A mapping from name to transform of ``torchvision.transforms.v2``. A name with None has no
+            effect. After the transforms, all images must have one size.
         mean: Values to subtract from the channels; None subtracts nothing. The default is ImageNet's mean.
         std: Divisors of the channels; None does not divide. The default is ImageNet's standard deviation.
 

@@ -236,7 +236,7 @@ def make_loaders(
 
 
 class Limited(Subset[Any]):
-    """Samples at equal distances, because the first samples of a data set that is sorted by class have only one class.
+    """Evenly spaced samples of a data set, because the first samples of a sorted data set may have only one class.
 
     Example:
         >>> Limited(list("abcdefgh"), 3).indices

@@ -31,12 +31,12 @@ class ByteWindows(TensorDataset):
     """A text cut into windows of ``length`` bytes. The target of each byte is the next byte.
 
     Window i has the bytes [i * length, (i + 1) * length) of the text. Its targets are the bytes one position later.
-    Bytes at the end that do not fill a window and its targets are dropped.
+    Bytes at the end of the text are dropped if they do not fill a whole window and its targets.
 
     Args:
         text: The text.
         length: Bytes per window.
-        limit: The maximum number of windows, at equal distances in the text; None keeps all windows.
+        limit: The maximum number of windows, evenly spaced in the text; None keeps all windows.
 
     Raises:
         InputError: ``length`` or ``limit`` is below 1, or the text is too short for one window.
@@ -74,7 +74,7 @@ class StdlibBytes(ByteWindows):
         length: Bytes per window.
         eval_fraction: Fraction of the files to hold out, between 0 and 1.
         split_seed: Seed of the split.
-        limit: The maximum number of windows, at equal distances in the text; None keeps all windows.
+        limit: The maximum number of windows, evenly spaced in the text; None keeps all windows.
 
     Raises:
         InputError: The split is unknown, the fraction leaves a split empty, or this Python has no source files.
@@ -119,7 +119,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         max_length: The maximum number of bytes in a document, 2 or more.
         eval_fraction: Fraction of the files to hold out, between 0 and 1.
         split_seed: Seed of the split.
-        limit: The maximum number of documents, at equal distances in the text; None keeps all documents.
+        limit: The maximum number of documents, evenly spaced in the text; None keeps all documents.
 
     Raises:
         InputError: The split is unknown, the fraction leaves a split empty, ``max_length`` or ``limit`` is too small,
@@ -161,7 +161,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Return several documents. With this method, a loader seeds each batch, not each document."""
+        """Return several documents. With this method, a loader seeds once per batch instead of once per document."""
         return [self[index] for index in indices]
 
     @staticmethod

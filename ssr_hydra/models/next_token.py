@@ -42,7 +42,7 @@ def next_token_loss(outputs: Any, targets: Any) -> Tensor:
 
 
 def _num_averaged(batch: Any) -> int:
-    """Return the number of targets over which :func:`next_token_loss` averages a batch."""
+    """Return the number of targets in a batch that :func:`next_token_loss` averages over."""
     if not isinstance(batch, Mapping):
         return int((batch[1] != IGNORED).sum())
     labels = batch.get("labels")

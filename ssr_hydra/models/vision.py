@@ -40,9 +40,9 @@ def torchvision_model(
         name: A name from ``torchvision.models.list_models(module=torchvision.models)``, such as ``resnet50``.
         num_classes: Number of classes. If the pretrained weights have a different number of classes, the last layer
             gets random weights.
-        in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For 1 channel,
-            its weights are summed over the three channels. For other numbers, its weights for the three channels are
-            repeated and multiplied by ``3 / in_channels``.
+        in_channels: Channels of the images. If not 3, the first convolution is changed as in timm. For 1 channel, the
+            weights of this convolution are summed over the three channels. For other numbers, the weights for the three
+            channels are repeated and multiplied by ``3 / in_channels``.
         small_images: Whether to change the stem for images of about 32x32 pixels. The first convolution then has stride
             1 (and a 3x3 kernel instead of 7x7), and no pooling follows. Available for ResNets and related models,
             DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.

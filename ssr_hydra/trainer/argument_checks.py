@@ -39,7 +39,7 @@ def check_control(control: Any, ssr: Fraction) -> None:
 
 
 def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
-    """Return the settings of a step. If ``precision`` is not None, it replaces the default of ``step.precision``."""
+    """Return the settings of a step. If ``precision`` is given, it is the value of ``step.precision``."""
     settings = setting_of(StepSettings, step, "step")
     if precision is None:
         return settings

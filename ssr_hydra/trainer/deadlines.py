@@ -16,10 +16,12 @@ class Deadline:
 
     The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
     counted in batches: half of an epoch of seven batches is over after the fourth batch. If the number of batches per
-    epoch changes at a resume, the new number applies to finished epochs too, so the run ends at the end of an epoch.
+    epoch changes at a resume, each finished epoch counts as the new number. So a run of whole epochs still ends at the
+    end of an epoch.
 
     Args:
-        time: The time or the interval, which ssr does not scale. ``dur`` is a fraction of ``state.max_duration``.
+        time: The time of the event, or the interval, in both cases not scaled by ssr. ``dur`` is a fraction of
+            ``state.max_duration``.
         state: The run, with its ``max_duration`` and ``dataloader_len``.
         field: Name of the argument, for errors.
         repeats: Whether ``time`` is an interval.
@@ -43,8 +45,8 @@ class Deadline:
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
-        # The number of trained batches, minus the trained epochs times the current number of batches per epoch. It is
-        # 0, unless the number of batches per epoch has changed at a resume.
+        # The number of trained batches, minus the number that the trained epochs would have at the current number of
+        # batches per epoch. The difference is 0, unless the number of batches per epoch has changed at a resume.
         self._shift = 0
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
@@ -122,11 +124,11 @@ class Deadlines:
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Return the batch number of the next deadline that is not in seconds: 0 if unknown, infinity if none."""
+        """Return the batch of the earliest deadline that is not in seconds; 0 if unknown, infinity if there is none."""
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
-        """Return whether ``saves`` contains this number of batches. Remove this and smaller numbers from ``saves``."""
+        """Return whether ``saves`` contains ``batch``. Remove ``batch`` and all smaller numbers from ``saves``."""
         is_due = batch in self.saves
         self.saves = [later for later in self.saves if later > batch]
         return is_due

@@ -1,4 +1,4 @@
-"""The description of a run in its checkpoints: settings that may change at a resume only with the user's permission."""
+"""The description of a run in its checkpoints: settings, model and data. A resume uses it to detect changes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def describe_run(
 
 
 def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **others: Any) -> dict[str, Any]:
-    """Return the parts of a description, and other settings, that must be equal in all processes of a run."""
+    """Return ``others`` and the parts of a description that must be equal in all processes of a run."""
     # If the loader has a global batch size, all processes share one order of the data, and must have equal loaders.
     shares_order = hasattr(loader, "global_batch_size")
     data = {key: value for key, value in description["data"].items() if key != "dataset"} if shares_order else None
@@ -102,7 +102,7 @@ def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of a run's code. If a package changed at a resume, ``+`` joins its old and new digests."""
+    """Return the digests of a run's code by package. If a package changed at a resume, its text is ``old+new``."""
     both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
     return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 

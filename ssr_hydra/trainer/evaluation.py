@@ -58,9 +58,9 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 class EvaluationMean:
     """The mean of a loss or metric over the samples of an evaluation.
 
-    The scalar value of a batch has the number of the batch's samples as its weight. If a batch has a value per sample
-    or token, the weight of each value is 1. A tensor of shape [1] is ambiguous. If any other batch has several values,
-    the tensor is the value of one sample or token. Otherwise it is the scalar value of the batch.
+    If a batch has a single value, the weight of this value is the number of the batch's samples. If a batch has a value
+    per sample or token, each value has weight 1. A tensor of shape [1] could mean both. If any other batch of the
+    evaluation has several values, the tensor counts as the value of one sample or token, else as a single value.
     """
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ def _syncs(metric: Any) -> bool | None:
 
 
 def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
-    """Return a metric object that has the batches of all processes.
+    """Return a metric object that has accumulated the batches of all processes.
 
     The result is ``metric`` itself for one process, or for a metric that exchanges its state. Otherwise ``merge_state``
     merges copies of the processes' objects on the CPU, in the order of the ranks.

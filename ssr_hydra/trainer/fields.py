@@ -81,7 +81,7 @@ class _Target:
 def by_group(
     numbers: Sequence[float], groups: Sequence[_Group], optimizers: Iterable[Optimizer]
 ) -> list[float] | dict[str, float]:
-    """Return a dict from a group's name to its number. If no group has a name, return the list of the numbers.
+    """Return ``numbers`` (one per group) as a dict with the groups' names; as a list if no group has a name.
 
     A group without a name gets its index as its name. If two groups are named ``a``, the second becomes ``a-2``.
     """
@@ -104,8 +104,8 @@ class FieldSchedules:
 
         x_g(t) = initial_x_g * alpha_ssr(t)        for every group g that has the field x
 
-    Batch k uses the value at timestamp k. The constructor sets the value for the current timestamp; after
-    ``state.timestamp`` has moved, call :meth:`step`.
+    Batch k uses the value at timestamp k. The constructor sets the value for the current timestamp. Call :meth:`step`
+    after every change of ``state.timestamp``.
 
     A param group stores the initial value next to the field (``initial_weight_decay``, ``initial_betas``), as torch
     stores ``initial_lr``. There is no other state: to resume, load the optimizer and set the timestamp. If the user
@@ -120,7 +120,8 @@ class FieldSchedules:
         state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), ``optimizers``, and the numbers of
             batches per epoch, of samples per batch, and of tokens per batch.
         ssr: The scale schedule ratio.
-        clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
+        clock: A function from the state's timestamp to the time at which schedules are evaluated; None means the
+            timestamp itself.
         plan: The run whose length and rates (such as batches per epoch) the schedules use; None means ``state``.
 
     Raises:

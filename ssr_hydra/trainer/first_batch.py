@@ -1,4 +1,4 @@
-"""Validation of the first batch of training and of each evaluation, so that later batches cost nothing."""
+"""Validation of the first batch of training and of each evaluation. Later batches are not validated."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def first_batch(
 ) -> Iterator[None]:
     """Add an explanation to errors of the ``with`` block, which computes outputs, loss and metrics of the first batch.
 
-    ``is_own`` is True if the user gave no loss, so that the model computes the loss of a batch that is a mapping. The
-    function does not change exceptions of a user's classes.
+    ``is_own`` is True if the user gave no loss, so that the model computes the loss of a batch that is a mapping. An
+    exception passes unchanged if the user has defined its class.
 
     Raises:
         InputError: Outputs and targets have different shapes, and torch would broadcast them.

@@ -1,4 +1,4 @@
-"""The device of a run, and the hardware and package versions, on which the last bits of a result depend."""
+"""The device of a run, and the hardware and package versions, because they affect the last bits of results."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class StopRequest:
         return is_recent and "TORCHELASTIC_RUN_ID" in os.environ
 
     def leave(self, after: str = "") -> NoReturn:
-        """End the run because of the stored signal, by ``KeyboardInterrupt`` (ctrl-C) or :class:`TerminatedError`.
+        """Raise the exception for the stored signal: ``KeyboardInterrupt`` for ctrl-C, else :class:`TerminatedError`.
 
         ``after`` is text for the end of the message, such as ``", with a checkpoint at batch 5"``.
         """
@@ -191,7 +191,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Give the stop signal of any process to all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
+        """Share any process's stop signal with all processes. Return rank 0's ``nanoseconds`` in all processes."""
         own_signal = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
@@ -206,7 +206,7 @@ class AgreedStop:
 
 @contextmanager
 def _explained_exit(number: int, after: str = "") -> Iterator[None]:
-    """If the ``with`` block raises ``SystemExit`` after a launcher requeued the job, add a reason to the exception."""
+    """If a launcher's handler in the ``with`` block raises ``SystemExit``, store the reason in the exception."""
     try:
         yield
     except SystemExit as leaving:

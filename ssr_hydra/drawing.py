@@ -87,7 +87,7 @@ def mixed(one: str, other: str, frac: float) -> tuple[float, ...]:
 
 
 def clock_unit(seconds: float) -> tuple[float, str]:
-    """Return the length in seconds and the name of the largest unit of time that fits twice into ``seconds``."""
+    """Return the seconds in, and the name of, the largest unit of time that ``seconds`` contains at least twice."""
     return next(((size, name) for least, size, name in _CLOCK if seconds >= least), (1.0, "seconds"))
 
 

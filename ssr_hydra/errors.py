@@ -221,7 +221,7 @@ def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError
 
 
 def own_message(error: Exception) -> str | None:
-    """Return the one-line message of a RunError, or of an error of a user's scheduler. Return None for other errors."""
+    """Return a one-line message for a RunError or an error in a user's scheduler function; None for other errors."""
     if isinstance(error, RunError):
         return str(error)
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(SCHEDULER_NOTE)]

@@ -63,7 +63,7 @@ def resolve_direction(choice: str | None, metric: str, field: str) -> Direction:
     """Return ``choice``, or the result of :func:`direction_by_name` if ``choice`` is None or ``auto``.
 
     Raises:
-        InputError: ``choice`` is unknown, or a direction is needed but does not follow from the metric's name.
+        InputError: ``choice`` is unknown; or it is None or ``auto``, and the metric's name does not show the direction.
 
     Example:
         >>> resolve_direction("auto", "eval/perplexity", "checkpoint.mode")
@@ -79,9 +79,9 @@ def resolve_direction(choice: str | None, metric: str, field: str) -> Direction:
 
 
 def mode_of(choice: str, metric: str, field: str) -> Direction:
-    """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. The mode must fit the metric's name.
+    """Return ``max`` or ``min``, the mode of a scheduler that reads a metric.
 
-    For example, this function refuses torch's default ``min`` for an accuracy.
+    Raise an InputError if the metric's name shows the opposite direction: ``min`` for an accuracy, for example.
     """
     mode, better = resolve_direction(choice, metric, field), direction_by_name(metric)
     if better not in (None, mode):

@@ -72,7 +72,7 @@ class MetricsLog:
     Args:
         folder: The run's folder; created if missing.
         keep: Number of bytes of the existing file to keep, up to the end of a line.
-        check: A function that may refuse the locked folder with an error before any file changes.
+        check: A function that is called after the log is locked and before its content changes. It may raise an error.
     """
 
     def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:
@@ -219,7 +219,7 @@ def _close_in_child() -> None:
 
 
 def has_log(folder: Path) -> bool:
-    """Return whether a folder has a log with records. A run that is refused leaves an empty log."""
+    """Return whether a folder has a log with records. A run that fails before its start leaves an empty log."""
     try:
         return (folder / METRICS).stat().st_size > 0
     except OSError:

@@ -30,8 +30,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises an :class:`~ssr_hydra.errors.InputError` instead of exiting with the usage.
 
     Args:
-        unknown: The fix in the error for an unknown flag that is not similar to a known flag. Otherwise the fix is the
-            similar flag.
+        unknown: The fix for an unknown flag if no known flag is similar. If a known flag is similar, the fix suggests
+            that flag.
         options: Other arguments of :class:`argparse.ArgumentParser`.
 
     Example:

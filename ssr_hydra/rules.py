@@ -48,8 +48,8 @@ class Described:
     """The properties of a parameter. A :class:`Selection` has conditions on these properties.
 
     Attributes:
-        aliases: Pairs (dotted name, classes). The classes are the class of the module that contains the parameter, and
-            the base classes of this class. A tied parameter has several pairs.
+        aliases: A pair (dotted name, classes) for each name of the parameter; a tied parameter has several names.
+            ``classes`` has the class of the module that contains the parameter, and the base classes of this class.
         ndim: Number of dimensions.
         layer: Number of the parameter's layer, from 0 at the input.
         layers: Number of layers in the model.
@@ -277,7 +277,7 @@ _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_schedules(schedules: Any) -> None:
-    """Raise an InputError if ``schedules`` is not a mapping from hyperparameter to scheduler, or has an ``lr``."""
+    """Raise an InputError if ``schedules`` is not a mapping from hyperparameter to scheduler, or has the key ``lr``."""
     if not isinstance(schedules, Mapping):
         rule = "must be a mapping from hyperparameter to scheduler"
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")
@@ -287,7 +287,7 @@ def check_schedules(schedules: Any) -> None:
 
 
 def no_effect(field: str) -> InputError:
-    """Return the error for a schedule of a hyperparameter that is 0."""
+    """Return the error for a schedule of a hyperparameter whose value is 0."""
     rule = "is 0 in every param group, so a multiplier has no effect"
     return ConflictError(f"schedules.{field}", 0.0, rule, f"set the optimizer's {field} above 0")
 

@@ -49,13 +49,13 @@ def _installed(name: str) -> str | None:
 
 
 def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
-    """Return a digest of the source of this package, and of each package that the config may name.
+    """Return a digest of the source code of this package, and of each trusted package.
 
     For a package that this process has imported, every call returns the digest of the first call. If a user edits
     the files later, this process still runs the old code.
 
     Args:
-        modules: Names that the command line trusts, such as ``my_package`` or ``my_package.models``.
+        modules: The trusted modules, such as ``my_package`` or ``my_package.models``.
 
     Returns:
         A mapping from package to the first 12 digits of a SHA-256 over its Python files and their paths.

@@ -76,8 +76,8 @@ class ExperimentConfig:
         ssr: Scale schedule ratio. It stretches the schedule and the length of the run.
         max_duration: Length of the run at ssr 1.
         seed: Seed of the weights, the order of the data, and the augmentation.
-        control: ``truncate`` for a control run, which ends at ``max_duration * ssr`` but uses the schedule of the full
-            run. Null for a normal run.
+        control: ``truncate`` for a control run: it ends at ``max_duration * ssr``, but SSR does not stretch its
+            schedule. Null for a normal run.
         scheduler: A choice of the group ``scheduler``.
         optimizer: A choice of the group ``optimizer``.
         model: A choice of the group ``model``.
@@ -115,7 +115,7 @@ class ExperimentConfig:
 
 @dataclass
 class AppConfig(ExperimentConfig):
-    """``base_config``: the config of an experiment, and the settings of the app. No run depends on the app's settings.
+    """``base_config``: the config of an experiment, and the settings of the app, which are not part of a run's config.
 
     Attributes:
         trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line can set
@@ -126,9 +126,8 @@ class AppConfig(ExperimentConfig):
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
         share: Whether a sweep trains the first steps only once for jobs whose first steps are equal.
-        share_keep: The checkpoints of shared steps that a study keeps for later jobs. ``ends`` keeps each job's last
-            checkpoint of shared steps. ``all`` also keeps the earlier checkpoints. ``none`` keeps no checkpoints. The
-            command line also accepts ``share.keep``.
+        share_keep: Which checkpoints of shared steps a study keeps for later jobs: ``ends`` (the last of each job),
+            ``all``, or ``none``. The command line also accepts ``share.keep``.
         zip: Swept keys whose values are paired instead of combined: a list of keys, or several lists of keys.
     """
 

@@ -105,7 +105,7 @@ class Preset(NamedTuple):
     Args:
         path: Group and name, such as ``scheduler/wsd``.
         make: Function that returns the config.
-        package: The node of the composed config into which this config goes; None for the node with the group's name.
+        package: The dotted path of the config node that gets this config; None for the node with the group's name.
     """
 
     path: str
@@ -144,7 +144,7 @@ def _with_parts(path: str, name: str) -> Any:
     if name == "torch_sequential":
         node["defaults"] = [*parts, "_self_"]
         node["schedulers"] = {"warmup": {"total_iters": "1dur"}}
-    OmegaConf.set_struct(node, None)  # a new structured config has the flag None
+    OmegaConf.set_struct(node, None)  # None is the value in a new structured config
     return node
 
 

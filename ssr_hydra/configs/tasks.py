@@ -177,12 +177,12 @@ DataConfig: Any = config_of(DataSettings, name="DataConfig", module=__name__, ba
 
 
 def data_config(name: str, doc: str, train: Any, evaluation: Any, **defaults: Any) -> Any:
-    """Create the config class for a choice of ``data``: a :class:`DataConfig` with its own types and defaults.
+    """Create the config class for a choice of ``data``: a subclass of :class:`DataConfig` with new types and defaults.
 
     Args:
         name: The name of the config class.
         doc: The docstring of the config class.
-        train: The config of the training data. Its module must have the new config class as an attribute.
+        train: The config of the training data. The module of its class must have the new config class as an attribute.
         evaluation: The config of the evaluation data.
         defaults: Values for other fields. An int or a config is the default of the field. A type is the type of a field
             whose default is null.
@@ -202,7 +202,7 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, **defaults: An
 
 
 def as_train(config: type, **own: Any) -> Any:
-    """Return a config of evaluation data. Fields that are not in ``own`` refer to the training data's config."""
+    """Return a config of evaluation data. Fields that are not in ``own`` refer to the training data's fields."""
     assert is_dataclass(config)
     same = {item.name: f"${{..train.{item.name}}}" for item in fields(config) if item.init}
     return config(**same | own)

@@ -17,9 +17,9 @@ from ssr_hydra.time.timestamp import NANOSECONDS
 class _Total:
     """The number of samples or tokens since the start of the run, and since the start of the epoch.
 
-    ``rate`` is the expected number per batch, or 0 if it is unknown. ``extra`` sums the differences between the numbers
-    that ``step`` gets and the rate. ``extra_in_epoch`` is this sum for the epoch ``epoch`` only. ``told`` counts the
-    batches for which ``step`` got a number.
+    ``rate`` is the expected number per batch, or 0 if it is unknown. ``told`` counts the batches whose number the
+    caller passed to ``step``. ``extra`` is the sum of (passed number - rate) over all these batches, and
+    ``extra_in_epoch`` over those of the epoch ``epoch``.
     """
 
     __slots__ = ("epoch", "extra", "extra_in_epoch", "has_rate", "name", "rate", "told")
@@ -34,8 +34,8 @@ class _Total:
     def reset(self, total: int | Fraction, batch: int, n_passed: int | None = None) -> None:
         """Set the number of samples or tokens in the first ``batch`` batches.
 
-        If ``total`` is 0, the number is the rate times ``batch``. ``n_passed`` is the number of batches for which
-        ``step`` got a number. None means 0 if ``total`` is 0, and ``batch`` otherwise.
+        A ``total`` of 0 means ``rate * batch``. ``n_passed`` is the number of batches whose number the caller passed to
+        ``step``. None means all ``batch`` batches, or no batch if ``total`` is 0.
         """
         self.extra = total - batch * self.rate if total else 0
         self.told = (batch if total else 0) if n_passed is None else n_passed
@@ -68,7 +68,7 @@ class _Total:
         return (self.extra_in_epoch if epoch == self.epoch else 0) + batch_in_epoch * self.rate
 
     def read(self, batch: int) -> int | Fraction:
-        """Return the total for a schedule. Raise an InputError if the total is unknown."""
+        """Return the number of samples or tokens for a schedule. Raise an InputError if this number is unknown."""
         if not self.has_rate and self.told != batch:
             rule = f"is needed, because the schedule or the run is measured in {self.name}"
             raise MissingValueError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
@@ -82,7 +82,8 @@ class StepClock:
     an unknown counter raises an error.
 
     Args:
-        state: The state of the run, with its rates. ``state.timestamp`` becomes ``now``.
+        state: The state of the run, with numbers per epoch and per batch if they are known. ``state.timestamp`` becomes
+            ``now``.
 
     Attributes:
         now: The current timestamp. Each step changes the counters of this object.
@@ -97,7 +98,7 @@ class StepClock:
         state.timestamp = self.now
 
     def tell(self, samples: Any, tokens: Any) -> None:
-        """Set the number of samples and tokens of the next batch. None means the rate in the state."""
+        """Set the number of samples and tokens of the next batch. None means the run's average per batch."""
         epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
         counted = [(self._samples, samples), (self._tokens, tokens)]
         checked = [(amount, amount.check(number)) for amount, number in counted if number is not None]
@@ -109,9 +110,8 @@ class StepClock:
 
         Args:
             timestamp: The new time.
-            n_passed: The value of :attr:`told`. If ``n_passed`` is None, a total of 0 in ``timestamp`` means that the
-                caller passed no numbers, so the total follows from the rate. Any other total means that the caller
-                passed the number for every batch.
+            n_passed: The new value of :attr:`told`. None means that it follows from ``timestamp``: if the number of
+                samples (or tokens) is 0, the caller passed no number to ``step``; otherwise, a number for every batch.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if n_passed is None else n_passed
@@ -128,7 +128,7 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """The number of batches for which ``step`` got ``samples``, and the number for which it got ``tokens``."""
+        """The number of batches for which the caller passed ``samples`` to ``step``, and the same for ``tokens``."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:

@@ -97,12 +97,14 @@ def compile_composer_scheduler(
     Args:
         schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to
             schedulers.
-        state: The state of the run: ``timestamp``, ``max_duration`` (already multiplied by ssr), the rates, and
-            ``optimizers``. Composer's own state works too.
+        state: The state of the run: ``timestamp``, ``max_duration`` (already multiplied by ssr), ``optimizers``, and
+            ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch`` if schedules need them. Composer's own
+            state works too.
         ssr: The scale schedule ratio.
         clock: A function that converts the state's timestamp to the timestamp for the schedules. None means the
             state's timestamp itself.
-        plan: The state with the length and the rates for the schedules. None means ``state``.
+        plan: A state whose ``max_duration``, ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch`` the
+            schedules use. None means ``state``.
 
     Returns:
         One scheduler for all optimizers. ``get_last_lr()`` returns the learning rates of all groups in order. The

@@ -65,7 +65,7 @@ class InitialRates:
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Register the object ``left``, in which this schedule stores its values for the next schedule."""
+        """Register ``left``, to which this schedule writes its alphas or rates. The next schedule reads ``left``."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:

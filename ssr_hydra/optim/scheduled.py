@@ -126,7 +126,7 @@ class ScheduledLR(AlphaLR):
         """True if the run has reached ``max_duration * ssr``. False if it has not, or if the length is unknown.
 
         Raises:
-            InputError: The length is in epochs, samples or tokens, and the run does not count this unit.
+            InputError: The run does not count the unit of its length, for example epochs without ``dataloader_len``.
         """
         if self._end is None:
             run = Run.of(self._bound[1])
@@ -172,7 +172,8 @@ class ScheduledLR(AlphaLR):
             tokens: Tokens of the batch; None means ``tokens_per_batch``.
 
         Raises:
-            InputError: A schedule needs samples, tokens or epochs, and the run does not count this unit.
+            InputError: A schedule has a unit that the run does not count, for example epochs without
+                ``dataloader_len``.
         """
         if samples is not None or tokens is not None:
             self._clock.tell(samples, tokens)

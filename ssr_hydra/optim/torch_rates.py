@@ -69,7 +69,7 @@ class TorchRates:
         self, optimizer: Optimizer, entries: Sequence[SchedulerEntry], run: Run, *, runs_as_it_is: bool, is_new: bool
     ) -> None:
         self.optimizer = optimizer
-        # If an entry has a torch scheduler, the constructor of this scheduler has already set rates.
+        # If the user created a torch scheduler, its constructor has already set rates.
         is_driven = any(entry.instance is not None for entry in entries)
         self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
         self._written: dict[str | int, float] = {}
@@ -192,7 +192,7 @@ class TorchRates:
     def step(self, pace: str) -> None:
         """Step the schedulers that run unchanged and step once per ``pace`` (batch or epoch).
 
-        These schedulers continue from the rates of their previous step, not from these rates multiplied by alpha.
+        These schedulers start from the rates that they set in their previous step, before alpha multiplied these rates.
         """
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:

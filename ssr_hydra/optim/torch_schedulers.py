@@ -88,8 +88,8 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
             _check_fresh(part, -1 if is_sequence and number > 0 else expected)
         return
     steps = scheduler.last_epoch
-    # torch's SequentialLR reverts the first step of each scheduler, and more than one step of a nested scheduler. So a
-    # new scheduler may have fewer steps than expected.
+    # torch's SequentialLR undoes the first step of each scheduler, and more steps of a nested scheduler. So a new
+    # scheduler may have fewer steps than expected.
     if (steps != expected) if expected == 0 else (steps > expected):
         rule = f"must be new, but has been stepped ({steps} steps)"
         raise ConflictError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
-    """Return the end of the warmup and the end of the schedule, both in the unit of the resolved ``t_max``.
+    """Return the end of the warmup and ``t_max`` as times of the run, both in the same unit.
 
     Raises:
         InputError: The warmup ends after ``t_max``, or the run ends during the warmup.
@@ -101,8 +101,8 @@ class LinearWithWarmupScheduler(_Decay):
         alpha(t) = alpha_i * (1 - tau) + alpha_f * tau,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
-    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
-    same function of tau at every SSR.
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, SSR changes only
+    ``t_max`` in these formulas.
 
     Args:
         t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
@@ -169,8 +169,8 @@ class CosineAnnealingWithWarmupScheduler(_Decay):
         alpha(t) = alpha_f + (1 - alpha_f) * (1 + cos(pi * tau)) / 2, tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
-    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
-    same function of tau at every SSR.
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, SSR changes only
+    ``t_max`` in these formulas.
 
     Args:
         t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
@@ -237,8 +237,8 @@ class PolynomialWithWarmupScheduler(_Decay):
         alpha(t) = alpha_f + (1 - alpha_f) * (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
-    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
-    same function of tau at every SSR.
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, SSR changes only
+    ``t_max`` in these formulas.
 
     Args:
         t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.

@@ -77,7 +77,7 @@ def check_arguments(scheduler: Any) -> None:
 
 
 def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
-    """Return the scheduler's argument ``name`` resolved against the run."""
+    """Convert the scheduler's argument ``name`` to a time of the run. SSR stretches the time if ``scale`` is true."""
     return run.resolve(as_time(getattr(scheduler, name), name), name, scale=scale)
 
 
@@ -88,7 +88,7 @@ def too_large(gamma: float) -> InputError:
 
 
 def check_fit(scheduler: Any, first: str) -> None:
-    """Raise an InputError if the argument ``first`` is not below ``t_max``. Then no SSR leaves time for the decay.
+    """Raise an InputError if the argument ``first`` is not below ``t_max``, because no SSR leaves time for the decay.
 
     This function compares only times in the same unit. :meth:`Scheduler.bind` compares times in different units.
     """
@@ -98,7 +98,7 @@ def check_fit(scheduler: Any, first: str) -> None:
 
 
 def reach(run: Run, scheduler: Any) -> None:
-    """Raise an InputError if a schedule with a warmup ends before the run ends. Composer also raises an error then.
+    """Raise an InputError if a schedule with a warmup ends before the run ends. Composer also refuses such a schedule.
 
     Do nothing if the run's length is unknown, or if ``t_max`` and the length cannot be compared.
     """
@@ -132,7 +132,7 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
     if run.whole is not None:
         # The last phase of a sequence may be longer than the rest of the run, so check the whole run too.
-        with suppress(InputError):  # without a rate, the start of the phase and the warmup cannot be compared
+        with suppress(InputError):  # without dataloader_len, for example, the start may not be convertible
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):

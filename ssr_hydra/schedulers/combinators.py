@@ -156,9 +156,9 @@ class SequentialScheduler(Scheduler):
             and the last phase may be a scheduler alone.
 
     Raises:
-        InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase; the run
-            never reaches a phase; or, after a phase that ends in ``dur``, a phase with ``scale=False`` ends in a
-            different unit. :meth:`bind` compares ends in different units.
+        InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase; or,
+            after a phase that ends in ``dur``, a phase with ``scale=False`` ends in a different unit. :meth:`bind`
+            raises an InputError if the run ends before the last phase, or if ends in different units do not increase.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp

@@ -26,7 +26,7 @@ class Opaque(ABCMeta):
 
     def __getattribute__(cls, name: str) -> Any:
         if name == "__dataclass_fields__":
-            asker = sys._getframe(1)  # OmegaConf has called dataclasses.is_dataclass, which asks for the attribute
+            asker = sys._getframe(1)  # the call of dataclasses.is_dataclass, if OmegaConf checks for a dataclass
             if asker.f_back is not None and str(asker.f_back.f_globals.get("__name__")).startswith("omegaconf."):
                 raise AttributeError(name)
         return super().__getattribute__(name)

@@ -30,7 +30,7 @@ _DECAYS: dict[str, Callable[[float, float], Shape]] = {"1-sqrt": _one_minus_sqrt
 
 
 def _check_room(tail: Time, warmup: Time, end: Time, at_ssr: str, field: str, stated: TimeLike) -> None:
-    """Raise an InputError if the decay or cooldown would start within the warmup. All times have the same unit."""
+    """Raise an InputError if the decay or cooldown would start before the warmup ends. All times have the same unit."""
     if warmup + tail > end:
         needed = f"the warmup and {field} take {warmup + tail}, but the schedule ends at {end}{at_ssr}"
         rule = f"must fit between the warmup and t_max ({needed})"

@@ -104,12 +104,12 @@ class Scheduler(metaclass=Opaque):
 
     @abstractmethod
     def curve(self, run: Run) -> Curve:
-        """Return the schedule resolved against ``run``."""
+        """Convert the schedule's times to times of ``run``, and return alpha as a function of the timestamp."""
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         """Yield the label and the time of each point that a preview marks, such as the end of the warmup.
 
-        ``length`` is the length of the run in the unit of the times, which count from the start of the run.
+        The times count from the start of the run. ``length`` is the length of the run in the same unit.
         """
         if hasattr(self, "t_warmup"):
             yield "end of warmup", at("t_warmup", scale=self.scale_warmup)  # type: ignore[attr-defined]
@@ -117,7 +117,7 @@ class Scheduler(metaclass=Opaque):
             yield "t_max", at("t_max")
 
     def bind(self, state: Any, ssr: Number = 1.0) -> Curve:
-        """Resolve the schedule with the ``max_duration`` and rates of ``state``.
+        """Convert the schedule's times with ``max_duration``, ``dataloader_len`` and the other rates of ``state``.
 
         Return the curve: a fast function from a timestamp to alpha.
 
@@ -134,8 +134,8 @@ class Scheduler(metaclass=Opaque):
 def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
     """Resolve any scheduler against a run.
 
-    This function reads the ``max_duration`` and rates of ``state`` once. If ``scheduler`` is a user's function, the
-    curve calls the function with the state of the run at the timestamp.
+    This function reads ``max_duration`` and the rates of ``state`` (such as ``dataloader_len``) once. If ``scheduler``
+    is a user's function, the curve calls the function with the state of the run at the timestamp.
 
     Args:
         scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.

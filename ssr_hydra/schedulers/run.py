@@ -30,7 +30,7 @@ _ZERO = Time(0, TimeUnit.BATCH)
 
 @dataclass(frozen=True)
 class Counter:
-    """A clock of the run, and the times of a schedule as integers on this clock.
+    """A counter of the run, and times of a schedule. Each time is multiplied by ``factor``, so that it is an integer.
 
     The run has reached the time ``points[i]`` when ``read(timestamp) * factor >= points[i]``. All values are integers,
     so comparisons are exact, and a quotient is rounded only once. Therefore alpha_ssr(t) is bitwise equal to
@@ -44,7 +44,7 @@ class Counter:
 
 @dataclass(frozen=True)
 class Run:
-    """A run, or a phase of a run, with the values that resolve the times of a schedule.
+    """A run, or a phase of a run, with the values that convert the times of a schedule to times of the run.
 
     Args:
         max_duration: The actual length of the run, already multiplied by ssr; None if unknown.
@@ -165,7 +165,7 @@ class Run:
             return None
 
     def clock(self, unit: TimeUnit, field: str, *points: Time) -> Counter:
-        """Return the counter that counts in ``unit``. Its points are the start of this run and then the given times."""
+        """Return the counter for ``unit``. Its points are the start of this run, and then the times ``points``."""
         try:
             start = self.convert(self.start, unit, field).value
         except InputError as error:
@@ -180,8 +180,8 @@ class Run:
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
         """Return a :meth:`reader` whose values are never below ``start``.
 
-        A rate is an average, because the last batch of an epoch is often smaller. So in the first batches of a phase,
-        the counter may be below a ``start`` that was converted with the rate.
+        ``samples_per_batch`` is an average, because the last batch of an epoch is often smaller. So in the first
+        batches of a phase, the counter may be below a ``start`` that was converted with such an average.
         """
         read = self.reader(unit)
         if start == 0:
@@ -205,7 +205,7 @@ class Run:
         times. If ``end`` is None, the phase ends when this run ends. If ``scale`` is false, the returned run has the
         SSR 1, so SSR does not stretch the times within the phase.
         """
-        # A start of 0 needs no conversion, and so no rate.
+        # A start of 0 needs no conversion, so it needs no ``dataloader_len`` or ``samples_per_batch``.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start
         length, why = None, None
         try:

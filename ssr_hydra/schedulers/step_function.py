@@ -30,9 +30,9 @@ def as_function(
         scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.
         max_duration: The length of the run before scaling by ``ssr``; None if the schedule does not need it.
         ssr: The scale schedule ratio.
-        dataloader_len: Batches per epoch, for a length or times in epochs.
-        samples_per_batch: Samples per batch, for a length or times in samples.
-        tokens_per_batch: Tokens per batch, for a length or times in tokens.
+        dataloader_len: Batches per epoch, used if ``max_duration`` or a time of the schedule is in epochs.
+        samples_per_batch: Samples per batch, used if ``max_duration`` or a time of the schedule is in samples.
+        tokens_per_batch: Tokens per batch, used if ``max_duration`` or a time of the schedule is in tokens.
 
     Returns:
         A function from the number of finished steps, an int >= 0, to the multiplier of the learning rate. The function
@@ -41,7 +41,7 @@ def as_function(
     Raises:
         InputError: An argument is invalid, a time of the schedule cannot be resolved, or the schedule reads seconds.
         MissingRateError: A time needs ``max_duration``, ``dataloader_len``, ``samples_per_batch`` or
-            ``tokens_per_batch``, which is None.
+            ``tokens_per_batch``, but this argument is None.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearWithWarmupScheduler

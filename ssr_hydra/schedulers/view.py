@@ -49,7 +49,7 @@ _IN_PHASE: dict[str, Callable[[tuple[Run, Any]], int]] = {
 
 
 def view(run: Run, timestamp: Any) -> Any:
-    """Return the state of the run at ``timestamp``. For a phase, the state shows the phase as a whole run."""
+    """Return the state of the run at ``timestamp``. The state describes a phase like a whole run."""
     state = run.state
     length = getattr(state, "max_duration", None)
     # A time of another library cannot be compared with this package's times, so convert it.

@@ -16,8 +16,9 @@ class CountSettings:
     """How a run counts samples, tokens and iterations: ``Trainer(counts=...)``, and keys of the node ``trainer``.
 
     Args:
-        samples_per_batch: Samples per batch, for schedules that mix units. None means the loader's ``batch_size``.
-        tokens_per_batch: Tokens per batch, for schedules that mix units; None if unknown.
+        samples_per_batch: Samples per batch, to convert samples to or from other units. None means the loader's
+            ``batch_size``.
+        tokens_per_batch: Tokens per batch, to convert tokens to or from other units; None if unknown.
         iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
         get_num_samples_in_batch: Function that returns the number of samples of a batch. None means the first dimension
             of the batch's first tensor.
@@ -26,7 +27,8 @@ class CountSettings:
             is an integer tensor [N, L]. Other batches have no tokens.
 
     Raises:
-        InputError: A rate is not above 0, ``iteration_length`` is not a valid time, or a function cannot be called.
+        InputError: ``samples_per_batch`` or ``tokens_per_batch`` is not above 0, ``iteration_length`` is not a valid
+            time, or a function cannot be called.
 
     Example:
         >>> CountSettings(tokens_per_batch=4096).tokens_per_batch

@@ -1,4 +1,4 @@
-"""Facts about the built-in image data sets and torchvision's models. The preflight reads them without torch."""
+"""Facts about the built-in image data sets and torchvision's models, for checks that do not import torch."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Steps:
         return self.run.resolve(amount if isinstance(amount, Time) else Time(amount, self.unit), name)
 
     def whole(self, time: Time, name: str) -> Fraction:
-        """Return the number of steps in a resolved time. The number may be a fraction."""
+        """Return the number of steps in a time of the run. The number may be a fraction."""
         return Fraction(self.run.convert(time, self.one.unit, name).value) / Fraction(self.one.value)
 
     def count(self) -> Callable[[Any], int | float]:
@@ -173,7 +173,7 @@ class Course(ABC):
         """Return the learning rate of each param group at a timestamp. ``bases`` are the groups' initial rates."""
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
-        """Return a factor for each of ``count`` groups: how much the rate changes between two timestamps.
+        """Return, for each of ``count`` groups, the factor by which the rate changes from ``before`` to ``after``.
 
         Only courses whose :attr:`chains` is True need this method. By default, the method returns the quotient of the
         rates at the two timestamps. A subclass overrides this method if the rate may be 0 or underflow.
@@ -191,8 +191,9 @@ class Course(ABC):
 class Factor(Course):
     """A course that multiplies the initial rate: ``lr = base * extra * factor(t)``.
 
-    ``extra`` is the effect of the extra first steps (see ``again`` in :meth:`TorchScheduler.course`). ``growth``
-    returns the change of the factor between two timestamps; by default, the quotient of the two factors.
+    ``extra`` is the product of the factors of the extra first steps (see ``again`` in :meth:`TorchScheduler.course`).
+    ``growth(before, after)`` is the factor at ``after`` divided by the factor at ``before``. If ``growth`` is None, the
+    class divides the factors.
     """
 
     chains = True
@@ -269,9 +270,9 @@ class TorchScheduler(metaclass=Opaque):
 
     @abstractmethod
     def course(self, steps: Steps, again: int = 0) -> Course:
-        """Return the course of this scheduler in a run, which is counted in the steps of the scheduler.
+        """Return the course of this scheduler in the run of ``steps``.
 
-        ``again`` is the number of extra first steps. torch takes one extra step for each SequentialLR whose first
+        ``again`` is the number of extra first steps, which torch takes too: one for each SequentialLR whose first
         scheduler is a sequence or a chain that contains this scheduler.
         """
 

@@ -97,7 +97,7 @@ class Product(Course):
 
 
 class _Recursion(Course):
-    """A chain of factors and cosines: torch's recursion through all whole steps, and then the fraction of a step."""
+    """A chain of factors and cosines. It repeats torch's recursion for all whole steps, then for a fraction."""
 
     chains = True
 

@@ -52,7 +52,7 @@ def _pace_of(parts: Any) -> str:
 
 
 class _Continued(Course):
-    """A phase with a MultiplicativeLR, which multiplies the rate of the previous phase at the time ``last``."""
+    """A phase with a MultiplicativeLR. It starts from the rate of the previous phase at the timestamp ``last``."""
 
     chains = True
 
@@ -135,10 +135,9 @@ class SequentialLR(TorchScheduler):
     with the current rate instead. A time in ``dur`` is a fraction of the phase of its scheduler. SSR stretches the
     milestones and the schedulers.
 
-    A scheduler of the sequence may itself be a sequence or a chain. If the first scheduler is a sequence or a chain,
-    torch takes the first step of its inner schedulers twice, so an inner ExponentialLR is one step ahead. This class
-    also takes this step twice. In torch, only the first scheduler can be a sequence or a chain. In this class, a later
-    scheduler can also be a sequence or a chain, and starts as if it were the only scheduler.
+    A scheduler of the sequence may itself be a sequence or a chain. torch allows this only for the first scheduler, and
+    takes the first step of its inner schedulers twice. So an inner ExponentialLR is one step ahead, in torch and in
+    this class. A later sequence or chain, which only this class allows, starts as if it were the only scheduler.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All schedulers step at the
@@ -185,7 +184,7 @@ class SequentialLR(TorchScheduler):
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
                 rule = f"must not be before the previous milestone ({ends[i]} is before {ends[i - 1]})"
                 raise RangeError(name, str(value), rule, "reorder the milestones")
-        # torch counts the extra first steps of a nested sequence, so the milestones of this sequence come earlier.
+        # In torch, the extra first steps of a nested sequence count, so the sequence reaches its milestones earlier.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
         courses: list[Course] = []
         readers: list[tuple[Any, int, int]] = []
@@ -210,7 +209,7 @@ class SequentialLR(TorchScheduler):
         return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
 
     def resets(self, steps: Steps) -> list[Time]:
-        """Return the milestones at which torch replaces the rate: all except the start of a MultiplicativeLR."""
+        """Return the milestones at which torch replaces the rate: all that do not start a MultiplicativeLR."""
         later = [part for _, part in _named(self.schedulers)][1:]
         return [
             steps.time(value, f"milestones[{i}]")

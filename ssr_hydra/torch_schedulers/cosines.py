@@ -19,7 +19,7 @@ class Cosine(Course):
     """The course ``lr = eta_min + (base - eta_min) * (1 + cos(pi * tau)) / 2``.
 
     Args:
-        tau: A function from a timestamp to the elapsed fraction.
+        tau: A function from a timestamp to the elapsed fraction of ``T_max`` or of the cycle.
         eta_min: The lowest learning rate.
         chains: Whether torch computes the rate step by step from the current rate.
         extra: A number that multiplies ``1 + cos(pi * tau)`` while tau is below 1.
@@ -40,8 +40,7 @@ class Cosine(Course):
 
         Args:
             rates: The current rates, which other schedulers may have set.
-            bases: The initial rates. After the lowest value of the cosine, they determine the size of the first
-                increase.
+            bases: The initial rates. If ``before`` is at the lowest value of the cosine, the increase depends on them.
             before: The timestamp of ``rates``.
             after: The timestamp after the step.
         """
@@ -87,8 +86,8 @@ class CosineAnnealingLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:
         end = steps.time(self.T_max, "T_max")
         length = float(steps.whole(end, "T_max")) if again else 1.0
-        # torch computes the extra step 0 like an ordinary step, which changes the height of the curve: for a T_max of
-        # 1, the height doubles.
+        # torch computes the extra step 0 like an ordinary step. This multiplies the height of the curve by ``extra``,
+        # which is 2 for a T_max of 1.
         extra = 2.0 / (1.0 + math.cos(math.pi / length)) if length != 1.0 else 2.0
         return Cosine(steps.share(end, "T_max"), self.eta_min, chains=True, extra=extra if again else 1.0)
 

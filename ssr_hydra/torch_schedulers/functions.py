@@ -87,8 +87,8 @@ class LambdaLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: ``lr_lambda`` is not a function, does not return a finite number, or does not accept a fraction of a
-            step that ssr leads to.
+        InputError: ``lr_lambda`` is not a function, does not return a finite number, or does not accept the fractions
+            of steps at this ssr.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

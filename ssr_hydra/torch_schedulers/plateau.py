@@ -99,7 +99,7 @@ class _Wait:
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Return whether ``now - since`` exceeds this length. Both are results of :meth:`now`."""
+        """Return whether ``now - since`` is longer than the wait. Both are results of :meth:`now`."""
         return bool((now - since) * self._factor > self._length)
 
 

@@ -301,7 +301,7 @@ def _outline(data: bytes) -> Any:
     Without the check, the pickle module would allocate all memory that a damaged pickle asks for.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # genops refuses wrong lengths
-        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler counts its objects: 0, 1, 2, ...
+        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler numbers its objects 0, 1, 2, ...
             raise ValueError(f"its object {count:,} has the number {argument:,}")
     return _Outline(io.BytesIO(data)).load()
 

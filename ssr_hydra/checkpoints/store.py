@@ -157,7 +157,7 @@ class CheckpointStore:
                     Index(number, size, sha256, counters, described, value).write(new)
                     _put(new, target)
                 finally:
-                    shutil.rmtree(new, ignore_errors=True)  # this folder still exists only after an error
+                    shutil.rmtree(new, ignore_errors=True)  # after a rename, this folder does not exist
                 self._rotate()
         except RunError:  # also a WriteError, which names the file
             raise

@@ -192,7 +192,7 @@ class SeededDataLoader(DataLoader[Any]):
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
-        # torch draws the workers' seeds from this generator. A stream in a worker gets no other seed.
+        # torch draws the workers' seeds from this generator. A stream in a worker gets its only seed in this way.
         self.generator.manual_seed(fold(self.seed, WORKERS_STREAM, self.epoch))
         start, self._start = self._start, 0
         sampler = self.batch_sampler

@@ -87,7 +87,7 @@ class TableReader:
             if file.is_dir():
                 return self._from_arrays({part.stem: part for part in sorted(file.glob("*.npy"))})
             if suffix == ".npz":
-                # np.load() does not close a truncated archive. So open the file here, because `with` closes it.
+                # np.load() does not close a truncated archive. So open the file in this `with` statement.
                 with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                     return self._from_arrays(archive)
             if suffix == ".npy":

@@ -53,12 +53,13 @@ class LearningRates:
     - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
       timestamp, before every batch.
     - A torch scheduler is an instance of torch's class, a :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an
-      instance, or an object of :mod:`ssr_hydra.torch_schedulers`, which sets the rates of all optimizers.
+      instance, or an object of :mod:`ssr_hydra.torch_schedulers`. Such an object sets the rates of all optimizers.
       ``LearningRates`` reads the scheduler's arguments once and computes its rates as a function of time: by default
       at the end of every epoch, or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one
       optimizer are chained.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
-    - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
+    - The arguments of a user's class of torch scheduler cannot be read. ``LearningRates`` calls the ``step`` method of
+      such a scheduler. This works only with ssr 1.
 
     ``use_stepwise_scheduler`` sets the pace of all schedulers without an explicit pace: True is ``batch``, False is
     ``epoch``. ``clock`` and ``plan`` are those of :class:`~ssr_hydra.trainer.fields.FieldSchedules`.
@@ -124,7 +125,8 @@ class LearningRates:
     def epoch_ended(self, *, again: bool = False) -> None:
         """Step the schedulers that change by epoch.
 
-        ``again`` is True if the loop set the next rates before it knew that the epoch had ended. Then set them again.
+        ``again`` is True if the loop set the rates of the next batch before it knew that the epoch had ended. Then this
+        method sets these rates again.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
@@ -147,7 +149,7 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of torch schedulers that run unchanged; {} if there are none."""
+        """Return the state of ReduceLROnPlateau and of torch schedulers of a user's class; {} if there are none."""
         states = [rates.state_dict() for rates in self._torch]
         return {"optimizers": states} if any(states) else {}
 
@@ -157,7 +159,7 @@ class LearningRates:
         if not isinstance(state, Mapping) or set(state) != set(own):
             raise wrong_state(state)
         if self._compiled is not None:
-            # The scheduler computes the rates when it loads a state.
+            # Load its own state: this computes the rates.
             self._compiled.load_state_dict(self._compiled.state_dict())
             return
         states = state.get("optimizers", [{} for _ in self._torch])
@@ -224,9 +226,9 @@ def _do_nothing() -> None:
 def _sort(
     schedulers: Any, optimizers: Sequence[Optimizer], use_stepwise_scheduler: bool | None
 ) -> tuple[list[tuple[Optimizer | None, SchedulerEntry]], list[tuple[str, Any]]]:
-    """Return torch's schedulers, with their optimizers, and this package's schedulers, with their field names.
+    """Return torch's schedulers, each with its optimizer, and this package's schedulers, each with its field name.
 
-    None instead of an optimizer means all optimizers.
+    If a torch scheduler applies to all optimizers, its optimizer is None.
     """
     if schedulers is None:
         return [], []
@@ -267,7 +269,7 @@ def with_modes(schedulers: Any, metric: str, *, evaluates: bool) -> Any:
     """Return the schedulers, with ``min`` or ``max`` instead of ``mode=auto`` in each ``ReduceLROnPlateau``.
 
     Raises:
-        InputError: The run has no evaluations, or :func:`~ssr_hydra.metrics.mode_of` refuses a mode.
+        InputError: The run has no evaluations, or a mode does not fit the metric (:func:`~ssr_hydra.metrics.mode_of`).
     """
     if not follows_metric(schedulers):
         return schedulers
@@ -321,7 +323,7 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
 
 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler that cannot become a function of time, although this run needs one."""
+    """Return the error for a torch scheduler whose rates this run must compute from time, but cannot."""
     assert entry.instance is not None
     action = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:

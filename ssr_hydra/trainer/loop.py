@@ -132,7 +132,7 @@ class Loop:
         """Train to the end of the run.
 
         Raises:
-            DivergedError: A loss, or a weight at the end, was NaN or infinite.
+            DivergedError: A loss was NaN or infinite, or a weight was NaN or infinite at the end of the run.
             InputError: An epoch has more or fewer batches than the loader's length.
             KeyboardInterrupt, TerminatedError: A signal asked the run to stop.
         """
@@ -287,9 +287,9 @@ class Loop:
         return timestamp, then
 
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
-        """Log, evaluate and show progress if due. The training clock has counted the time up to ``now``.
+        """Log, evaluate and show progress if due. ``timestamp`` includes the training time until ``now``.
 
-        Return the timestamp, with new iterations or seconds, and the new start time of the training clock.
+        Return the timestamp, maybe with a new iteration or more seconds, and the time at which training continues.
         """
         plan = self.plan
         showing = now >= self._next_show
@@ -323,14 +323,14 @@ class Loop:
         return self.state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Raise an error if the last step has made a weight NaN or infinite, which no later loss can show."""
+        """Raise an error if a weight is NaN or infinite after the last step, because no later loss would show it."""
         if (name := self.step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint if one is due or the run must stop. End the run if a stop signal has arrived.
 
-        Return the new start time of the training clock, which has counted the time up to ``then``.
+        ``then`` is the time until which training time is counted. Return the time at which training continues.
         """
         stop = self.stop
         leaving = bool(stop.number) and not (self._ended and not self._pending)
@@ -370,12 +370,12 @@ class Loop:
         return time.perf_counter_ns() - began
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
-        """Evaluate, outside of training time. Return the new start time of the training clock."""
+        """Evaluate. The evaluation is not training time. Return the time at which training continues."""
         if timestamp.batches == self._evaluated_at:
             # The loop has already evaluated after this batch.
             return now
         self._synchronize()
-        waited = time.perf_counter_ns() - now  # training time, because the device still trains
+        waited = time.perf_counter_ns() - now  # this wait is training time, because the device still trains
         started = time.perf_counter()
         if self.plan.evaluation is not None and self.plan.evaluation.reached(timestamp):
             self.plan.evaluation.renew(timestamp)
@@ -412,7 +412,7 @@ class Loop:
     def measure(
         self, loader: Iterable[Any], each_batch: Callable[[], object] | None = None, split: str = "eval"
     ) -> dict[str, float]:
-        """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, with those that listeners add."""
+        """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, including those of listeners."""
         self.events.fire("eval_start", self.owner)
         metrics: dict[str, float] = {}
         try:
@@ -423,7 +423,7 @@ class Loop:
         return metrics
 
     def _stop_evaluation(self) -> None:
-        """End an evaluation at a stop signal. With several processes, do nothing, because they evaluate together."""
+        """End an evaluation at a stop signal. With several processes, do nothing: all must complete the evaluation."""
         if self.stop.number and self.processes.world_size == 1:
             raise _Stopped
 

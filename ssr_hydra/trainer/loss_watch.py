@@ -1,4 +1,4 @@
-"""Sum the loss without waiting for the GPU, and raise the error of a run that diverged."""
+"""Sum the losses without waiting for the GPU, and raise an error if a loss is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class DivergedError(RunError, RuntimeError):
 
     Args:
         what: The name of the loss, such as ``"train/loss"``, or of the weight.
-        value: The value of the loss or weight. If several losses are checked together, it is the sum of the losses
-            since the last evaluation.
+        value: The value of the loss or weight. If several losses are checked together, the sum of the losses since
+            the last evaluation.
         batch: The number of trained batches when the check found the value.
         since: The number of trained batches at the previous check; equal to ``batch`` if every step is checked.
     """
@@ -76,7 +76,7 @@ class LossWatch:
         self._checked = batch
 
     def flush(self, batch: int) -> float:
-        """Call :meth:`settle`. Return the mean loss of the steps since the last call (without steps, the last mean)."""
+        """Call :meth:`settle`. Return the mean loss since the last call. Without a step, return the last mean."""
         self.settle(batch)
         if self.count > self._logged_count:
             self.last = (self.sum - self._logged_sum) / (self.count - self._logged_count)

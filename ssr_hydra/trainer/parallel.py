@@ -17,8 +17,8 @@ from ssr_hydra.trainer.processes import Processes
 
 def is_sharded(model: nn.Module) -> bool:
     """Return whether :func:`shard` has sharded a model's parameters over the processes."""
-    # Check the class name that fully_shard gives to modules, because this needs no import. The parameters show nothing:
-    # they stay unsharded after a forward pass without a backward pass.
+    # Check the class name that fully_shard gives to modules, because this needs no import. Do not check the parameters:
+    # they are unsharded after a forward pass without a backward pass.
     return any(_is_fsdp(type(module)) for module in model.modules())
 
 
@@ -51,7 +51,7 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
     """Shard a model's parameters over the processes with torch's ``fully_shard``, before its optimizer is created.
 
     If a child of a ``ModuleList`` or ``Sequential``, such as a transformer block, has submodules and parameters, the
-    function shards this child separately: only one such child is unsharded at a time.
+    function shards this child separately. So only one such child has its full parameters in memory at a time.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh

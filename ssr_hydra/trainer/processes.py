@@ -45,7 +45,7 @@ _SIGNS_OF_LOSS = ("connection closed by peer", "connection reset", "broken pipe"
 
 
 def lost_process(error: BaseException, processes: Processes) -> LostProcessError | None:
-    """Return a short error if ``error`` is a gradient exchange that failed because another process ended, else None."""
+    """Return a short error if ``error`` says that gradients cannot be exchanged with another process, else None."""
     if isinstance(error, UserCodeError) and error.__cause__ is not None:
         error = error.__cause__
     if processes.world_size == 1 or not isinstance(error, RuntimeError) or isinstance(error, RunError):
@@ -181,7 +181,7 @@ class Processes:
         return list(tensor.tolist())
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor's mean over all processes. It uses the gradients' backend, and does not wait for the GPU."""
+        """Return a tensor's mean over all processes. Use the gradients' backend, and do not wait for the GPU."""
         if self.world_size == 1:
             return tensor
         import torch.distributed as dist
@@ -254,10 +254,10 @@ class Processes:
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Disconnect because of an error. Return whether rank 0 reports this error (always False in rank 0 itself).
+        """Disconnect because of an error. Return True if rank 0 reports the same error; on rank 0, return False.
 
-        A ``message`` of ``""`` matches any error of rank 0. ``seconds`` is the maximum time to wait for an error of
-        rank 0, which may fail later; None means 5 seconds.
+        If ``message`` is ``""``, every error of rank 0 counts as the same error. Rank 0 may fail later: ``seconds`` is
+        the maximum time to wait for its error; None means 5 seconds.
         """
         store = self._store
         self.stop()
@@ -266,7 +266,7 @@ class Processes:
         with _quiet(), suppress(RuntimeError):  # rank 0 has no error, or has ended
             if self.is_main:
                 store.set(_TOLD, message)
-                atexit.register(_linger, store, self.world_size)  # rank 0 may host the store, which others read
+                atexit.register(_linger, store, self.world_size)  # rank 0 may host the store that others still read
                 return False
             store.wait([_TOLD], datetime.timedelta(seconds=_HEAR_SECONDS if seconds is None else seconds))
             reported = store.get(_TOLD).decode()
@@ -314,7 +314,7 @@ def _message_group() -> Any:
 
 
 def _address(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return rank 0's address and port as environment variables: torchrun's, or computed from Slurm's variables."""
+    """Return MASTER_ADDR and MASTER_PORT from ``environment``, or values computed from Slurm's variables."""
     address = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name)}
     if "MASTER_ADDR" not in address:
         alone = environment.get("SLURM_STEP_NUM_NODES", "1") == "1"

@@ -35,7 +35,7 @@ class Snapshot:
 
     @property
     def eta(self) -> list[str]:
-        """The estimated time of training until the end of the run, as text; [] at the start of the run."""
+        """A list with the estimated training time until the end of the run, as text; empty at the start of the run."""
         return [f"ETA {clock_text(self.train_seconds * (1 / self.share - 1))}"] if self.share > 0 else []
 
     @property
@@ -45,12 +45,12 @@ class Snapshot:
 
     @property
     def rates(self) -> list[str]:
-        """The learning rate and the loss, as text."""
+        """A list of the learning rate and the loss, as text."""
         return [f"lr {_number_text(self.lr)}", f"loss {_number_text(self.loss)}"]
 
     @property
     def scores(self) -> list[str]:
-        """The name and value of each metric, as text."""
+        """A list of the names and values of the metrics, as text."""
         return [f"{name} {_number_text(value)}" for name, value in self.metrics.items()]
 
 

@@ -26,7 +26,8 @@ class Rereading:
     Args:
         loader: Any iterable of batches.
         saves: Whether the run writes checkpoints. If so, the class checks the loader's state before training.
-        is_shared: Whether evaluations also read this loader. If so, its state does not show the position in training.
+        is_shared: Whether evaluations also read this loader. If so, the class does not store the
+            loader's state, because this state does not show the position in training.
     """
 
     def __init__(self, loader: Iterable[Any], *, saves: bool = False, is_shared: bool = False) -> None:
@@ -71,7 +72,7 @@ class Rereading:
         first = list(itertools.islice(batches, 1))
         if first:
             return itertools.chain(first, batches)
-        # The state was saved just before the loader's iterator ended, so a new iterator reads the epoch.
+        # The loaded state was at the end of the previous epoch, so create a new iterator for this epoch.
         self._set_epoch(epoch)
         self._restore(saved)
         return iter(self._loader)
@@ -98,7 +99,7 @@ class Rereading:
         return state
 
     def state_dict(self, *, within: bool) -> dict[str, Any]:
-        """Return the loader's state, and the random state at the epoch's start (between epochs: the current state)."""
+        """Return the loader's state, and the random state: at the epoch's start if ``within`` an epoch, else now."""
         if self._saved is not None:  # the run stops again before it has read a batch, so the saved state is still valid
             return dict(self._saved)
         rng, generators = self._began if within and self._began is not None else self._now()

@@ -42,10 +42,10 @@ class Resuming:
         finished: The record of the run if the run has finished, else None.
         messages: Messages for the user.
         changes: The differences between the run and the checkpoint, as text.
-        count: How often the run was resumed. A start from steps that runs of a sweep share does not count.
+        count: How often the run was resumed. A start from shared steps (``is_planned``) does not count.
         keep: The number of bytes of ``metrics.jsonl`` that the resumed run keeps.
         seconds_before: The total seconds of the run before the checkpoint.
-        is_planned: Whether the run continues from steps that it shares with other runs of its sweep.
+        is_planned: Whether the run starts from a checkpoint of steps that it shares with other runs of its sweep.
         logged_evaluations: The number of the run's evaluations that ``metrics.jsonl`` already has.
 
     Raises:
@@ -83,7 +83,7 @@ class Resuming:
             self.seconds_before = float(seconds)
 
     def _agreed(self, saves: bool) -> Checkpoint | None:
-        """Return the checkpoint that rank 0 has chosen, or None. An error of rank 0 is raised in all processes."""
+        """Return the checkpoint that rank 0 has chosen, or None. If rank 0 has an error, all processes raise it."""
         checkpoint: Checkpoint | None = None
         error: Exception | None = None
         if self._processes.is_main:
@@ -127,8 +127,8 @@ class Resuming:
     ) -> TimeMap:
         """Load the model, optimizers and timestamp from the checkpoint, if any. Return the time map of the run.
 
-        ``plan``, with the SSR ``ssr``, is the run whose length the schedules follow: ``state``, or the full-length
-        run if the trainer's ``control`` is ``truncate``.
+        ``plan`` has the length that the schedules follow, and ``ssr`` is its SSR. ``plan`` is ``state`` itself, unless
+        the trainer's ``control`` is ``truncate``: then ``plan`` has the full length, and ``state`` a shorter length.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -224,7 +224,8 @@ class Resuming:
     def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
         """Restore this process's random generators from the checkpoint. Return the saved loader state, or None.
 
-        An added process, of which the checkpoint has no state, seeds its generators from ``seed``, rank and batch.
+        If the checkpoint has no state of this process, because the run had fewer processes, this method seeds the
+        generators from ``seed``, rank and batch.
         """
         assert self.checkpoint is not None
         saved, rank = self.checkpoint.state["random"], self._processes.rank
@@ -240,7 +241,7 @@ class Resuming:
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
     """Return the evaluations of a run up to a checkpoint, and a message if some evaluations are lost (else None).
 
-    The evaluations are in the run's ``metrics.jsonl``, or in the checkpoint itself if an earlier release wrote it.
+    The evaluations are in the run's ``metrics.jsonl``. Checkpoints of earlier releases contain the evaluations.
 
     Raises:
         CheckpointError: The checkpoint does not say how many evaluations the run had.

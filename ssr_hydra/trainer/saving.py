@@ -67,7 +67,7 @@ def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 class BestSoFar:
-    """Decide whether an evaluation is the best so far: the metric in ``checkpoint.best`` has its best finite value."""
+    """Decide whether the metric in ``checkpoint.best`` is better than at all earlier evaluations. It must be finite."""
 
     def __init__(self, settings: CheckpointSettings) -> None:
         self._name, self._mode = settings.best, settings.best_mode
@@ -92,7 +92,7 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
 
 
 def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:
-    """Return the full ``state`` of a (maybe sharded) model in the format of safetensors. Store tied tensors once."""
+    """Return a model's full ``state`` in the format of safetensors. Store tied tensors once."""
     from safetensors.torch import save
 
     first: dict[int, str] = {}

@@ -180,7 +180,7 @@ class TrainStep:
 
     @contextmanager
     def _not_synchronized(self) -> Iterator[None]:
-        """In the ``with`` block, disable the exchange of gradients, which only the last part of a batch needs."""
+        """In the ``with`` block, do not exchange gradients. Only the last part of a batch needs an exchange."""
         model: Any = self.task.train_model
         if hasattr(model, "no_sync"):  # DDP
             with model.no_sync():

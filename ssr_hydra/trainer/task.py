@@ -49,7 +49,7 @@ class Task:
         given_loss: The ``loss`` argument.
         train_model: The model for training, possibly wrapped for several processes.
         evaluates_under: A context for the forward passes of evaluation: autocast, if training uses it.
-        needed: A mapping from setting to the metric that the setting uses and an evaluation must compute.
+        needed: A mapping from a setting to the metric that it uses. Each evaluation must compute these metrics.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Task:
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
-        """Return the samples and tokens of a batch. If the batch is not on the CPU, Python waits for its device."""
+        """Return the numbers of samples and tokens of a batch. If the batch is on a GPU, this may wait for the GPU."""
         inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens
         samples = num_samples(inputs) if count is None else counted(count(batch), "get_num_samples_in_batch", count)
@@ -180,8 +180,8 @@ class Task:
                         warnings.simplefilter("ignore")
                     returned = call_metric(name, metric, whole.compute)
             except Exception as error:
-                # One batch may be too little for a metric, for example if it needs samples of both classes. The first
-                # evaluation reports errors with a different cause.
+                # One batch may be too little for a metric, for example if it needs samples of both classes. An error
+                # with a different cause occurs again in the first complete evaluation.
                 if is_trial and isinstance(error.__cause__, (ArithmeticError, RuntimeError, ValueError)):
                     continue
                 raise
@@ -237,7 +237,7 @@ class Task:
         At the end, the method restores the modes of all modules and the global random state.
 
         Args:
-            loader: The batches; in each of several processes, its own part of them.
+            loader: The batches. With several processes, each process passes its own part of the batches.
             processes: The processes that evaluate together.
             each_batch: A function to call before every batch. It may end the evaluation with an exception.
             batches: The largest number of batches to read. None means all batches. With a number, the result

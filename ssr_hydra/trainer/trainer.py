@@ -71,8 +71,8 @@ class Trainer:
         optimizers: One optimizer or several. All of them step after each batch. None means the optimizers of the torch
             schedulers; without torch schedulers it means SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
-            scheduler, or a list of these. Or a mapping from names to schedulers of this package. The key ``schedule``
-            of each param group is then one of these names. None keeps the learning rates constant.
+            scheduler, or a list of these. Or a mapping from names to schedulers of this package: then the key
+            ``schedule`` of each param group selects one of these names. None keeps the learning rates constant.
         max_duration: Length of the run before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
         ssr: The scale schedule ratio. It stretches the schedules and the length of the run.
         use_stepwise_scheduler: With True, all schedulers step by batch. With False, all schedulers step by epoch. With
@@ -96,8 +96,9 @@ class Trainer:
         config: The config of the run, as plain data. The record contains a hash of this config.
         objective: The most important final metric, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` depends on this
             metric, or on ``"eval/loss"`` if the objective is None.
-        log_interval: Time between records of loss and learning rate in ``metrics.jsonl``. On devices other than the
-            CPU, the trainer checks only at these times that the loss is finite.
+        log_interval: Time between records of loss and learning rate in ``metrics.jsonl``. On a GPU, or
+            with several processes, the trainer checks only at records, evaluations and checkpoints that the loss is
+            finite.
         counts: How to count samples, tokens and iterations. A :class:`~ssr_hydra.settings.CountSettings`, or a mapping
             of its arguments.
         precision: ``fp32``, ``bf16`` or ``fp16``. This is the same setting as ``precision`` in ``step``.
@@ -118,16 +119,18 @@ class Trainer:
             ssr stretches the schedule too.
 
     If there are several processes (started by torchrun or srun), every process must create the same trainer. "Batch"
-    means the batches of all processes together. Rank 0 shows the progress of the run and writes its records.
+    then means the samples of one step in all processes together. Rank 0 shows the progress of the run and writes its
+    records.
 
     Attributes:
-        state: The run as the schedulers read it. ``state.max_duration`` is already scaled by ssr.
+        state: Time, length and optimizers of the run, for the schedulers. ``state.max_duration`` is already scaled by
+            ssr.
         model, name, config, run_dir: The arguments with these names.
         device: The device of training.
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint from which the run continues, or None.
-        jobs_beside: A function that returns the mean number of other jobs of the same sweep on this machine during the
-            run, for the record.
+        jobs_beside: A function for the record. It returns how many other jobs of the same sweep ran on this machine
+            during the run, on average.
         checkpoints_at: Numbers of batches after which the run writes a checkpoint, in addition to ``checkpoint``.
         code: A mapping from package or module to a digest of its source code, for the record. The app sets it.
 
@@ -373,7 +376,7 @@ class Trainer:
         return self._loop.plan.end.share(self.state.timestamp)
 
     def evaluate(self, split: str = "eval") -> dict[str, float]:
-        """Compute ``eval/loss`` and the metrics of the current model over ``eval_dataloader``, as the run does.
+        """Compute ``eval/loss`` and the metrics of the current model over ``eval_dataloader``, as in the run.
 
         The method also calls the callbacks of an evaluation. For example, if a callback makes the run evaluate an
         average of its weights, this method evaluates that average too. If the trainer has resumed from a checkpoint,

@@ -18,7 +18,7 @@ from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 class _Shield:
     """A ``worker_init_fn`` that makes a worker ignore stop signals until training is over.
 
-    Ctrl-C or a time limit sends a signal to every process. Without workers, the run could not finish its last step.
+    Ctrl-C or a time limit sends a signal to every process. If workers ended, the run could not finish its last step.
     """
 
     def __init__(self, init: Callable[[int], object] | None, over: Any) -> None:

@@ -381,4 +381,4 @@ def test_readme_states_the_results_of_the_study() -> None:
     assert (control, undecided) == (0, 9)
     readme = " ".join((REPO / "README.md").read_text(encoding="utf-8").split())
     assert f"In {scaling} of {every} comparisons, a scaled schedule is better" in readme
-    assert "The other nine comparisons are undecided" in readme
+    assert "The remaining nine comparisons are undecided" in readme

@@ -75,7 +75,7 @@ def _check_loading(data: Mapping[str, Any]) -> None:
 
 
 # If data.train and data.eval have the same built-in class, these arguments must be equal. Otherwise the two data sets
-# could have common samples, or two numbers for one class.
+# could have common samples, or different numbers for the same class.
 _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
 
 

@@ -59,9 +59,9 @@ _LONGEST_NAME = 200
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the config as plain Python values, with interpolations resolved.
 
-    All later code uses only this result. A run without a name gets the name of its data. The function removes metrics
-    that the user has set to null. It also undoes the rounding of a computed ``ssr`` (:func:`~ssr_hydra.time.simplest`),
-    so ``ssr=0.30000000000000004`` gives the same job as ``ssr=0.3``.
+    A run without a name gets the name of its data. The function removes metrics that the user has set to null. It also
+    undoes the rounding of a computed ``ssr`` (:func:`~ssr_hydra.time.simplest`), so ``ssr=0.30000000000000004`` gives
+    the same job as ``ssr=0.3``.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
@@ -231,7 +231,7 @@ def _are_schedulers(node: Any) -> bool:
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # schedulers have these arguments
-    """Return 1.0 in place of a custom scheduler, because importing the scheduler's module may import torch."""
+    """Replace a custom scheduler in the checks, because importing the scheduler's module may import torch."""
     return 1.0
 
 

@@ -33,7 +33,7 @@ _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
-    """Return a mapping from path to optimizer.
+    """Return a mapping from the path of each optimizer to its config node.
 
     The path of a single optimizer is ``optimizer``. If there are several, a path is, for example, ``optimizer.adamw``.
     """
@@ -168,7 +168,7 @@ def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 def _check_scheduled_fields(
     schedules: Any, nodes: Mapping[str, Mapping[str, Any]], rules: Sequence[Rule], hyperparameters: list[str] | None
 ) -> None:
-    """Refuse a schedule of a field that is not a numeric hyperparameter, or that is 0 in all param groups."""
+    """Refuse a key of ``schedules`` if it is not a numeric hyperparameter, or if its value is 0 in all param groups."""
     check_schedules(schedules)
     if hyperparameters is None:
         return  # the fields of a custom optimizer are checked when it is created
@@ -211,9 +211,9 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
 
 
 def _numbers(node: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yield the key, the name in ``schedules`` and the value of each number; ``betas`` becomes ``beta1`` and ``beta2``.
+    """Yield (key, name in ``schedules``, value) for each float. For example, the key ``betas`` has the name ``beta1``.
 
-    Integers, such as ``ns_steps`` of Muon, are numbers of steps, which a schedule cannot multiply.
+    Integers are left out. They count steps, such as ``ns_steps`` of Muon, and a schedule cannot multiply a count.
     """
     for key, value in node.items():
         if key in (*_SWITCHES, "lr", "initial_accumulator_value"):

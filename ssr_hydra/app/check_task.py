@@ -26,7 +26,7 @@ _OF_NUMBERS = tuple(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smooth
 def check_task(values: Mapping[str, Any]) -> None:
     """Refuse a built-in model, loss or metric that does not fit the kind of the built-in data.
 
-    Also refuse a time in tokens for images, because a run on images counts no tokens and never reaches this time.
+    Also refuse a time in tokens for images. A run on images counts no tokens, so this time would never come.
     """
     train, model, trainer = values["data"]["train"], values["model"], values["trainer"]
     target, is_table = train["_target_"], train["_target_"] == _ARRAYS

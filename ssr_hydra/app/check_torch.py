@@ -18,7 +18,7 @@ WINDOWS = "ssr_hydra.data.StdlibBytes"
 
 
 def is_description(node: Any) -> bool:
-    """Return whether a config node is this package's description of a torch scheduler."""
+    """Return whether a config node has a ``_target_`` in this package's module ``torch_schedulers``."""
     return isinstance(node, Mapping) and str(node.get("_target_", "")).startswith(_HOME)
 
 
@@ -71,7 +71,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """Return ``state`` with the truncated length if ``control`` is set, and with tokens per batch if constant."""
+    """Return ``state`` with the length after truncation, and with the tokens per batch if all batches are equal."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

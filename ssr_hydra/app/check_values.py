@@ -17,7 +17,7 @@ _OBJECT = re.compile(r"model|data\.(train|eval|test)|optimizer|(callbacks|logger
 
 
 def check_node(node: Any, path: str, example: str) -> None:
-    """Check that a node has a ``_target_``. If the run needs the object itself, refuse ``_partial_: true``."""
+    """Check that a node has a ``_target_``. At paths where the run needs an object, refuse ``_partial_: true``."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
         fix = f"begin the YAML file of the group {path} with defaults: [{base}, _self_] ({base} or a different preset)"

@@ -32,9 +32,9 @@ NO_DASHES = "write overrides without dashes, for example ssr=0.5"
 class CommandLine:
     """A parsed command line."""
 
-    overrides: tuple[str, ...] = ()  # the key resume becomes resume.path, and share.keep becomes share_keep
+    overrides: tuple[str, ...] = ()  # with resume.path instead of resume, and share_keep instead of share.keep
     mode: str = "run"  # run, multirun, or the name of a flag with its own mode, such as cfg
-    show: tuple[str, ...] = ()  # the flags to pass to Hydra in modes other than run and multirun
+    show: tuple[str, ...] = ()  # flags for Hydra, such as --cfg job; empty in the modes run and multirun
     config_name: str = "config"
     config_path: str | None = None  # absolute path of the folder of the main config; None for this package's folder
     config_dir: str | None = None  # absolute path of a folder with additional configs
@@ -232,7 +232,7 @@ class TypedCommand:
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # the run has its own checkpoint now, which replaces the old resume.path
+        if resume != AUTO:  # continue from the run's own checkpoint instead of the old resume.path
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 

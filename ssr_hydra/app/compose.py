@@ -34,7 +34,7 @@ def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool
     """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
 
     ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
-    If ``keeps_files`` is true, the checked files stay in memory, because Hydra composes the config again.
+    If ``keeps_files`` is true, the checked files stay in memory after the block, because Hydra then composes again.
     """
     register_presets()
     register_resolvers()
@@ -54,7 +54,7 @@ class Composer:
     """Compose configs for one command line; see :func:`composing`.
 
     Attributes:
-        overrides: The overrides on the command line, without ``hydra.searchpath``, which :class:`CheckedFiles` applies.
+        overrides: The overrides except ``hydra.searchpath``; :class:`CheckedFiles` applies ``hydra.searchpath``.
         is_guarded: Whether config files can also come from folders outside this package, Hydra and its plugins.
     """
 
@@ -165,7 +165,7 @@ class Composer:
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return the config without the user's files, and the nodes (``hydra.launcher.`` ...) that these files set."""
+        """Return the config without the user's files, and the ``hydra`` nodes that files chosen by the user may set."""
         parts: list[str] = []
         chosen: list[str] = []
         for override in overrides:

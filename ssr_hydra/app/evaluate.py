@@ -61,8 +61,8 @@ class Evaluation:
         batch: Number of batches after which the checkpoint was written.
         weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the weights.
         metrics: The metrics computed now.
-        recorded: The metrics that the run recorded after ``batch`` batches, without metrics that the overrides change.
-            None if the run recorded no metrics of ``weights`` after ``batch`` batches.
+        recorded: The metrics that the run recorded after ``batch`` batches, except metrics that the overrides affect.
+            None if the run did not record metrics of these weights after ``batch`` batches.
         messages: Additional messages for the user.
     """
 
@@ -132,8 +132,8 @@ def evaluate(
         overrides: Overrides of the run's config, such as ``data.eval_batch_size=512``. If they change the evaluation
             data, the loss or a metric, the affected metrics are not compared with the recorded values.
         trust: Modules, in addition to this package, whose classes and functions the config may name.
-        weights: ``raw`` for the trained weights, or the name of a callback that averages weights. ``auto`` means the
-            weights that the run evaluated.
+        weights: ``raw`` for the trained weights, or the name of a callback that averages weights. ``auto`` selects the
+            weights that the run used for its own evaluations.
         export: File to save the evaluated weights in. A file name that ends in ``.safetensors`` selects the format of
             safetensors. Otherwise the file is a ``state_dict`` that ``torch.load(weights_only=True)`` reads. None to
             save nothing.
@@ -192,7 +192,7 @@ def evaluate(
 def _comparable(
     recorded: dict[str, float | None], own: DictConfig, config: DictConfig, split: str = "eval"
 ) -> tuple[dict[str, float | None], list[str]]:
-    """Return the recorded metrics that overrides do not affect, and a message that lists the changed fields."""
+    """Remove recorded metrics that overrides affect. Return the other metrics, and a message with changed fields."""
     data = plain(config)["data"]
     # Settings that do not change the evaluated samples.
     same = ["num_workers", "prefetch_factor", "test" if split == "eval" else "eval_on_train"]
@@ -276,7 +276,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
 
 
 def _averaging(config: DictConfig, checkpoint: Checkpoint) -> dict[str, bool]:
-    """Return, for each callback that averages weights, whether the run evaluated the averaged weights."""
+    """Map the name of each callback that averages weights to whether the run evaluated this average."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
@@ -296,7 +296,7 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 
 
 def _take(trainer: Trainer, source: Checkpoint, weights: str | None) -> None:
-    """Load the model of a checkpoint with the chosen weights. If ``weights`` is None, also load the callbacks."""
+    """Load ``weights`` of a checkpoint. If ``weights`` is None, load the trained weights and the callbacks' states."""
     from ssr_hydra.trainer.description import describe_model
 
     model = describe_model(trainer.model)
@@ -362,7 +362,7 @@ def _new_file(path: Path) -> Path:
 def _recorded(
     run: Path, checkpoint: Checkpoint, batch: int, split: str
 ) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded after ``batch`` batches, or None, and messages about these metrics."""
+    """Return the metrics that the run recorded after ``batch`` batches (None without a record), and messages."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(checkpoint)

@@ -41,7 +41,7 @@ def make_optimizers(
             optimizers.append(instantiate(arguments, trust, path, params=parameters[path]))
             continue
         groups = grouping.groups(parameters[path], {**_defaults(arguments, trust, path), **arguments})
-        # Copy the keys now, because the optimizer adds the missing keys.
+        # Copy the user's keys now, because the optimizer will add its defaults to each group.
         group_keys = [(group["name"], list(group)) for group in groups]
         if not is_alone:
             prefix = path.removeprefix("optimizer.")
@@ -70,15 +70,15 @@ def make_callbacks(
 
 
 def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
-    """Return the default arguments of an optimizer. A rule of ``param_groups`` can scale these defaults."""
+    """Return the default values of the optimizer's arguments. A rule of ``param_groups`` can scale these values."""
     parameters = inspect.signature(locate(node["_target_"], trust, f"{path}._target_")).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
 def _check_accepted(model: torch.nn.Module, path: str, target: str, parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Refuse parameters that are not matrices for Muon, and parameters with dense gradients for SparseAdam.
+    """Refuse parameters that the optimizer cannot train: Muon needs matrices, and SparseAdam needs sparse gradients.
 
-    The function does not check gradients of custom layers, which are unknown before the first step.
+    Gradients of custom layers are not checked, because they are unknown before the first step.
     """
     own = set(parameters)
     for place, module in model.named_modules():
@@ -139,8 +139,8 @@ def make_schedulers(
 ) -> Any:
     """Create the schedulers. The result has the structure of the config: None, a scheduler, a list or a mapping.
 
-    A scheduler of torch becomes a description, which needs no optimizer. A custom subclass of torch's ``LRScheduler``
-    gets the optimizer.
+    For a scheduler of torch, create this package's description of it, which needs no optimizer. A custom subclass of
+    torch's ``LRScheduler`` gets the optimizer.
     """
     node = values["scheduler"]
     return None if node is None else _make(node, trust, optimizers, "scheduler")

@@ -57,7 +57,7 @@ _SCHEME = "checked://"
 class CheckedFiles(metaclass=Singleton):
     """The config files that this process has read and checked.
 
-    Hydra's launchers copy all of Hydra's singletons into the processes of jobs, so this class is a singleton.
+    The class is a singleton of Hydra, because Hydra's launchers copy these singletons into the processes of jobs.
 
     Attributes:
         texts: A mapping from path to content.
@@ -75,7 +75,7 @@ class CheckedFiles(metaclass=Singleton):
         self.clear()
 
     def clear(self, own: str = "", typed: Collection[str] = ()) -> None:
-        """Forget all files and search-path entries. Set the app's folder, and the keys of a new command line."""
+        """Forget everything about the previous command line. Set ``own`` and ``typed`` for a new command line."""
         self.texts.clear()
         self.own, self.typed = own, tuple(typed)
         self.trust: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class CheckedFiles(metaclass=Singleton):
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
     def locate(self, field: str, choice: object = None) -> tuple[str, Any] | None:
-        """Return the path of the checked file that sets a field, and the value; None if no checked file sets the field.
+        """Return the path of the checked file that sets a field, and the field's value there; None without such a file.
 
         If ``field`` is a config group, an entry ``field: choice`` in a file's defaults list also sets the group.
         """
@@ -135,7 +135,7 @@ class CheckedSource(ConfigSource):
         return (Path(self.path) / config_path).is_dir()
 
     def is_config(self, config_path: str) -> bool:
-        # A config must be a regular file, or a file whose text has already been read and checked.
+        # Accept regular files, and files whose text this process has already read.
         path = self._file(config_path)
         return str(path) in CheckedFiles.instance().texts or path.is_file()
 
@@ -215,7 +215,7 @@ def is_apps_own(config_path: str, own: str) -> bool:
 
 
 def _with_own_choices(defaults: Any) -> list[Any]:
-    """Return the defaults list of a user's main config. Add this package's choices for groups that the list omits."""
+    """Return the defaults list of a user's main config, completed by this package's choices for missing groups."""
     own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
     groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
     choices = {group if group == "launcher" else f"override {group}": name for group, name in OWN_CHOICES.items()}
@@ -249,9 +249,9 @@ def check_hydra_node(
     Args:
         cfg: The composed config, with its ``hydra`` node.
         overrides: The overrides with which ``cfg`` was composed.
-        reference: The config that the same ``hydra`` overrides give without files from outside the package.
-        chosen: Nodes that may differ, because the command line chose a file for them. For example,
-            ``hydra/launcher=mine`` chooses a file for ``hydra.launcher.``.
+        reference: A config with the same ``hydra`` overrides, composed without files from outside the package.
+        chosen: Nodes that may differ from ``reference``, because the command line chose a file that sets them. For
+            example, ``hydra/launcher=mine`` chooses a file that sets ``hydra.launcher.``.
     """
     _check_trust(cfg, reference)
     typed: Any = _unresolved(cfg.hydra.overrides)

@@ -14,9 +14,9 @@ _DEEPEST_SWEEP = 10
 
 
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
-    """Return the Hydra group of a file that the command line has chosen, and the nodes that this file may set.
+    """Return the name of ``group`` in Hydra, and the nodes that a file chosen from the group may set.
 
-    Return None if ``group`` is not a group of Hydra, or if the command line does not choose from the group.
+    Return None if ``group`` is not a group of Hydra, or if ``typed``, the keys on the command line, lacks the group.
 
     Example:
         >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])

@@ -109,9 +109,9 @@ def _references(text: Any, path: str) -> Iterator[str]:
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """Return the value of a key and the dotted path of the value. If a node above the key is text, return this text."""
+    """Return the value of a key, and the value's dotted path. If a parent of the key is text, return the parent."""
     up = len(key) - len(key.lstrip("."))
-    parts = path.split(".")[1:-up] if up else []  # a relative reference: one dot means a key in the same mapping
+    parts = path.split(".")[1:-up] if up else []  # a relative reference: .key is in the same mapping
     parts += [part for part in key.replace("[", ".").replace("]", "").split(".") if part]
     node: Any = content
     place = ""

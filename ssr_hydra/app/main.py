@@ -66,13 +66,13 @@ def run_job(cfg: DictConfig) -> float | None:
             Processes.start().sum([0], "the start")
         return train(cfg, trust_of(cfg))
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print additional lines for an Exception
+        if HydraConfig.get().mode == RunMode.RUN:  # for an Exception, Hydra would print more lines
             raise _JobError(error) from None
         raise
 
 
 class _JobError(BaseException):
-    """Carry the error of a single run through Hydra, which does not handle a ``BaseException``."""
+    """The error of a single run as a ``BaseException``, which Hydra passes on unchanged."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -155,7 +155,7 @@ def run(*fixed: str) -> None:
         code = leaving.code
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the output cannot be written
+        with suppress(OSError, ValueError):  # ignore output that cannot be written
             stream.flush()
     os._exit(code if isinstance(code, int) else code is not None)
 
@@ -189,7 +189,7 @@ def _run(line: CommandLine, typed: TypedCommand) -> None:
     with nullcontext(ALONE) if _launched() is None else _together() as processes:
         run_id = processes.from_main(secrets.token_hex(4))
         with checked(line, run_id, processes) as command:
-            processes.from_main(None)  # wait: rank 0 lists the new folders before a rank creates any
+            processes.from_main(None)  # wait: rank 0 must list the missing folders before any rank creates them
             if command.is_plan and command.sweep is not None:
                 from ssr_hydra.sweeps.plan import show_plan
 
@@ -220,7 +220,7 @@ def _run_checked(command: CheckedCommand) -> None:
             raise
         from ssr_hydra.sweeps.sweeper import unwritable
 
-        # Hydra could not write a file. Errors of the job itself arrive as _JobError.
+        # Hydra could not write a file. An error of the job would be a _JobError.
         raise unwritable("hydra.run.dir", str(command.folder), cause) from error
     except _JobError as failed:
         if isinstance(failed.error, InputError):
@@ -267,7 +267,7 @@ def _call_hydra(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _together() -> Iterator[Processes]:
-    """Connect the processes of a run. Rank 0 reports errors that all ranks share; one rank reports a dead rank."""
+    """Connect the processes of a run. Rank 0 reports errors of all ranks. If a rank dies, one other rank reports it."""
     from ssr_hydra.trainer.processes import LostProcessError, Processes
 
     processes = Processes.start()
@@ -293,7 +293,7 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 
 def _print_error(message: str, error: BaseException | None) -> None:
-    """Print an error that no other rank reports. A message of a rank other than 0 starts with this rank."""
+    """Print an error, unless a different rank prints it. Messages of all ranks except 0 start with the rank."""
     sys.stdout.flush()
     if getattr(error, "_is_told", False):
         return

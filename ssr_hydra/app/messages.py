@@ -101,7 +101,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, InterpolationResolutionError):
         return WrongTypeError(field, str(_node(error, field)), message, "correct the reference ${...}")
     if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:
-        # In errors of Hydra 1.4, the field starts with value[0].
+        # Hydra 1.4 reports a list of mappings with this field.
         return listed
     if isinstance(error, (ConfigKeyError, AttributeError)):
         return _of_key(error, field, value, overrides)
@@ -139,7 +139,7 @@ def _choice_of(group: str) -> str:
 
 
 def _node(error: OmegaConfBaseException, field: str) -> Any:
-    """Return the node that a field had before the override that caused the error; None without such a node."""
+    """Return the node of a field in the config, without the override that failed; None if the field does not exist."""
     try:
         return error.parent_node._get_node(field.rpartition(".")[2])
     except Exception:  # without the node, the message is only shorter
@@ -147,7 +147,7 @@ def _node(error: OmegaConfBaseException, field: str) -> Any:
 
 
 def _example(error: OmegaConfBaseException, field: str, absent: str = "...") -> str:
-    """Suggest an example or the field's previous value; for a mapping, the command that prints the field's keys."""
+    """Suggest an example or the field's previous value. For a mapping, suggest a command that prints its keys."""
     node = _node(error, field)
     if isinstance(node, Mapping):
         return f"set keys of {field} (--cfg job --package {field} prints them)"
@@ -158,7 +158,7 @@ def _example(error: OmegaConfBaseException, field: str, absent: str = "...") -> 
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for a list of choices in a group that allows only one choice; None without such a list."""
+    """Return the error if an override lists choices for a group that allows only one choice; None otherwise."""
     for group, value in map(split_override, overrides):
         names = re.findall(r"[^][, ]+", value or "")
         if value is not None and value.startswith("[") and set(names) <= {*GROUPS.get(group, ())}:
@@ -170,7 +170,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
 
 
 def _mappings(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for a list of mappings, which Hydra cannot read on the command line; None without a list."""
+    """Return the error if an override contains a list of mappings, which Hydra cannot read; None otherwise."""
     for key, value in map(split_override, overrides):
         if value is not None and value.startswith("[{"):
             fix = "write the list in the YAML file of an experiment"
@@ -201,7 +201,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     elif field == "launcher" and typed is not None:
         fix = f"did you mean hydra.{typed}?"
     elif not fix.startswith("did you mean") and error.object_type in (None, dict):
-        # The node has no schema, so a user can add any key. ``whole`` is an override by a mapping that has the key.
+        # The node accepts any new key. ``whole`` is an override of a parent by a mapping, such as model={key: 1}.
         whole = next(
             (o for o in reversed(overrides) if "={" in o and field.startswith(f"{o.partition('=')[0]}.")), None
         )
@@ -225,7 +225,7 @@ def _nested_keys(node: Any, name: str, path: str = "") -> list[str]:
 
 
 def _to_add(field: str, override: str) -> str:
-    """Suggest how to add a missing key: a preset for schedules, callbacks and loggers, otherwise ``+key=value``."""
+    """Suggest how to add a missing key: choose a preset (schedules, callbacks, loggers), or write ``+key=value``."""
     group, _, name = field.partition(".")
     if group == "schedules" and name and "." not in name:
         chosen = override.partition("=")[2] if override.startswith(f"{field}=") else "cosine"

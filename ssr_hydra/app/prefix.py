@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # a signal for both jobs, such as ctrl-C, reaches the second job within this time
+_STOP_SECONDS = 5.0  # ctrl-C stops both jobs; the waiting job gets its signal within this time
 _START_SECONDS = 120.0  # a job that the sweep has started writes its first heartbeat within this time
 
 
@@ -75,7 +75,7 @@ class Prefix:
         return True
 
     def _is_queued(self) -> bool:
-        """Return whether a different sweep that is still running has claimed the job that trains the shared steps."""
+        """Return whether the job that trains the shared steps belongs to a different sweep that is still running."""
         owner = read_identity(self._study / str(self._orders.source))
         return owner is not None and owner[1] != self._sweep and is_alive(self._study / SWEEPS / f"{owner[1]}.json")
 
@@ -132,7 +132,7 @@ class Prefix:
 
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checkpoint's time map with the run length and ``ssr`` of this job."""
+    """Return ``state``, the state of a checkpoint's time map, with the run length and ``ssr`` of this job."""
     # A truncated run (control=truncate) follows the schedule of the full run.
     ssr = check_ssr(values["ssr"]) if values["control"] is None else Fraction(1)
     length = as_time(values["max_duration"], "max_duration") * ssr
@@ -140,7 +140,7 @@ def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """Return this job's checkpoint description, made from the description of the job that trained the shared steps."""
+    """Return the description of a shared checkpoint, with the ``ssr``, length, control and schedulers of this job."""
     from ssr_hydra.trainer.description import plain_data
 
     run = {

@@ -91,7 +91,7 @@ def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Ite
 def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> CheckedCommand:
     """Compose and check each job of a command line.
 
-    ``run_id`` is the value of ``${run_id:}``. If several processes train one model together, all of them use the folder
+    ``run_id`` is the value of ``${run_id:}``. If several processes train one model together, they all use the folder
     of rank 0.
 
     Raises:
@@ -109,7 +109,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             raise ConflictError(group, override, "cannot be deleted", f"remove ~{group}")
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
-            cfg = composer.compose(composer.overrides)  # check cfg, because Hydra sets up logging even for --help
+            cfg = composer.compose(composer.overrides)  # check the config: Hydra uses its logging node even for --help
             is_null = line.mode == "cfg" and line.package is not None and _package(cfg, line) is None
             return CheckedCommand([*line.show, *line.main_config, *composer.overrides], is_null=is_null)
         parsed = composer.parse(composer.overrides)
@@ -119,7 +119,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             import_from_here()
             check_there(trust)
         if line.mode == "multirun" or master.hydra.mode == RunMode.MULTIRUN:
-            if processes.world_size > 1:  # for example, torchrun started them to train one model together
+            if processes.world_size > 1:  # for example, torchrun has started several processes
                 flag = "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN"
                 rule = f"{processes.world_size} processes were started for one run, but a sweep has many runs"
                 fix = "start the sweep without torchrun, or start each run with torchrun"
@@ -131,7 +131,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
 
 
 def _package(cfg: DictConfig, line: CommandLine) -> Any:
-    """Return the value that ``--cfg`` prints with ``--package``. Refuse a package that the config does not have."""
+    """Return the part of the config that ``--package`` selects for ``--cfg``. Refuse a part that does not exist."""
     kind, package, absent = line.show[1], str(line.package), object()
     keys = [str(key) for key in cfg if kind == "all" or (key == "hydra") == (kind == "hydra")]
     if package == "_global_":
@@ -184,7 +184,7 @@ def _output_folder(field: str, cfg: DictConfig, typed: str | None) -> str:
             folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
     except Exception as error:
         if field == "hydra.sweep.dir":
-            _check_shared(None, cfg)  # raises a better error if the value refers to the number of a job
+            _check_shared(None, cfg)  # raises a clearer error if the value contains a job's number
         raise explain(error) from error
     check_folder_name(folder, field, typed)
     return folder
@@ -260,7 +260,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
             if shares or master.get("plan"):
                 sweep.candidates.append((values, sweep.describe(values)))
         if "${" in (line.typed("hydra.sweep.dir") or ""):
-            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # these two jobs differ in every swept key
+            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # in these two jobs, every swept key differs
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # for ${now:...}
                 _check_shared(folder, job)
@@ -276,7 +276,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 def sweep_axes(
     composer: Composer, master: DictConfig, parsed: Sequence[Override], params: Mapping[str, Any]
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
-    """Return the overrides of a sweep, without ``zip``, and the tuples of keys whose values ``zip`` pairs.
+    """Return all overrides of a sweep except ``zip``, and tuples of the keys that ``zip`` varies together.
 
     ``master`` is the config without the sweeps. The sweeps are in ``parsed``, the overrides on the command line, and in
     ``params``, the ``hydra.sweeper.params`` of the config.
@@ -309,7 +309,7 @@ def _override_values(composer: Composer, override: Override) -> Any:
 def _check_shared(folder: str | None, job: DictConfig) -> None:
     """Refuse a ``hydra.sweep.dir`` whose value for ``job`` differs from ``folder``, the value for the whole sweep.
 
-    ``folder`` is None if only a job has a value. All jobs must be in one study.
+    ``folder`` is None if the value cannot be resolved before a job runs. All jobs of a sweep must be in one study.
     """
     job = copy.deepcopy(job)
     with read_write(job.hydra):
@@ -376,8 +376,10 @@ class JobComposer:
     Hydra composes only the first job for each combination of group choices. For the other jobs, this class sets the
     swept values in a copy of the first job's config, which is faster.
 
-    ``parsed`` are the overrides on the command line. ``axes`` are the overrides of the experiment, including the sweeps
-    in ``hydra.sweeper.params``. ``master`` is the config without sweeps; None if ``hydra.sweeper.params`` is set.
+    Args:
+        parsed: The overrides on the command line.
+        axes: The overrides of ``parsed`` and ``hydra.sweeper.params`` that set keys of the experiment.
+        master: The config without sweeps; None if ``hydra.sweeper.params`` is set.
     """
 
     def __init__(

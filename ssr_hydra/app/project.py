@@ -66,5 +66,5 @@ def _is_installed(name: str) -> bool:
         return True
     if spec is None or spec.origin is not None:
         return spec is not None
-    # A folder without files is a package, too, if the working directory is on the import path.
+    # Python may also report a folder without __init__.py. Ignore the folder of the new project.
     return any(Path(place) != Path(name).resolve() for place in spec.submodule_search_locations or ())

@@ -43,7 +43,7 @@ class RecordedJob(NamedTuple):
     heartbeat: Heartbeat | None  # None outside of a sweep
 
     def follow(self, trainer: Trainer) -> None:
-        """Make the trainer write the job's description when training starts, and then report progress."""
+        """When training starts, publish the job's description. From then on, report progress in the heartbeat."""
         trainer.on("fit_start", self.pending.publish)
         if self.heartbeat is not None:
             heartbeat = self.heartbeat
@@ -56,9 +56,9 @@ class RecordedJob(NamedTuple):
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
     """Write a ``result.json`` in ``run_dir`` if the job fails in this block before its training starts.
 
-    The trainer itself records errors during training. Invalid input leaves a record only in a sweep, because the other
-    jobs of the sweep continue. If Hydra runs the job, SIGTERM stops the job as ctrl-C does. If the folder already has a
-    run, the job writes only one line, to the log, before training starts.
+    The trainer records errors during training. Invalid input is recorded only in a sweep, because the other jobs of the
+    sweep continue. If Hydra runs the job, SIGTERM has the same effect as ctrl-C. If the folder already contains a run,
+    the job only adds one line to the log before training starts.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -115,7 +115,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
 def _leaves_record(error: BaseException) -> bool:
     if isinstance(error, InputError):
         return sweep_dir() is not None and error.field != "run_dir"
-    # After a WriteError the job has trained, but a new record would have 0 steps.
+    # A WriteError occurs after training, but a record from here would claim 0 steps.
     return not isinstance(error, WriteError)
 
 

@@ -1,4 +1,4 @@
-"""Check ``resume`` and ``checkpoint`` at composition, and check that a run's folder contains no different run."""
+"""Check ``resume`` and ``checkpoint`` at composition. Refuse a folder that contains a run with a different config."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
-    """Return whether a run can resume in spite of a difference, such as a new field of a newer release."""
+    """Return whether a run may resume although a field differs, for example because a newer release added the field."""
     if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
         return True
     return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))

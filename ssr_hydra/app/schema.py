@@ -1,7 +1,7 @@
 """JSON Schemas of config files: ``ssr-train --schema DIR``. With them, an editor completes and checks YAML files.
 
 The schemas come from the structured configs, their docstrings, and the names of config files. A schema accepts
-``${...}`` and ``???`` for every value, and any argument of a ``_target_`` outside of this package.
+``${...}`` and ``???`` for every value. For a ``_target_`` outside of this package, a schema accepts all arguments.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def _ref(name: str) -> _Schema:
 
 
 def _any_of(options: Iterable[_Schema]) -> _Schema:
-    """Return the schema of values that are references or match one of several schemas.
+    """Return a schema that accepts references (``${...}``) and each value that one of ``options`` accepts.
 
-    If only one schema is for mappings, the result checks mappings against this schema alone, so that an error names the
-    invalid key. The result treats lists like mappings.
+    If only one of ``options`` accepts mappings, the result checks mappings only with this option, so an error names the
+    invalid key. The same holds for lists.
     """
     rest = list({json.dumps(option): option for option in options}.values())
     if {} in rest:
@@ -146,7 +146,7 @@ class _Definitions:
     # ---- config classes
 
     def _classes_of(self, group: str) -> dict[str, list[str]]:
-        """Return a mapping from each definition to the choices of a group that use this definition."""
+        """Map the name of each config class of a group to the choices that use this class."""
         classes: dict[str, list[str]] = {}
         for name, config in GROUPS[group].items():
             kind = config if isinstance(config, type) else type(config)
@@ -157,7 +157,7 @@ class _Definitions:
     def _class(self, kind: Any) -> str:
         """Add the definition of a config class, and return its name."""
         if kind.__name__ not in self._defs:
-            self._defs[kind.__name__] = {}  # now a field of this class can refer to the class by its name
+            self._defs[kind.__name__] = {}  # end the recursion if a field of this class has this class as its type
             self._defs[kind.__name__] = self._fields(kind)
         return str(kind.__name__)
 
@@ -193,7 +193,7 @@ class _Definitions:
             if Time in arguments:
                 arguments = tuple(each for each in arguments if each is not str)
             for kind in (Phase, ComposerScheduler):
-                # Ignore the other types of the union: a config creates functions and mappings by _target_.
+                # The schema of this kind also accepts a _target_, and a config needs no other type of the union.
                 if kind in arguments:
                     arguments = (kind,)
             return [option for each in arguments for option in self._options(each)]
@@ -236,7 +236,7 @@ class _Definitions:
     # ---- groups
 
     def _by_target(self, targets: Mapping[str, str]) -> list[_Schema]:
-        """Return one rule for each definition: a node with the target of this definition must match this definition."""
+        """Return a rule for each target: a node with this ``_target_`` must match the definition of the target."""
         return [
             {"if": {"required": ["_target_"], "properties": {"_target_": {"const": target}}}, "then": _ref(name)}
             for name, target in targets.items()
@@ -322,7 +322,7 @@ class _Definitions:
     def _defaults(self, group: str, key: str) -> _Schema:
         """Return the schema of a defaults list in the files of a group.
 
-        ``key`` is the form in which the list names a group other than ``group``, such as ``override /{}``.
+        ``key`` is the format of the keys of the list, with ``{}`` for the name of a group, such as ``override /{}``.
         """
         groups = [each for each in self._names if each != "config"]
         choice = {}

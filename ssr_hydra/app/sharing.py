@@ -21,17 +21,17 @@ from ssr_hydra.sweeps.job_status import is_free
 from ssr_hydra.sweeps.sharing.sequences import Calendar, Candidate, Sequences, Track, UnknownCounterError
 from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
-# Jobs that differ in these fields may share steps, because the sweep compares the values of schedules step by step.
-# The names of the scheduled fields must be equal.
+# Jobs may share steps even if these fields differ, because the sweep compares the scheduled values step by step. The
+# keys of ``schedules`` must be equal.
 _FUTURE = re.compile(r"ssr|max_duration|control|scheduler([.\[].*)?|schedules\..*")
-_SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # EMA depends only on batches, and checkpoints have its state
+_SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # EMA counts batches, and checkpoints contain EMA's state
 _LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # CSVLogger writes a file that a different job can copy
 _PROBES = 16
 _CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "trainer.iteration_length")
 
 
 def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate:
-    """Return the properties that decide whether a job can share steps. The function reads no data."""
+    """Return the facts about a job that decide with which jobs it can share steps. The function reads no data."""
     length = as_time(values["max_duration"], "max_duration") * check_ssr(values["ssr"])
     leaves = [(path, value) for path, value in walk(values) if not (isinstance(value, (Mapping, list)) and value)]
     fields = {path: text for path, value in leaves if (text := _compared(path, value, length)) is not None}
@@ -68,7 +68,7 @@ def _hint(values: Mapping[str, Any]) -> str:
 
 
 def _compared(path: str, value: Any, length: Time) -> str | None:
-    """Return a field as text for comparison; None if the field may differ between jobs that share steps."""
+    """Return the value of a field as text; None if jobs may share steps even if they differ in this field."""
     if is_free(path) or _FUTURE.fullmatch(path):
         return None
     if isinstance(value, str) and value.rstrip().endswith("dur"):
@@ -143,7 +143,7 @@ def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], calendar: Cale
         curves = [bind(instantiate(part, trust, path), state, ssr) for part in parts]
         track = Track(product(curves), calendar, by_epoch=by_epoch)
         if track.is_exact:
-            # A schedule that needs an unknown counter raises an error here.
+            # A schedule that needs an unknown number, such as tokens per batch, raises an error here.
             for step in range(0, steps, max(1, steps // _PROBES)):
                 track.values(step, step + 1)
         return track

@@ -208,7 +208,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """Return the fix for an untrusted name: usually, add the names of all targets in the config to ``trust``."""
+    """Return the fix for an untrusted name: usually, a value of ``trust`` that allows all targets of the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return "a config cannot use the standard library; write a function in your own module, and trust the module"
     if name.startswith(("torch.", "ssr_hydra.")) and (
@@ -234,7 +234,7 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return the entry of ``trust`` that allows a name: the package, or a smaller entry for ``_TOO_WIDE`` packages."""
+    """Return the entry of ``trust`` that allows a name: its package, or only its module for ``_TOO_WIDE`` packages."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -300,8 +300,8 @@ def _failed(field: str, name: str, error: Exception) -> UserCodeError:
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
     """Import and return the class or function with a dotted name.
 
-    If a trusted package imports ``os``, ``my_package.os.system`` is ``os.system``. So each module in the name must be a
-    real submodule, and the object must be defined in a trusted module.
+    The object must be defined in a trusted module, and each module in the name must be a real submodule. Otherwise, if
+    ``my_package`` imports ``os``, the name ``my_package.os.system`` would give ``os.system``.
 
     Example:
         >>> locate("ssr_hydra.schedulers.StepScheduler").__name__
@@ -323,7 +323,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     for attribute in rest:
         if (isinstance(target, ModuleType) and target is not module) or not hasattr(target, attribute):
             fix = "check the spelling"
-            if getattr(module, "__file__", None) is None:  # Python probably imported the folder around the package
+            if getattr(module, "__file__", None) is None:  # Python probably imported a folder that contains the package
                 folder = next(iter(module.__path__))
                 fix += f", or start in the folder with the package, because {folder} has no __init__.py"
             raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", fix)

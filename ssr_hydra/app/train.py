@@ -25,7 +25,7 @@ from ssr_hydra.versions import code_version
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-# Settings that may differ between the processes of a run, such as the device and the paths of the data.
+# Settings that each process of a run may choose, such as the device and the paths of the data.
 _ONE_PROCESS = (
     r"(name|debug|logger|resume\.path|trainer\.(device|threads|progress)|data\.(num_workers|prefetch_factor))(\.|$)"
     r"|data\.\w+\.(path|root|folder)$|data\.test$"
@@ -98,7 +98,7 @@ def build(
         run_dir: The folder for records; None to write no records.
 
     Raises:
-        InputError: See :func:`ssr_hydra.app.check`; or the data is invalid, for example empty.
+        InputError: The config is invalid (see :func:`ssr_hydra.app.check`), or the data is invalid, e.g. empty.
     """
     trust = check_trust(trust)
     return _build(check(cfg, trust), trust, run_dir)
@@ -133,7 +133,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
         train_loader, eval_loader = make_loaders(**data, **place)
         test_loader = None if test is None else _test_loader(test, data, place)
     except InputError as error:
-        field = error.field.removesuffix(".dataset")  # train.dataset of the loader is data.train in the config
+        field = error.field.removesuffix(".dataset")  # in the config, train.dataset of the loaders is data.train
         raise error.renamed(f"data.{field}") from None
     check_built(values, data["train"], data["eval"])
     # If the length of an epoch was unknown before the data was read, check the times of the schedule now.
@@ -183,7 +183,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
 
 
 def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """Return the loader of ``test``, a data set or a file name, with the settings of the evaluation loader."""
+    """Return the loader of the test data, with the settings of the evaluation loader. ``test`` may be a file name."""
     from torch.utils.data import TensorDataset
 
     from ssr_hydra.data import make_loaders

@@ -52,7 +52,7 @@ def shown_path(path: str | Path) -> str:
 
 
 class _NodeSize(NamedTuple):
-    """The numbers of values, of ``${...}`` and of nesting levels in a YAML node, counted with its aliases expanded."""
+    """The size of a YAML node with expanded aliases: numbers of values, of references ``${...}`` and of levels."""
 
     values: int = 1
     references: int = 0
@@ -99,8 +99,8 @@ class FileBounds:
         """Return the text of a YAML file. Check the file without constructing its values.
 
         Raises:
-            InputError: The file breaks a limit, is not YAML, repeats a key, has a top-level key with a dot, or has a
-                word without quotes that YAML would change in a text field, such as ``on``.
+            InputError: The file exceeds a limit, is not YAML, repeats a key, or has a top-level key with a dot; or a
+                text field has a word without quotes that YAML would change, such as ``on``.
         """
         if path in self._checked:
             return self._texts[str(path)]
@@ -124,7 +124,7 @@ class FileBounds:
         return text
 
     def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
-        """Refuse a defaults list that names files outside its folder, or makes a choice that files cannot make.
+        """Refuse a defaults list that names files outside its folder, or makes a choice that needs the command line.
 
         Also refuse a defaults list that contains itself or expands to too many configs.
         """
@@ -230,7 +230,7 @@ def _check_scalar(name: str, event: Any, parent: _OpenNode, *, is_top: bool) -> 
     if "${" in text and len(text) > _LONGEST_REFERENCE:
         rule = f"has a text of {len(text):,} characters with references in line {_line(event)}"
         raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,} characters")
-    # YAML reads a sexagesimal number (1:59:59:...) in quadratic time. A tag such as !!int makes any text a number.
+    # YAML reads a sexagesimal number (1:59:59:...) in quadratic time. With !!int, YAML reads any text as a number.
     may_be_number = event.tag in _NUMBER_TAGS or (is_plain and re.match(r"[-+.\d]", text) and " " not in text)
     if may_be_number and len(text) > _LONGEST_NUMBER:
         raise _refused(name, f"has a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
@@ -264,7 +264,7 @@ def _check_word(name: str, key: str, text: str, line: int) -> None:
 
 @cache
 def _words() -> frozenset[str]:
-    """Return the names of text fields (``str``), without names that have a different type in some built-in config."""
+    """Return the names of fields that are text (``str``) in every built-in config with this field."""
     words: set[str] = set()
     others: set[str] = set()
     for config in (ExperimentConfig, *(config for group in GROUPS.values() for config in group.values())):
@@ -342,7 +342,7 @@ class _Entry:
 
     @property
     def root(self) -> str:
-        """The group without a leading slash; for an entry without a group, the path of the config."""
+        """The group, or the path of the config if the entry has no group. A leading slash is removed."""
         return (self.names[0] if self.group is None else self.group).lstrip("/")
 
     def configs(self, path: str, folders: Sequence[Path]) -> Iterator[str]:

@@ -142,7 +142,7 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
 
 
 def _colour(hue: str | None, rank: int, count: int) -> Any:
-    """Return the colour of an SSR: a shade of ``hue``, or a colour of ``_RAMP``. The longest run is the darkest."""
+    """Return the colour of a curve: a shade of ``hue``, or a colour of ``_RAMP``. Longer runs have darker colours."""
     pale = 0.0 if count == 1 else (count - 1 - rank) / (count - 1)
     if hue is not None:
         return mixed(hue, "white", _PALEST * pale)

@@ -29,7 +29,7 @@ def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str = 
         for (name, phase), until in zip(phases.items(), phase_ends(run, phases), strict=True):
             first = begin + _value(run.convert(start, unit, "until"))
             last = end if until is None else min(end, begin + _value(run.convert(until, unit, "until")))
-            if start.value != 0:  # the first phase starts with the sequence, so its start is not a landmark
+            if start.value != 0:  # the start of the first phase is the start of the sequence, not a landmark
                 yield f"{prefix}{name}: start", first
             part = run.phase(start, until, scale=phase.scale)
             yield from find(phase.scheduler, part, unit, last, f"{prefix}{name}: ")
@@ -70,6 +70,6 @@ def holds_functions(scheduler: Any) -> bool:
 
 
 def needs_only_epochs(scheduler: Any) -> bool:
-    """Return whether all times of a scheduler are in epochs or ``dur``, so that it does not need ``dataloader_len``."""
+    """Return whether all times are in epochs or fractions of the run, so ``dataloader_len`` does not matter."""
     free = (TimeUnit.EPOCH, TimeUnit.DURATION)
     return all(time is not None and (time.value == 0 or time.unit in free) for time in _times(scheduler))

@@ -59,12 +59,12 @@ class Preview:
         Args:
             axis: ``"lr"`` for the absolute learning rate or ``"alpha"`` for the multiplier. None means ``"lr"`` if all
                 learning rates are known, otherwise ``"alpha"``.
-            normalize: Whether the horizontal axis is the fraction of each run, so that every curve spans the axis.
+            normalize: Whether the horizontal axis shows the fraction of the run, so all curves have the same width.
             title: A title above the curves; None for no title.
 
         Raises:
-            InputError: The axis is unknown; it cannot be drawn; or ``normalize`` is false and the runs have different
-                units.
+            InputError: The axis is unknown; its values are unknown or too large; or ``normalize`` is false and the
+                lengths of the runs have different units.
         """
         if axis is None:
             axis = "alpha" if any(curve.lr is None for curve in self.curves) else "lr"
@@ -91,7 +91,7 @@ class Preview:
             The paths of the written files. Equal curves give files with equal bytes.
 
         Raises:
-            InputError: The suffix is unknown, a file cannot be written, or :meth:`figure` raises this error.
+            InputError: The suffix is unknown, a file cannot be written, or :meth:`figure` refuses an argument.
         """
         targets = _targets(path)
         fig = self.figure(axis=axis, normalize=normalize, title=title)
@@ -163,8 +163,8 @@ def preview(
         path: Path of the figure to write; see :meth:`Preview.save`. None writes no file.
 
     Raises:
-        MissingRateError: A schedule needs a rate that is unknown.
-        InputError: The times of a schedule do not fit the run, or an argument is out of range.
+        MissingRateError: A schedule needs ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``.
+        InputError: The times of a schedule are invalid for this run length, or an argument is out of range.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearWithWarmupScheduler

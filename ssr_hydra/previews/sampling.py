@@ -22,16 +22,15 @@ class Trace:
     """A schedule as the vertices of a polygonal line, sampled from the first to the last time in ``breaks``.
 
     The class computes alpha just before each break and at the break, so the time of a jump at a break is exact. Between
-    two breaks, the class halves intervals until the curve is straight in each interval. A jump that is not at a break
-    leaves a tiny interval. The class then tries the fraction with the smallest denominator in this interval. If alpha
-    does not jump exactly there, the class uses the end of the interval. A run has no batch at its end, so the last
-    vertex has alpha just before the end.
+    two breaks, the class halves intervals until the curve is almost straight in each interval. For a jump between two
+    breaks, the class stops at a tiny interval around the jump, and tries the fraction with the smallest denominator in
+    this interval. If alpha does not jump at this fraction, the class uses the end of the interval. A run has no batch
+    at its end, so the last vertex has alpha just before the end.
 
     Args:
         alpha: Function from time to alpha.
         breaks: Times in ascending order, such as landmarks. The first and the last are the start and the end.
-        is_exact: True if alpha computes with exact times, as this package's schedulers do. False for functions that
-            compute with floats.
+        is_exact: Whether ``alpha`` computes with exact fractions, as this package's schedulers do, and not with floats.
 
     Attributes:
         times: Times of the vertices in ascending order. A time at which alpha jumps appears twice.
@@ -69,7 +68,7 @@ class Trace:
 
     def _differ(self, a: float, b: float) -> bool:
         """Return whether alpha jumps from ``a`` to ``b``."""
-        # For exact alphas, the limit is relative to a and b, so the tiny last steps of a step schedule are jumps.
+        # Exact alphas are compared relative to a and b, so even the tiny last steps of a step schedule are jumps.
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self._is_exact else self._scale)
 
     def _refine(self, low: Fraction, a: float, high: Fraction, b: float) -> None:

@@ -25,7 +25,7 @@ class Landmark(NamedTuple):
     Attributes:
         label: Name of the event at this time. The names of several events are separated by commas.
         time: Exact time since the start of the scaled run.
-        alpha: The multiplier from this time on. At the end of the run, this is the last multiplier of the run.
+        alpha: The multiplier at this time; at the end of the run, the last multiplier before the end.
     """
 
     label: str

@@ -25,7 +25,7 @@ class TorchCurve(Scheduler):
     Args:
         schedulers: For each scheduler: its path, the scheduler itself, and its pace (``"batch"`` or ``"epoch"``).
         lr: The optimizer's learning rate. alpha is the scheduled learning rate divided by ``lr``.
-        times: All times in the schedulers. Numbers of steps are converted to times in batches or epochs.
+        times: All times in the schedulers' arguments. A number of steps becomes a time in batches or epochs.
         functions: All functions in the schedulers.
 
     Raises:

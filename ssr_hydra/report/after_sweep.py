@@ -15,7 +15,7 @@ from ssr_hydra.studies.reading import load
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
     """Write a report into ``folder/report``, and print its table and its answer, or the reason for a missing report.
 
-    Only errors of writing to ``stream`` are raised.
+    The function raises an error only if it cannot write to ``stream``.
     """
     width, colour = terminal(stream)
     try:

@@ -17,7 +17,7 @@ from ssr_hydra.studies.study import find_series
 
 _MOST_CROSSINGS = 3
 _MOST_NAMED = 8
-# The names of the two sides of a comparison: what a normal scaled run does, and what a run with the control does.
+# For each control: the words for a normal scaled run, and for a run with the control.
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed warmup", "the scaled warmup")}
 
 
@@ -93,7 +93,7 @@ def diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _budget_name(content: Content) -> str:
-    """Return "time", or the name of the axis if the user chose steps or SSRs, or if runs have no times."""
+    """Return "time". If runs have no seconds, or the user chose steps or SSRs, return the name of the axis."""
     is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
     return "time" if is_time else NAMES_OF_EQUAL[content.equal]
 
@@ -204,7 +204,7 @@ def first_at_target(content: Content) -> list[str]:
     if not choice.rivals:
         return [f"{text}; no other recipe was measured {equal}."]
     if unknown := [rival.recipe for rival in choice.rivals if math.isnan(rival.low)]:
-        # An interval in the text shows measured noise. So after an interval, name the recipes without measured noise.
+        # If the text contains an interval, the noise of the choice was measured. Name the recipes without this noise.
         whose = "" if math.isnan(best.target_low) else f" of {listed(unknown)}"
         return [f"{text}; the noise{whose} was not measured."]
     if choice.open:
@@ -213,7 +213,7 @@ def first_at_target(content: Content) -> list[str]:
 
 
 def controls(content: Content, choice: Choice) -> list[str]:
-    """Return a sentence for each control of the choice, at the chosen SSR."""
+    """For each control, return a sentence that compares scaled runs and control runs at the chosen SSR."""
     sentences = []
     frame = content.controls
     frame = frame[(frame["recipe"] == choice.recipe) & (frame["ssr"] == choice.ssr)]
@@ -231,7 +231,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
 
 
 def control_counts(content: Content) -> list[str]:
-    """Return sentences: the mean gain of scaled runs over runs with each control, and the number of wins of each."""
+    """For each control, return the mean gain of scaled runs over control runs, and how often each side wins."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)

@@ -50,9 +50,8 @@ class Options:
         confidence: The confidence of every interval.
         reference: The recipe with which the other recipes are compared; None for the first recipe.
         equal: The axis on which budgets are equal when recipes are compared: ``seconds`` of training, ``steps``, or
-            ``ssr``. If ``equal`` is None, the report chooses ``steps`` if all recipes need about as much time per step,
-            or if their seconds are not comparable. Otherwise, it chooses ``seconds``. A table without steps uses SSRs
-            instead of steps.
+            ``ssr``. None chooses ``steps`` if all recipes take about the same time per step, or if their seconds are
+            not comparable; otherwise, None chooses ``seconds``. If a table has no steps, ``ssr`` replaces ``steps``.
         noise: With ``pooled``, intervals use the noise of all SSRs and recipes. With ``cell``, an interval is the plain
             t interval of the runs of one recipe and SSR.
         labels: Names to show instead of the names of the metric and the recipes: ``{"eval/accuracy": "Accuracy"}``.
@@ -113,7 +112,7 @@ class Choice:
         """How certain the choice is.
 
         ``unknown``: the gain of a doubling, or the difference from another recipe, has no interval. ``close``: a
-        different SSR or recipe may be as good, or runs of the choice diverged. ``sure``: all other choices.
+        different SSR or recipe may be as good, or runs at the chosen SSR diverged. ``sure``: none of these cases.
         """
         if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"
@@ -134,10 +133,10 @@ class Content:
     """Everything that a report shows. Each data frame is the result of a function in :mod:`ssr_hydra.studies`.
 
     ``axis`` is the axis on which time is shown. ``equal`` is the axis on which recipes are compared at equal budgets.
-    ``choice`` is the fastest recommended recipe whose quality is within the user's tolerance of the best quality.
-    ``steps`` holds the choice for each possible tolerance, from the largest to the smallest. If the user sets no
-    tolerance, ``choice`` is the last choice in ``steps``. ``soonest`` is the recipe that reaches the target first.
-    ``looks`` is the number of reports that were made while the study grew, including this report.
+    ``choice`` is the fastest recommended recipe whose quality is at most the user's tolerance below the best quality.
+    ``steps`` contains the choice for each range of tolerances; the range with the smallest tolerances is last. If the
+    user sets no tolerance, ``choice`` is the last choice in ``steps``. ``soonest`` is the recipe that is the first to
+    reach the target. ``looks`` counts the reports of the growing study, including this report.
     """
 
     study: Study
@@ -199,7 +198,7 @@ class Content:
 
     @property
     def counted(self) -> list[Axis]:
-        """The axes on which every run has a measured value: all of ``axes`` except SSR and cost."""
+        """The axes that runs measure, such as steps and seconds: ``axes`` without SSR and cost."""
         return [axis for axis in self.axes if axis not in ("ssr", "cost")]
 
     @cached_property
@@ -225,7 +224,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     Args:
         study: The study.
         options: The options.
-        looks: The number of reports that were made while the study grew, including this report.
+        looks: How many reports of the growing study were made, including this report.
 
     Raises:
         InputError: No run has completed, or an option does not fit the study.
@@ -294,7 +293,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=crossings(study, sure),
         ranking=compare.decision_accuracy(study),
-        fits=fits(study, sure),  # do not pass the tolerance: with it, fits() would accept wrong predictions
+        fits=fits(study, sure),  # pass no tolerance, because fits() accepts errors up to the tolerance
         totals=study.totals(price),
         outliers=compare.outliers(study),
         looks=looks,
@@ -358,11 +357,10 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 
 
 def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
-    """For every tolerance, return the fastest recipe whose quality is within the tolerance of the best quality.
+    """For every tolerance, return the fastest recipe whose quality is at most the tolerance below the best quality.
 
-    Fragile recipes are excluded. The chosen SSR changes only at tolerances that equal the gain of a doubling. The
-    chosen recipe changes only at these tolerances, and at tolerances that equal the distance between a recipe and the
-    best recipe.
+    Fragile recipes are left out. The function needs to try only some tolerances. The chosen SSR changes only at the
+    gain of a doubling. The chosen recipe changes there, or at the difference in quality between a recipe and the best.
     """
     candidates = [series for series in uncontrolled(study) if not series.fragile]
     if not candidates:
@@ -387,7 +385,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
         same = list(group)
         (above, _, series, place), below = same[-1], same[0][1]
         middle = math.sqrt(above * below) if above > 0 and below < math.inf else below / 2 if not above else 2 * above
-        # If one choice holds for all tolerances, middle is infinite. recommend_by_gains treats None as 0.
+        # If one choice holds for all tolerances, ``middle`` is infinite. Then use None, which means a tolerance of 0.
         tolerance = None if math.isinf(middle) else middle
         own = recommend_by_gains(study, series, gains[series.recipe], tolerance, None, confidence)
         budget = float(series.axis(axis, None)[place])
@@ -397,7 +395,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``; if none, the last index."""
+    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``, or the last index."""
     smallest = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if smallest is None else int(np.searchsorted(series.ssr, smallest))
 

@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves to draw, and the number of omitted curves. ``every`` is the common number of steps between dots."""
+    """Curves to draw, and the number of omitted curves. ``every``: steps between dots, if equal in all curves."""
 
     drawn: list[Curve]
     left_out: int = 0

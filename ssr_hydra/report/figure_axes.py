@@ -23,7 +23,7 @@ SHARED: tuple[Axis, ...] = ("ssr", "steps")
 _LONGEST = 40  # characters of a name
 _MOST_PLACES = 40  # maximum number of positions on a shared axis that get a tick each
 _TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # in points: axis width, digit width, gap between two numbers
-_STRETCH, _MARGIN = 0.25, 0.06  # space for the ends of intervals, and margin, as fractions of the range of the points
+_STRETCH, _MARGIN = 0.25, 0.06  # fractions of the value range: maximum space for ends of intervals; margin
 _LABELS = {
     "ssr": "Scale schedule ratio (SSR)",
     "steps": "Optimizer steps",
@@ -63,10 +63,11 @@ def positions(values: Iterable[float]) -> list[float]:
 
 
 def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return the factor by which to multiply the positions of a recipe, so that its marks do not hide other marks.
+    """Return a factor for the positions of a recipe that moves its marks away from the marks of other recipes.
 
-    ``place`` is the index of the recipe. ``each`` is the distance between the marks of two recipes, and ``over_all``
-    limits the width of all marks together. Both are fractions of the smallest distance between two positions.
+    ``place`` is the index of the recipe, and ``count`` the number of recipes. At one position, ``each`` is the distance
+    from one recipe's mark to the next, and ``over_all`` is the largest distance from the first to the last. Both are
+    fractions of the smallest distance between two positions on the logarithmic axis.
     """
     gap = float(np.diff(np.log2(places)).min(initial=1.0))
     return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))

@@ -52,7 +52,7 @@ _AS_LONG, _SHIFT = 0.004, 0.075
 # Arguments of nudge() for marks without lines, and for marks that a line connects.
 _DODGE = {"each": 0.03, "over_all": 0.1}
 _LINE_DODGE = {"each": 0.06, "over_all": 0.24}
-_AIR = 1.35  # ratio between the ends of a vertical SSR axis and the outermost SSRs
+_AIR = 1.35  # a vertical SSR axis ends at this multiple of the largest SSR
 _MOST_SHADES = 6
 _MOST_TOGETHER = 4  # maximum number of recipes whose curves are drawn in the same axes
 _MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples: maximum number, columns, row height in inches
@@ -200,7 +200,7 @@ def _state_key(states: set[str]) -> list[Line2D]:
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of cells (recipe, control, SSR) with several runs. Each row also has the mean of its cell."""
+    """Return the runs of each cell (recipe, control, SSR) with several runs. ``mean`` is the mean time of the cell."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
     runs = runs[~runs.index.isin(content.study.summarized)]
@@ -327,7 +327,7 @@ def _control_key(curves: Sequence[Curve]) -> list[Line2D]:
 def _lines(
     axes: Axes, content: Content, curves: Sequence[Curve], every_curve: Sequence[Curve], label: str, every: int | None
 ) -> list[Line2D]:
-    """Draw curves with their bands; shorter runs have paler colours. Return the legend entries of the shades."""
+    """Draw curves with their bands; shorter runs have paler colours. Return legend entries that explain the colours."""
     from matplotlib.lines import Line2D
 
     axis = content.counted[0]

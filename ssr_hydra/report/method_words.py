@@ -128,7 +128,7 @@ def cost_of_sweep(content: Content) -> str:
 
 
 def _break_even(content: Content) -> str:
-    """Return a sentence that says how many runs at the recommended SSR save as much time as the study took."""
+    """Return a sentence: how many runs, at the recommended instead of the largest SSR, save the time of the study."""
     choice = content.choice
     whole = content.totals.get("total_seconds", math.nan)
     if choice is None or "seconds" not in content.axes or not whole > 0:
@@ -191,7 +191,7 @@ def method(content: Content) -> list[str]:
 
 
 def _equal_time(content: Content) -> list[str]:
-    """Return sentences about the axis of equal budgets, without those that the answer contains."""
+    """Return sentences about the axis of equal budgets, except sentences that the answer contains."""
     time, equal = content.time, NAMES_OF_EQUAL[content.equal]
     if len(content.recommendations) < 2:
         return []

@@ -66,7 +66,7 @@ def page(content: Content, picture: bytes | None = None) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """Return the Content-Security-Policy with which a browser fetches nothing, and uses only this style and script."""
+    """Return a Content-Security-Policy that forbids a browser to fetch anything or to use other styles and scripts."""
     sources = {"script-src": script, "style-src": style}
     hashed = [
         f"{kind} 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -135,7 +135,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     row = keys.loc[choice.recipe, "", choice.ssr]
     recipe = choice.recipe if len(content.study.recipes) > 1 else ""
     longer = " or longer" if choice.recommendation.ssr is None else ""
-    # If the choice depends on the tolerance, show the numbers of the last row of the table of choices.
+    # If the choice depends on the tolerance, these numbers are for the smallest tolerances.
     at = "" if content.is_settled else f" at SSR {number(choice.ssr)}"
     name = "recommended" if content.is_settled else "if any gain counts"
     facts = [(name, f"SSR {number(choice.ssr)}{longer}", recipe)]
@@ -201,7 +201,7 @@ def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
 
 
 def _curve_captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two items for each figure of curves: whether the page has the figure, and the caption."""
+    """For the figures of learning curves and rates, return whether the page has the figure, and the caption."""
     values = "one run of each recipe and SSR"
     if any(curve.low for curve in content.learning.drawn):
         values = f"the mean over seeds with its {percent(content.options.confidence)} interval"

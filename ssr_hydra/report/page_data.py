@@ -23,7 +23,7 @@ _FIT_POINTS = 61
 
 
 def payload(content: Content) -> dict[str, Any]:
-    """Return the data of the page: points as columns, and curves. None replaces numbers that are not finite."""
+    """Return the data for the charts of the page. A number that is not finite becomes None."""
     study = content.study
     arms = {pair: place for place, pair in enumerate(content.arms)}
     hues = {recipe: place for place, recipe in enumerate(study.recipes)}

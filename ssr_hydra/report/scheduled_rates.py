@@ -28,14 +28,14 @@ _KINDS: list[Any] = [*(row.scheduler for row in ROWS), Phase]
 _CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in _KINDS}
 _MOST_COMPARED = 50
 _PIECES = 257
-_STRAIGHT = 1 / 2000  # largest error of a straight line, as a fraction of the learning rate in the config
+_STRAIGHT = 1 / 2000  # largest error of a line between two points, relative to the learning rate in the config
 _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rate is a float32
 
 
 def scheduled_rates(
     reader: ConfigReader, folder: Path, logged: Mapping[str, Any]
 ) -> tuple[list[float], list[float]] | None:
-    """Return steps, and the learning rate of the batch after each step. The rate between them is nearly linear.
+    """Return steps, and the learning rate after each of these steps. Between two of them, the rate is almost linear.
 
     Return None if the run's config does not have exactly one schedule of this package, or if the ``steps`` and ``lr``
     of ``logged`` contradict the schedule, for example after a resume with ``resume.on_change=rescale``.
@@ -122,7 +122,7 @@ def _argument(value: Any) -> Any:
 
 
 def _equals(alpha: Callable[[int], float], lr: float, logged: Mapping[str, Any]) -> bool:
-    """Return whether the logged rates equal those of the schedule. The log of step n has the rate of batch n - 1."""
+    """Return whether the logged rates equal the scheduled rates. The log of step n has the rate of batch n - 1."""
     return all(
         abs(lr * alpha(round(logged["steps"][place]) - 1) - logged["lr"][place]) <= _EQUAL * abs(lr)
         for place in spread_out(len(logged["lr"]), _MOST_COMPARED)

@@ -12,7 +12,7 @@ from ssr_hydra.studies.study import find_series
 
 
 def gain(content: Content, best: Recommendation) -> str:
-    """Return a sentence with the gain of the doubling that decides the SSR of a recipe."""
+    """Return a sentence with the gain of doubling the recommended SSR, or without such an SSR, of the last doubling."""
     if math.isnan(best.gain):
         return f"No doubling of the SSR was measured for {best.recipe}, so the gain of longer runs is unknown."
     text = with_ends(content, best.gain, best.low, best.high)

@@ -164,7 +164,7 @@ def _doublings(content: Content) -> Table:
 
 
 def _against(row: Any, tolerance: float, sure: float) -> TableCell:
-    """Return a cell that says whether the gain of a doubling is above or below the tolerance, or undecided."""
+    """Return a cell: the gain of a doubling is above or below the tolerance, or open if the interval contains it."""
     if math.isnan(row.low):
         return TableCell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
     if row.sure_low > tolerance:
@@ -367,7 +367,7 @@ def _amount(axis: str, value: float) -> str:
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
     """Return the rows in the order of the study: each recipe before its controls, then by SSR."""
-    summary = content.summary  # unlike content.arms, it has recipes without a quality
+    summary = content.summary  # unlike content.arms, it has recipes whose runs have no quality
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}
     return sorted(rows_of(frame), key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))

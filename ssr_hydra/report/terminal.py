@@ -49,7 +49,7 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
 
 
 def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
-    """Return a line for each problem of a run. If there are many, return the first few of each kind, and a count."""
+    """Return a line for each problem of a run. If there are many problems, return a few of each kind and the counts."""
     kinds = list(dict.fromkeys(problem.kind for problem in problems))
     most = _MOST_PROBLEMS if len(problems) <= _MOST_PROBLEMS else max(1, _MOST_PROBLEMS // len(kinds))
     lines = []

@@ -24,7 +24,7 @@ _APART = ("name", "logger", "checkpoint", "resume", "debug", "hydra", "trainer.p
 
 
 def setup(content: Content) -> list[tuple[str, str]]:
-    """Return the known facts as pairs of name and text.
+    """Return the known facts about the runs, as pairs (name, text).
 
     Example:
         >>> from ssr_hydra.studies import load
@@ -151,7 +151,7 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
     lengths = [str(text) for text in runs["max_duration"].unique() if isinstance(text, str) and text]
     parts = [_shortened_list(lengths)] if lengths else []
     whole = runs[runs["ssr"] == 1.0]
-    longest = runs[runs["ssr"] == runs["ssr"].max()]  # these runs have the smallest rounding error of steps / ssr
+    longest = runs[runs["ssr"] == runs["ssr"].max()]  # for these runs, steps / ssr has the smallest rounding error
     for name in ("steps", "samples", "tokens", "seconds"):
         if name not in content.axes:
             continue

@@ -109,7 +109,7 @@ def others(content: Content) -> list[str]:
 def certainty(choice: Choice) -> str:
     """Return how certain a choice is, in a few words."""
     if choice.certainty == "sure" and not choice.rivals and choice.recommendation.ssr is None:
-        # The choice has no rival, but the measured range ends at the SSR of the choice.
+        # No other recipe was measured at this budget, but a larger SSR may be better.
         return "undecided: longer runs are missing"
     return {"sure": "decided", "close": "undecided", "unknown": "noise not measured"}[choice.certainty]
 
@@ -127,7 +127,7 @@ def tolerances(above: float, below: float) -> str:
 
 
 def _by_tolerance(content: Content, choice: Choice) -> str:
-    """Return a sentence that says where the report shows the choice for each tolerance."""
+    """Return sentences about how the choice depends on the tolerance."""
     if math.isnan(choice.recommendation.gain):
         return gain(content, choice.recommendation)
     if content.is_settled:

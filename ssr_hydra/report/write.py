@@ -18,7 +18,7 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Count the reports of a folder. Include the next report if the number of completed runs has changed."""
+    """Return the number of reports written into a folder. Count the next report if more runs have completed."""
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))
         looks, completed = int(earlier.get("looks", 1)), int(earlier["totals"]["completed"])

@@ -18,10 +18,10 @@ _NO_MATTER = ("name", "resume", "checkpoint", "logger")
 class Sent:
     """The id of a run in a store (a service such as MLflow), and the last record that the store received.
 
-    A killed run resumes from its last checkpoint and repeats the records after the checkpoint, with equal values.
-    :meth:`new_values` leaves out records that the store already has. :meth:`resume` drops the id in two cases, so that
-    the run gets a new id: the run starts from the beginning again, or its config has changed and the store already has
-    records after the checkpoint. The store cannot replace those records.
+    A killed run resumes from its last checkpoint and creates the records after the checkpoint again, with the same
+    values. :meth:`new_values` leaves out records that the store already has. The run needs a new id in two cases: the
+    run starts from the beginning again, or its config has changed and the store already has records after the
+    checkpoint. The store cannot replace those records.
 
     Args:
         path: Path of the JSON file. Its folder must exist.
@@ -42,8 +42,8 @@ class Sent:
     def resume(self, batch: int) -> str | None:
         """Return the id of a run that resumes after batch ``batch``; None if the run needs a new id.
 
-        Call this method once, before any record is sent. If the id is dropped, ``previous`` and
-        ``config["resumed_from"]`` become the old id.
+        Call this method once, before any record is sent. If the run needs a new id, the method stores the old id in
+        ``previous`` and ``config["resumed_from"]``.
         """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))

@@ -162,7 +162,7 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
 
 
 def joined(changes: Sequence[Difference]) -> str:
-    """Return a text with the first differences and the number of further differences."""
+    """Return the first differences as text, and how many more differences there are."""
     parts = [str(item) for item in changes[:_MOST_SHOWN]]
     if len(changes) > _MOST_SHOWN:
         parts.append(f"and {len(changes) - _MOST_SHOWN} more")

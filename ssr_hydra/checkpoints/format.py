@@ -118,7 +118,7 @@ def _encode(content: Mapping[str, Any]) -> bytes:
 
 
 def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """Convert a mapping to JSON and back. Refuse a NaN, a tensor, a key that is not a string, and the like."""
+    """Convert a mapping to JSON and back. Refuse values that JSON does not have, and values that would change."""
     try:
         read = json.loads(json.dumps(value, allow_nan=False))
         if not isinstance(value, Mapping) or read != _without_tuples(value):

@@ -162,7 +162,7 @@ def make_loaders(
         train: The data set to train on.
         eval: The data set to evaluate on, without shuffling and augmentation; None for no evaluation.
         augment: Augmentation of whole batches, only for data in memory. Other data sets must augment their samples
-            themselves; the loader seeds the global random generators of Python, NumPy and torch.
+            themselves, by the global random generators of Python, NumPy and torch, which the loader seeds.
         seed: The run's seed.
         device: The device of training. Data in memory is moved to the device once.
         rank: Rank of this process.

@@ -112,7 +112,7 @@ class SeededDataset(Dataset[Any]):
 
     The class seeds the global generators of Python, NumPy and torch before each sample, or before each batch if the
     data set has ``__getitems__``, and restores them after the batch. So the data does not depend on the number of
-    workers. Seeding takes about 30 us.
+    workers. Each seeding takes about 30 us.
 
     Args:
         dataset: A map-style data set.

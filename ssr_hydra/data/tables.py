@@ -183,7 +183,7 @@ class TableReader:
         return FormatError(self.field, self.path, rule, fix)
 
     def _check_header(self, first: list[str], body: list[list[str]]) -> None:
-        """Refuse a first row that may be data, because it has a number in every column of numbers."""
+        """Refuse a first row that may be data: in all columns whose other cells are numbers, it has numbers too."""
         numeric = []
         for place, cell in enumerate(first):
             below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]

@@ -65,8 +65,8 @@ class ByteWindows(TensorDataset):
 class StdlibBytes(ByteWindows):
     """The source code of Python's standard library as windows of bytes. By default, a tenth of the files is held out.
 
-    The text has the files of top-level modules: 166 files and 4.6 MB in CPython 3.11. It differs between versions of
-    Python, so :meth:`describe` returns the version and a SHA-256. The split depends on ``eval_fraction``,
+    The text consists of the files of top-level modules: 166 files and 4.6 MB in CPython 3.11. The text depends on the
+    version of Python, so :meth:`describe` returns the version and a SHA-256. The split depends on ``eval_fraction``,
     ``split_seed`` and the number of files. Modules that depend on the build of Python are excluded.
 
     Args:

@@ -175,7 +175,7 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as plain JSON data, equal in every process. An object becomes its class and its arguments.
+    """Return a value as JSON data that is equal in all processes. An object becomes its class and its arguments.
 
     ``around`` has the ids of the values that contain this value.
     """

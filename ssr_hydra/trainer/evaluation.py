@@ -67,7 +67,7 @@ class EvaluationMean:
         # The weighted sum of the values, and the sum of their weights. Each tensor of shape [1] has weight 1.
         self.total: Tensor | float = 0.0
         self.count = 0
-        # The amounts to add to `total` and `count` if no batch has several values.
+        # What to add to `total` and `count` if no batch has several values: then a tensor [1] is a single value.
         self.more: Tensor | float = 0.0
         self.more_count = 0
         self.each = 0  # the number of batches that have several values

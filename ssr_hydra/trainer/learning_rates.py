@@ -193,7 +193,7 @@ class LearningRates:
         self._write()
 
     def _set_all(self) -> None:
-        """Set all learning rates from the timestamp, even in the middle of an epoch, without stepping a scheduler."""
+        """Set all learning rates for the current timestamp, even within an epoch. Do not step a scheduler."""
         for rates in self._torch:
             rates.refresh(EPOCH, self._epoch_start())
             rates.refresh(BATCH, self._now())

@@ -198,7 +198,7 @@ def _whole(value: Any) -> Any:
 
 
 def _shards_of(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Return an optimizer's state in which each tensor is sharded like its parameter if the two have equal shapes."""
+    """Return an optimizer's state with sharded tensors. A tensor is sharded if its parameter has the same shape."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     like = dict(zip(numbers, parameters, strict=True))

@@ -104,8 +104,8 @@ class Processes:
     """This process in a group of processes that train a model together, and the communication in this group.
 
     A single process does not communicate. Messages use gloo on the CPU, even if gradients use NCCL, so messages never
-    wait for a GPU. If another process has ended, a method raises a :class:`LostProcessError`, in which the argument
-    ``what`` names the part of the run, such as ``"a batch"``.
+    wait for a GPU. If another process has ended, a method raises a :class:`LostProcessError`. The message
+    of this error contains the method's argument ``what``: the part of the run, such as ``"a batch"``.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
@@ -117,7 +117,7 @@ class Processes:
     def start(cls) -> Processes:
         """Connect the processes that a launcher has started, or use the existing process group of torch.
 
-        Without a launcher, return this process alone. :meth:`stop` does not destroy an existing group.
+        Without a launcher, return this process alone. :meth:`stop` does not destroy a group that existed before.
 
         Raises:
             RunError: The processes cannot connect.

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of training time, with a scale schedule ratio (SSR), and studies of SSR.
+"""Learning-rate schedules, which a scale schedule ratio (SSR) stretches together with the run, and studies of SSRs.
 
 A name is imported when it is used for the first time, so ``import ssr_hydra`` loads neither torch nor hydra.
 """

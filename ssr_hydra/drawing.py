@@ -70,7 +70,7 @@ def style() -> Iterator[None]:
 
 
 def empty_figure(height: float) -> Figure:
-    """Return a figure without axes that has the text width of an article. ``height`` is in inches."""
+    """Return a figure without axes, as wide as the text of an article. ``height`` is in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -138,7 +138,7 @@ class WrongTypeError(InputError):
 
 
 class MissingRateError(InputError, RuntimeError):
-    """A time cannot be converted because a rate of the run, such as ``dataloader_len``, is not known."""
+    """A time cannot be converted, because a number such as batches per epoch (``dataloader_len``) is not known."""
 
 
 class RunError(Exception):

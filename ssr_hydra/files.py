@@ -57,7 +57,8 @@ def check_folder_name(
             rule = f"must be below {base}"
             raise PathError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # A value on the command line may refer to a value of a config file. The file must not choose a folder outside base.
+    # The command line may refer to a value of a config file (${key}). This value must not lead to a folder outside
+    # base.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must be below {base}, also after the references of {typed} are resolved"

@@ -28,8 +28,8 @@ def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
 def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
     """Return the load of the machine during a run, for the key ``conditions`` of ``result.json``.
 
-    ``jobs_beside`` is the mean number of other jobs of the same sweep on this machine. ``load`` is the system's average
-    over the last minute, except on Windows.
+    ``jobs_beside`` is the mean number of other jobs of the same sweep on this machine. ``load`` is the load average of
+    the last minute, which Windows does not have.
 
     Example:
         >>> sorted(conditions(1.5))

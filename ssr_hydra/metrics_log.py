@@ -65,9 +65,9 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 class MetricsLog:
     """The file ``metrics.jsonl``, with one JSON object per line. A kill truncates at most one line.
 
-    While the log is open, it locks the run's folder, so a second run cannot use the folder. A run that resumes keeps
-    the records up to its checkpoint. A new file with these records replaces the old file. So hard links to the old file
-    and the target of a symbolic link do not change.
+    An open log is locked, so a second run cannot use the same folder. A run that resumes copies the records up to its
+    checkpoint to a new file, which replaces the old file. So hard links to the old file and the target of a symbolic
+    link do not change.
 
     Args:
         folder: The run's folder; created if missing.

@@ -16,7 +16,7 @@ selection in the list selects it::
 
 A rule is a mapping. Its key ``params`` is a selection, and the other keys are hyperparameters. ``weight_decay: 0`` sets
 a hyperparameter. ``lr_scale: 0.1`` multiplies lr by 0.1. ``layer_decay: 0.75`` multiplies lr by 0.75 for each layer
-between the parameter's layer and the output.
+after the parameter's layer.
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ class Rule:
         given: The selection as the user wrote it.
         values: Hyperparameters to set.
         scales: A mapping from hyperparameter to the factor that multiplies it.
-        layer_decay: The factor of lr for each layer between a parameter's layer and the last layer; None if not set.
-        layers: Patterns for names of modules that are layers. If empty, the model's structure decides.
+        layer_decay: The factor that multiplies lr once for each layer after the parameter's layer; None if not set.
+        layers: Patterns for names of modules that are layers. If empty, the layers follow from the model's structure.
     """
 
     name: str
@@ -190,7 +190,7 @@ class Rule:
     layers: tuple[str, ...] = ()
 
     def field_of(self, key: str) -> str:
-        """Return the dotted config path of the value or factor that this rule has for a hyperparameter."""
+        """Return the dotted config path of the key that sets or multiplies a hyperparameter in this rule."""
         return f"{self.path}.{key}" if key in self.values else f"{self.path}.{key}_scale"
 
 

@@ -1,8 +1,8 @@
 """One config for each scheduler of this package and of torch, derived from the scheduler's class.
 
-Durations are strings. If an argument of a class has no default, the config has a preset value, so that
-``scheduler=<name>`` alone works. A function has no preset, so the user must set ``scheduler.lr_lambda._target_``.
-The name of a config is ``<class>Config``: ``RexSchedulerConfig``.
+Durations are strings. An argument without a default has a preset value in the config, so that ``scheduler=<name>``
+alone works. An argument that is a function has no preset: the user must set ``scheduler.lr_lambda._target_``. The name
+of a config is ``<class>Config``: ``RexSchedulerConfig``.
 
 Some choices need more than one value on the command line:
 

@@ -144,7 +144,7 @@ class AlphaLR(LRScheduler, ABC):
         self._set_lrs(self._now())
 
     def _resume(self) -> None:
-        """Read the ``initial_lr`` of the groups again, after another scheduler or a checkpoint has set the time."""
+        """Read the groups' ``initial_lr`` again, because another scheduler or a checkpoint has set the current time."""
         self._initial.forget()
         self._groups = None
 

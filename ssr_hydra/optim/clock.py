@@ -1,4 +1,4 @@
-"""The clock of a scheduler in a custom training loop: it counts steps and computes other counters from the steps."""
+"""The clock of a scheduler in a custom training loop: it counts steps, and computes other counters when needed."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ class _Total:
 
 
 class StepClock:
-    """A clock that counts only the steps of a run.
+    """The clock of a run in a custom training loop.
 
-    A step adds 1 to ``now.batches``. Every other counter is computed from the batches when a schedule reads it. Reading
-    an unknown counter raises an error.
+    A step adds 1 to ``now.batches``. A schedule that reads a different counter gets seconds from the system's clock,
+    and the other counters as sums over the past batches. Reading an unknown counter raises an error.
 
     Args:
         state: The state of the run, with numbers per epoch and per batch if they are known. ``state.timestamp`` becomes

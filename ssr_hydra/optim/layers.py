@@ -16,11 +16,11 @@ _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers") -> dict[nn.Parameter, int]:
     """Return the layer of every parameter, counted from 0 in the order of the model's modules.
 
-    By default, the model's structure decides. Each element of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer.
-    Outside of these containers, each module without children is one layer. Consecutive embeddings are one layer. If all
-    parameters of a module are vectors, as in a norm, the module belongs to the layer before it. If there is no layer
-    before the module, the module belongs to the first layer. For example, the layers of a vision transformer are the
-    stem, each block and the head.
+    By default, the layers follow from the model's structure. Each element of an ``nn.Sequential`` or ``nn.ModuleList``
+    is one layer. Outside of these containers, each module without children is one layer. Consecutive embeddings are one
+    layer. If all parameters of a module are vectors, as in a norm, the module belongs to the layer before it. If there
+    is no layer before the module, the module belongs to the first layer. For example, the layers of a vision
+    transformer are the stem, each block and the head.
 
     If ``layers`` has patterns, each module whose name matches a pattern is a layer. Parameters outside of these modules
     form additional layers: one before the first module, one between each pair of successive modules, and one after
@@ -28,7 +28,7 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
 
     Args:
         model: Any module.
-        layers: Patterns, such as ``["encoder.layers.*"]``; if empty, the model's structure decides.
+        layers: Patterns, such as ``["encoder.layers.*"]``; if empty, the layers follow from the model's structure.
         path: Dotted path of the patterns in the config, for error messages.
 
     Example:

@@ -93,7 +93,7 @@ class TorchRates:
             if part.course.has_momenta and not {"momentum", "betas"} & optimizer.defaults.keys():
                 rule = f"must be False, because {type(optimizer).__name__} has no momentum"
                 raise ConflictError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
-        # The rates that unconverted schedulers have set.
+        # The rates that unconverted schedulers have set, before alpha multiplies these rates.
         self._found = [_copy(group["lr"]) for group in optimizer.param_groups]
         self._follow()
         self._initial.settle()
@@ -172,8 +172,8 @@ class TorchRates:
                     raise error.within(part.field) from None
 
     def _compute(self, part: _Part, timestamp: Any) -> None:
-        # A single scheduler starts from the initial rates. Several schedulers start from 1, and their rates are
-        # multiplied.
+        # A single scheduler starts from the initial rates. Several schedulers start from 1, and `rates()` multiplies
+        # the initial rates by all their results.
         bases = self._bases if len(self._parts) == 1 else [1.0] * len(self._bases)
         part.rates = part.course.rates(timestamp, bases)
         if part.course.has_momenta:

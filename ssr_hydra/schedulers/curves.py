@@ -35,14 +35,14 @@ _NEVER = math.inf  # the end of a schedule that never ends
 
 
 def with_pieces(curve: Curve, pieces: Pieces | None) -> Curve:
-    """Store the pieces of a curve in the curve, and return the curve. None means that the pieces are unknown."""
+    """Attach :data:`Pieces` to a curve, and return the curve. None means that the pieces are unknown."""
     if pieces is not None:
         curve.__dict__["pieces"] = pieces
     return curve
 
 
 def pieces_of(curve: Curve) -> Pieces | None:
-    """Return the pieces of a curve; None if they are unknown."""
+    """Return the :data:`Pieces` of a curve; None if the pieces are unknown."""
     pieces: Pieces | None = getattr(curve, "pieces", None)
     return pieces
 

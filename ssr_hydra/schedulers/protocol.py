@@ -1,8 +1,8 @@
 """The scheduler protocol, and :func:`bind`, which resolves any scheduler against a run.
 
-Binding a scheduler to a run converts the scheduler's times into exact numbers on the run's counters. The conversion
-uses the length, the SSR and the rates of the run: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``.
-The result is a curve: a fast function from a timestamp to alpha.
+Binding a scheduler to a run converts the scheduler's times into exact values of the run's counters, such as batches.
+The conversion uses the length, the SSR and the rates of the run: ``dataloader_len``, ``samples_per_batch`` and
+``tokens_per_batch``. The result is a curve: a fast function from a timestamp to alpha.
 """
 
 from __future__ import annotations

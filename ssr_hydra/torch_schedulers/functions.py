@@ -118,7 +118,7 @@ class Products(Course):
 
     def __init__(self, functions: Any, count: Callable[[Any], int | float], again: int) -> None:
         self._functions, self._count, self._again = functions, count, again
-        self._known: dict[int, list[float]] = {}  # cache for each function
+        self._known: dict[int, list[float]] = {}  # cache: by id of a function, its product at each step
         self._spans: dict[int, tuple[int, int, float]] = {}  # cache: first and last step, and the product
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:

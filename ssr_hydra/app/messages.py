@@ -83,7 +83,7 @@ def explain(
 
 
 def overlay_error(place: str) -> InputError:
-    """Return the error of an experiment file that does not begin with ``# @package _global_``."""
+    """Return the error for an experiment file that does not begin with ``# @package _global_``."""
     rule = "must have the package _global_, because an experiment changes the whole config"
     return ConflictError("experiment", place, rule, "begin the YAML file with # @package _global_")
 

@@ -267,7 +267,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     elif line.is_typed(_ZIP) or master.get(_ZIP) is not None:
         fix = "remove hydra/sweeper or zip"
         raise ConflictError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
-    if master.hydra.output_subdir is not None and Path(folder).is_dir():  # the folders of jobs may already contain runs
+    if master.hydra.output_subdir is not None and Path(folder).is_dir():  # the jobs' folders may already contain runs
         sweep.pending = pending_name(str(master.hydra.output_subdir))
     argv = _argv(composer, "MULTIRUN", "hydra.sweep.dir", folder)
     return CheckedCommand(argv, Path(folder), _missing(folder), sweep=sweep, is_plan=bool(master.get("plan")))
@@ -378,7 +378,7 @@ class JobComposer:
 
     Args:
         parsed: The overrides on the command line.
-        axes: The overrides of ``parsed`` and ``hydra.sweeper.params`` that set keys of the experiment.
+        axes: All overrides in ``parsed`` and ``hydra.sweeper.params``, except ``zip`` and ``hydra.*``.
         master: The config without sweeps; None if ``hydra.sweeper.params`` is set.
     """
 

@@ -243,7 +243,7 @@ class _Definitions:
         ]
 
     def _node(self, group: str) -> _Schema:
-        """Return the schema of a group's node. A node without a target may have the keys of all choices."""
+        """Return the schema of a group's node. A node without a target may have the keys of any choice."""
         classes = self._classes[group]
         targets = {name: self._defs[name]["properties"].get("_target_") for name in classes}
         united: dict[str, list[_Schema]] = {}

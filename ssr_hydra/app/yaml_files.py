@@ -66,7 +66,7 @@ class _OpenNode:
     Attributes:
         before: The size of everything that was read before the node.
         lines: The line of each key of a mapping.
-        key: The key whose value is next; None if this key is not text.
+        key: The key whose value the parser reads next; None if this key is not text.
     """
 
     anchor: str | None
@@ -346,7 +346,7 @@ class _Entry:
         return (self.names[0] if self.group is None else self.group).lstrip("/")
 
     def configs(self, path: str, folders: Sequence[Path]) -> Iterator[str]:
-        """Yield the configs that the entry can refer to if it is in the defaults list of ``path``."""
+        """Yield the paths of the configs that the entry may mean in the defaults list of the config ``path``."""
         here = path.rpartition("/")[0]
         for name in self.names:
             whole = name if self.group is None else f"{self.group}/{name}"

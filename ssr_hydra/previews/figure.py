@@ -128,7 +128,7 @@ def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[f
 
 
 def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
-    """Return the colour and the dashes of each curve. Each schedule has a hue, and each SSR has a lightness."""
+    """Return the colour and line style of each curve. Each schedule has a hue, and each SSR has a lightness."""
     names, ratios = _names_and_ratios(curves)
     looks = []
     for curve in curves:

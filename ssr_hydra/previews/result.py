@@ -163,7 +163,8 @@ def preview(
         path: Path of the figure to write; see :meth:`Preview.save`. None writes no file.
 
     Raises:
-        MissingRateError: A schedule needs ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``.
+        MissingRateError: A schedule needs ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``, but this
+            argument is None.
         InputError: The times of a schedule are invalid for this run length, or an argument is out of range.
 
     Example:

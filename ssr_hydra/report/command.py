@@ -87,7 +87,7 @@ def _report_folder(args: argparse.Namespace) -> Path:
 
 
 def _check_source(args: argparse.Namespace) -> None:
-    """Refuse input that is not either studies or one CSV file, and options that this kind of input does not have."""
+    """Refuse input other than studies or one CSV file, and options that cannot be used with this input."""
     if args.csv is not None:
         if args.studies:
             fix = "make one report of the studies, and one of the table"

@@ -359,8 +359,8 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
     """For every tolerance, return the fastest recipe whose quality is at most the tolerance below the best quality.
 
-    Fragile recipes are left out. The function needs to try only some tolerances. The chosen SSR changes only at the
-    gain of a doubling. The chosen recipe changes there, or at the difference in quality between a recipe and the best.
+    Fragile recipes are left out. From small to large tolerances, the chosen SSR changes only at the gain of a doubling.
+    The chosen recipe changes at such a gain, or at the difference in quality between a recipe and the best recipe.
     """
     candidates = [series for series in uncontrolled(study) if not series.fragile]
     if not candidates:

@@ -104,7 +104,7 @@ def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> No
 
 
 def log_axis(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
-    """Make an axis logarithmic. Ticks are at the positions if these are few and shared, otherwise at round numbers."""
+    """Make an axis logarithmic, with ticks at the positions (if these are few SSRs or steps) or at round numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     (axes.set_yscale if vertical else axes.set_xscale)("log")

@@ -66,7 +66,7 @@ def scheduled_rates(
 
 
 def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, Any]) -> Callable[[int], float]:
-    """Return a function from batch to multiplier. Raise an InputError if the schedule needs a rate that is unknown."""
+    """Return a function from batch to multiplier. Raise an InputError if the schedule needs a rate that is None."""
     run = Run.of(State(max_duration=as_time(max_duration, "max_duration") * ssr, **rates), ssr)
     timeline = Timeline(TimeUnit.BATCH, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
     run.state.timestamp = timeline.at(Fraction(0))

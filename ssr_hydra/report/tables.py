@@ -97,7 +97,7 @@ def main_table(content: Content) -> Table:
     axes, length = content.axes, content.study.length
     time_axes = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training"}
-    # If runs have seconds, a narrow terminal also hides the steps.
+    # A narrow terminal hides these columns. Steps are among them only if the table has seconds.
     extra = ("samples", "tokens", "steps") if "seconds" in time_axes else ("samples", "tokens")
     columns = (
         Column("recipe", "name"),

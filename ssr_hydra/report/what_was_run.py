@@ -122,7 +122,7 @@ def _value_text(value: Any) -> str:
 
 
 def _rates(node: Any) -> Iterator[str]:
-    """Yield every learning rate of an optimizer and of its parts."""
+    """Yield every learning rate in the config of an optimizer."""
     if isinstance(node, Mapping):
         if isinstance(rate := node.get("lr"), (int, float)) and not isinstance(rate, bool):
             yield f"{rate:.6g}"

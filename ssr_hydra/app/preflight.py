@@ -240,7 +240,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     content: Any = OmegaConf.to_container(master, resolve=False)
     base = {key: value for key, value in content.items() if key in ExperimentConfig.__dataclass_fields__}
     sweep = PlannedSweep(base=base, trust=trust_of(master), any_code=master.get("study_code") == "any")
-    shares = _check_share(master)
+    shares = _check_share(line, master)
     if str(OmegaConf.select(master, "hydra.sweeper._target_")) == _SWEEPER:
         params = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("params") or {}  # type: ignore[union-attr]
         swept = {each.get_key_element(): each.get_value_string() for each in parsed if each.is_sweep_override()}
@@ -350,11 +350,14 @@ def _workers(cfg: DictConfig) -> int:
     return jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
 
 
-def _check_share(cfg: DictConfig) -> bool:
+def _check_share(line: CommandLine, cfg: DictConfig) -> bool:
     """Return whether jobs share steps. Refuse an invalid ``share_keep``, and ``share=true`` if jobs cannot share."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
+        if line.is_typed("share_keep"):
+            fix = "add share=true, or leave out share_keep"
+            raise ConflictError("share_keep", cfg.share_keep, "works only with share=true", fix)
         return False
     launcher = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
     if not traits_of(str(cfg.hydra.launcher._target_)).shares:

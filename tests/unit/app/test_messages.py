@@ -181,6 +181,8 @@ ERRORS = {
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
     "-m ssr=1,2 share=true share_keep=al": "share_keep='al': unknown value; did you mean all?",
+    "-m ssr=1,2 share_keep=all": "share_keep='all': works only with share=true; add share=true",
+    "-m ssr=1,2 share.keep=none": "share_keep='none': works only with share=true; add share=true",
     "hydra.job.name=a/b": "hydra.job.name='a/b': must not contain /",
     "hydra.verbose=3": "hydra.verbose=3: must be true, false or names of loggers",
     "hydra.verbose=null": "hydra.verbose=None: must be true, false or names of loggers",

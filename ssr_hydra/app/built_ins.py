@@ -104,7 +104,7 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 def with_two_sources(data: Any) -> Any:
     """Return ``data``, changed to a standard form if the evaluation data is in a separate file or folder.
 
-    For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` all name a second file for
+    For tables, ``data.eval_path``, ``data.eval.path`` or ``data.train.eval_path`` can name a second file for
     evaluation. In the standard form, ``data.train`` and ``data.eval`` both have this file as ``eval_path``. For images,
     if ``data.eval.root`` differs from ``data.train.root``, the evaluation data uses the class numbers of the training
     folder.

@@ -49,7 +49,7 @@ def runs_csv(content: Content) -> str:
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return a data frame as CSV, with all digits. Text that a spreadsheet would run as a formula begins with '."""
+    """Return a data frame as CSV, with all digits. Text that looks like a formula gets an apostrophe in front."""
     columns = [_cells(frame[name]) for name in frame.columns]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([frame.columns, *zip(*columns, strict=True)])

@@ -272,7 +272,7 @@ def _guarded(method: Listener, name: str, event: str) -> Listener:
 
 
 def _take_numbers(metrics: dict[str, Any], listener: Listener, names: Iterable[str]) -> None:
-    """Convert the metrics that a listener added to floats. Raise an error if it removed a metric in ``names``."""
+    """Convert all metrics to floats after a call of a listener. Refuse a listener that removed one of ``names``."""
     for name in names:
         if name not in metrics:
             rule = f"must not be removed from the metrics (removed by {callable_name(listener)})"

@@ -157,7 +157,7 @@ class CheckpointStore:
                     Index(number, size, sha256, counters, described, value).write(new)
                     _put(new, target)
                 finally:
-                    shutil.rmtree(new, ignore_errors=True)  # after a rename, this folder does not exist
+                    shutil.rmtree(new, ignore_errors=True)  # the folder exists only if the save has failed
                 self._rotate()
         except RunError:  # also a WriteError, which names the file
             raise

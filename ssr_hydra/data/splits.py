@@ -55,8 +55,8 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     """Refuse evaluation or test data that may overlap the training data.
 
     Only data sets with the attributes ``partition`` and ``part``, such as built-in data sets, are checked.
-    ``partition`` has the settings that split the source, and ``part`` is the name of the part, such as ``train``. Error
-    messages name the two data sets ``field`` (evaluation or test) and ``of`` (training).
+    ``partition`` has the settings that must be equal in both data sets, so that their parts do not overlap. ``part``
+    identifies the part, such as ``train``. ``field`` and ``of`` name the two data sets in errors.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

@@ -16,8 +16,8 @@ class Deadline:
 
     The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
     counted in batches: half of an epoch of seven batches is over after the fourth batch. If the number of batches per
-    epoch changes at a resume, each finished epoch counts as the new number. So a run of whole epochs still ends at the
-    end of an epoch.
+    epoch changes at a resume, each finished epoch counts as the new number of batches. So a run of whole epochs still
+    ends at the end of an epoch.
 
     Args:
         time: The time of the event, or the interval, in both cases not scaled by ssr. ``dur`` is a fraction of

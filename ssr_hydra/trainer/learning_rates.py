@@ -58,8 +58,8 @@ class LearningRates:
       at the end of every epoch, or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one
       optimizer are chained.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
-    - The arguments of a user's class of torch scheduler cannot be read. ``LearningRates`` calls the ``step`` method of
-      such a scheduler. This works only with ssr 1.
+    - If the arguments of a torch scheduler cannot be read, as for a user's class, ``LearningRates`` calls the ``step``
+      method of the scheduler. This works only with ssr 1.
 
     ``use_stepwise_scheduler`` sets the pace of all schedulers without an explicit pace: True is ``batch``, False is
     ``epoch``. ``clock`` and ``plan`` are those of :class:`~ssr_hydra.trainer.fields.FieldSchedules`.
@@ -149,7 +149,7 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of torch schedulers of a user's class; {} if there are none."""
+        """Return the state of ReduceLROnPlateau and of schedulers that cannot be read; {} if there are none."""
         states = [rates.state_dict() for rates in self._torch]
         return {"optimizers": states} if any(states) else {}
 

@@ -241,7 +241,7 @@ class Resuming:
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
     """Return the evaluations of a run up to a checkpoint, and a message if some evaluations are lost (else None).
 
-    The evaluations are in the run's ``metrics.jsonl``. Checkpoints of earlier releases contain the evaluations.
+    The evaluations are in the run's ``metrics.jsonl``. Some earlier releases stored them in the checkpoint.
 
     Raises:
         CheckpointError: The checkpoint does not say how many evaluations the run had.

@@ -36,9 +36,10 @@ class ToleranceStep:
         above: The lower end of the range: the gain of doubling this SSR, or 0 if this gain is below 0.
         below: The upper end of the range: the smallest gain of doubling any smaller SSR; infinity if no smaller SSR was
             measured.
-        sure_above: The lower end of the range of tolerances for which the recommendation of this SSR is certain at 99%.
-        sure_below: The upper end of the same range as ``sure_above``. If ``sure_below`` is below ``sure_above``, the
-            recommendation is not certain for any tolerance. Both ends are NaN if the gains have no intervals.
+        sure_above: Above this tolerance (and below ``sure_below``), this SSR is recommended with 99% confidence.
+        sure_below: Below this tolerance (and above ``sure_above``), this SSR is recommended with 99% confidence. If
+            ``sure_below`` is less than ``sure_above``, the confidence is below 99% at every tolerance. A value is NaN
+            if it depends on a gain without an interval.
     """
 
     ssr: float | None
@@ -54,22 +55,24 @@ class Recommendation:
 
     Attributes:
         recipe: The recipe.
-        tolerance: The smallest gain for which a doubling is worth its time, in units of quality. If it is None,
-            ``steps`` has the recommendation for each tolerance, and ``ssr`` is the smallest SSR whose doubling gains
-            nothing.
+        tolerance: The smallest gain for which doubling the SSR is worth the time, in units of quality. If the tolerance
+            is None, ``steps`` has the recommendation for each tolerance, and ``ssr`` is the smallest SSR whose doubling
+            does not improve the quality.
         ssr: The smallest measured SSR whose doubling gains less than the tolerance; None if every measured doubling
             gains more.
         gain: The gain of doubling ``ssr``. If ``ssr`` is None, this is the gain of the last measured doubling. NaN if
             no doubling was measured.
         low: Lower end of the interval of ``gain``; NaN if there is no interval.
         high: Upper end of the interval of ``gain``.
-        verdict: ``decided``: at 99%, ``gain`` is below the tolerance, and the gains of all smaller SSRs are above the
-            tolerance. ``close``: the interval of one of these gains includes the tolerance. ``unreplicated``: ``gain``
-            has no interval. ``outside``: every measured doubling gains more than the tolerance, or no doubling was
-            measured. If the gain of a smaller SSR has no interval, only its mean is compared with the tolerance.
-        batch: For the verdict ``close``: the number of additional seeds that reduces the half-width of the widest
-            interval to the tolerance. If the half-width is already smaller than the tolerance, this is the number of
-            additional seeds that halves the half-width. None for other verdicts, or if the number is unknown.
+        verdict: ``decided``: with 99% confidence, ``gain`` is below the tolerance, and the gain of each smaller SSR is
+            above the tolerance. ``close``: the 99% interval of one of these gains includes the tolerance.
+            ``unreplicated``: ``gain`` has no interval. ``outside``: every measured doubling gains more than the
+            tolerance, or no doubling was measured. If the gain of a smaller SSR has no interval, this gain is compared
+            with the tolerance without an interval.
+        batch: For the verdict ``close``: the number of additional seeds that makes the widest interval narrow enough.
+            "Narrow enough" means that the half-width is the tolerance. If the half-width is smaller already, or if
+            there is no tolerance, it means half of the present half-width. None for other verdicts, or if the number is
+            unknown.
         target: The requested quality; None if no quality was requested.
         target_ssr: The smallest SSR that reaches ``target``, interpolated; None if no SSR in the measured range reaches
             it.
@@ -77,8 +80,9 @@ class Recommendation:
         target_high: Upper end of the interval of ``target_ssr``; infinity if it is above the measured range.
         target_status: ``inside`` (an SSR within the measured range reaches the target), ``below`` (the smallest
             measured SSR already reaches it), ``above`` (no measured SSR reaches it), or ``""`` if there is no target.
-        forecasts: If no measured SSR reaches the target: the kind of each fit that passed its back-test, and the SSR at
-            which the fit reaches the target. This SSR is None if it is more than twice the largest measured SSR.
+        forecasts: If no measured SSR reaches the target: a pair for each trusted fit. A pair has the kind of the fit,
+            and the SSR at which the fit reaches the target. This SSR is None if it is more than twice the largest
+            measured SSR.
         steps: The recommended SSRs for all tolerances, from the largest tolerance to the smallest.
         peak: The measured SSR with the best mean.
         fall: The mean at the largest SSR minus the best mean (< 0); NaN if the largest SSR has the best mean.
@@ -116,8 +120,9 @@ def recommend(
 
     Args:
         study: The study. Controls are excluded.
-        tolerance: The smallest gain that is worth a doubling, in units of quality, such as 0.005 for an accuracy. If it
-            is None, the attribute ``steps`` of each recommendation has the SSR for each tolerance.
+        tolerance: The smallest gain for which doubling the SSR is worth the time, in units of quality, such as 0.005
+            for an accuracy. If it is None, the attribute ``steps`` of each recommendation has the SSR for each
+            tolerance.
         target: A quality to reach; None for no target.
         confidence: Confidence of the intervals.
 
@@ -203,7 +208,7 @@ def _peak(series: Series, confidence: float) -> dict[str, float]:
 
 
 def _tolerance_steps(steps: list[tuple[float, bool, Estimate]]) -> tuple[ToleranceStep, ...]:
-    """Return a :class:`ToleranceStep` for each SSR whose doubling gains less than the doubling of every smaller SSR."""
+    """Return a :class:`ToleranceStep` for each SSR with a smaller gain than all smaller SSRs."""
     tolerance_steps = []
     below = sure_below = math.inf
     for ssr, _, gain in steps:
@@ -227,7 +232,10 @@ def _target(series: Series, level: float, confidence: float) -> tuple[float | No
 
 
 def _forecast(fit: Fit, target: float, sign: float) -> tuple[str, float | None]:
-    """Return the fit's kind and the SSR at which it reaches a target; None if above twice the largest measured SSR."""
+    """Return the kind of a fit, and the first SSR at which the fit reaches a target.
+
+    The SSR is None if the fit does not reach the target at twice the largest measured SSR or below.
+    """
     longest = fit.measured[1]
     grid = np.geomspace(longest, 2 * longest, 200).clip(max=2 * longest)
     return fit.kind, next((float(at) for at in grid if sign * fit.predict(float(at)) >= sign * target), None)

@@ -1,8 +1,8 @@
 """Means, intervals and differences of the runs of a study.
 
-The verdict of a comparison names the better recipe, or says that the comparison is undecided. Verdicts have a
-confidence of 99%, so that at most 5% of verdicts are wrong, even if a user looks several times at a growing study.
-Intervals have the requested confidence.
+The verdict of a comparison names the better recipe, or says that the comparison is undecided. Each verdict has a
+confidence of 99%. So even if a user looks six times at a growing study, at most 5% of the verdicts are wrong. Intervals
+have the requested confidence.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
     Args:
         study: The study.
         confidence: Confidence of the intervals.
-        price_per_hour: Price of the machine, in any currency.
+        price_per_hour: Price of one hour of the machine, in any currency.
 
     Returns:
-        A row per recipe x control x ssr. Recipes without any quality come last. The columns are:
+        A row per recipe x control x ssr. Recipes whose runs all have no quality come last. The columns are:
 
         - recipe, control, ssr
         - n: the number of runs with a quality; if it is 0, every mean is NaN
-        - mean: the mean of these runs; if the rows have different seeds, all means are estimated together
+        - mean: the mean of these runs; if not all rows have the same seeds, it is the estimate of
+          :func:`ssr_hydra.studies.effects.with_effects`
         - low, high: the ends of the mean's interval; NaN if the noise is unknown
         - sd: the standard deviation of the runs; NaN for one run
         - values, seeds: the qualities and the seeds of the runs, as tuples in the same order
@@ -42,7 +43,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         - steps, samples, tokens, seconds, total_seconds: means over the runs
         - cost: the cost of the mean seconds; NaN without a price
         - survived: the fraction of runs that did not diverge; runs that failed for other reasons do not count
-        - mean_all: the mean in which each diverged run counts with the worst quality of the study
+        - mean_all: the mean over all runs, where a diverged run counts as a run with the worst quality of the study
 
     Raises:
         InputError: The confidence or the price is invalid.
@@ -51,7 +52,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         >>> from ssr_hydra.studies import load
         >>> summary(load("studies/digits"))[["recipe", "ssr", "n", "mean", "low", "high"]]  # doctest: +SKIP
 
-    Source: Student, 1908; SciPy's ``stdtrit`` gives the quantiles.
+    Source: The interval is Student's t interval (Student, 1908, The probable error of a mean).
     """
     check_confidence(confidence)
     if price_per_hour is not None:
@@ -86,7 +87,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
-    """Add a row for each recipe, control and ssr without any quality. Return all rows, sorted."""
+    """Add a row for each combination of recipe, control and ssr that has no quality. Return all rows, sorted."""
     for (recipe, control, ssr), count in failed.items():
         row = {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
         rows = [*rows, row]
@@ -169,11 +170,11 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
         - recipe, control, ssr
         - next_ssr: 2 ssr
-        - n: the number of seeds, as in :class:`ssr_hydra.studies.intervals.Band`
-        - gain: the gain; > 0 if the longer run is better, even if a lower quality is better
+        - n: the number of common seeds or of runs; see ``n`` of :class:`ssr_hydra.studies.intervals.Band`
+        - gain: > 0 if the longer run is better, for a metric such as a loss too
         - low, high: the ends of the interval of the gain
         - sure_low, sure_high: the ends of the 99% interval, which decides verdicts
-        - sd: the standard deviation of the gain of one seed
+        - sd: the standard deviation of the gain if each gain is measured with only one seed
         - method: ``paired``, ``welch``, ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`
         - interpolated: whether the quality at 2 ssr is interpolated
     """
@@ -190,7 +191,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Place:
-    """A recipe at any SSR. If the SSR was not measured, the quality is interpolated: a weighted sum of cells' means."""
+    """A recipe at an SSR. Its mean is the weighted sum of the means of ``cells`` (one cell if the SSR was measured)."""
 
     recipe: str
     ssr: float
@@ -200,7 +201,7 @@ class Place:
 
     @property
     def survived(self) -> float:
-        """The fraction of runs that did not diverge, in the cell in which this fraction is smallest."""
+        """The smallest fraction, over the cells, of runs that did not diverge."""
         return min(cell.survived for cell in self.cells)
 
     @property
@@ -220,15 +221,17 @@ class Rival:
 
     Attributes:
         recipe: The name of the rival.
-        ssr: The SSR at which the rival has this budget.
+        ssr: The SSR at which the rival uses the same budget as the best recipe.
         margin: The quality of the best recipe minus that of the rival; < 0 if the rival is better.
         low: Lower end of the interval of ``margin``, not adjusted for multiple comparisons; NaN if there is no
             interval.
         high: Upper end of the interval of ``margin``.
-        open: Whether the rival may be as good as the best recipe. The confidence is 99% for all rivals together.
+        open: Whether the rival may be as good as the best recipe. With 99% confidence, every rival that is not open is
+            worse than the best recipe.
         batch: The number of additional seeds that would halve the interval of ``margin``; None if ``open`` is False, or
             if the number is unknown.
-        n: The number of seeds of the recipe that has fewer seeds.
+        n: If the runs of both recipes are paired, the number of common seeds. Otherwise the number of runs of the
+            recipe with fewer runs.
         survived: The fraction of the rival's runs that did not diverge. ``margin`` uses only these runs.
     """
 
@@ -246,19 +249,18 @@ class Rival:
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
     """Compare the chosen recipe, which has the best mean at a budget, with the other recipes (its rivals).
 
-    If the chosen recipe is certainly better than each rival, no rival is open. This result needs no correction for
-    multiple comparisons, because every comparison is certain by itself.
+    Rule 1: if every single comparison shows with 99% confidence that the chosen recipe is better, no rival is open.
+    This rule needs no correction for multiple comparisons, because all comparisons must agree.
 
-    Otherwise a rival is open unless it is certainly worse than the chosen recipe. The confidence is 99% for all rivals
-    together. So at 99%, the truly best recipe is the chosen recipe or an open rival. This holds even though the chosen
-    recipe was selected by its mean.
+    Rule 2: otherwise, a rival is open unless it is worse than the chosen recipe, with 99% confidence for all
+    comparisons together. So with 99% confidence, the truly best recipe is the chosen recipe or an open rival. This is
+    correct although the chosen recipe was selected by its mean.
 
     Returns:
         The rivals, the closest first.
 
-    Source: For the first result: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling. For the
-    second result: Hsu, 1984, Constrained simultaneous confidence intervals for multiple comparisons with the best; the
-    critical value is Dunnett's.
+    Source: Rule 1: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling. Rule 2: Hsu, 1984,
+    Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value.
     """
     margins = [
         (other, difference(chosen.cells, chosen.weights, other.cells, other.weights, confidence)) for other in others
@@ -278,9 +280,9 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
 def outliers(study: Study) -> pd.DataFrame:
     """Return runs whose quality is far from the other qualities of the same recipe, control and ssr.
 
-    "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study. If
-    there are three or more SSRs, the typical standard deviation follows a trend over log SSR (Theil-Sen), because
-    shorter runs often have more noise.
+    "Far" means more than 8 typical standard deviations. The typical standard deviation is the median of the standard
+    deviations of all recipes, controls and SSRs. If there are three or more SSRs, it follows a trend over log SSR
+    (Theil-Sen), because shorter runs often have more noise.
 
     Returns:
         A row per run, the farthest first, with the columns below. If a recipe, control and ssr have only one or two
@@ -330,8 +332,9 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
         - ssr
         - best, second: the best and the second-best recipe
-        - margin: how much better the mean of ``best`` is than the mean of ``second``; > 0, unless ``second`` is fragile
-        - n, low, high, method: as in :func:`doublings`, for the margin
+        - margin: how much better the mean of ``best`` is than the mean of ``second``; can be < 0 only if ``second`` is
+          fragile
+        - n, low, high, method: like these columns of :func:`doublings`, but for ``margin`` instead of ``gain``
         - open: a tuple of the recipes that may be as good as the best recipe
         - decided: whether ``open`` is empty
 
@@ -367,7 +370,7 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
         - recipe, control, ssr
         - gain: how much better the scaled runs are than the control; > 0 means that scaling is better
-        - n, low, high, method: as in :func:`doublings`
+        - n, low, high, method: like these columns of :func:`doublings`
         - winner: ``scaling``, ``control`` or ``undecided``; ``same`` if every seed has the same quality with scaling
           and in the control; ``""`` if there is no interval
     """
@@ -417,10 +420,11 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
 def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Estimate | None:
     """Return the mean gain of scaled runs over a control.
 
-    The mean is over all pairs (recipe, SSR) for which the scaled runs and the control runs have different qualities.
+    The mean is over all combinations of recipe and SSR that have scaled runs and control runs. It excludes combinations
+    whose control runs have the same qualities as the scaled runs.
 
     Returns:
-        The mean gain with its interval; None if there are no such pairs.
+        The mean gain with its interval; None if there are no such combinations.
     """
     scaled = {series.recipe: series for series in uncontrolled(study)}
     pairs = [

@@ -68,9 +68,9 @@ def from_csv(
 
     Rows with the same recipe and ssr are runs with different seeds. Runs of different recipes or SSRs are paired only
     if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run counts as
-    diverged, without a quality. A row that cannot be read is a :class:`Problem` of the study. A second run with the
-    same seed is also a problem. If rows with the same recipe and ssr differ in any other column, this column may
-    distinguish recipes, so you must name it in ``recipe``, ``seed`` or ``pool``.
+    diverged, without a quality. A row that cannot be read is a :class:`Problem` of the study. If two rows have the same
+    recipe, ssr and seed, the second row is also a problem. If rows with the same recipe and ssr differ in any other
+    column, this column may distinguish recipes, so you must name it in ``recipe``, ``seed`` or ``pool``.
 
     Args:
         file: Path of the table, in UTF-8.
@@ -86,9 +86,9 @@ def from_csv(
         hours: Name of the column of training hours, instead of ``seconds``.
         steps: Name of the column of training steps.
         status: Name of the column of statuses: completed, diverged, failed or stopped.
-        n: Name of the column with the number of runs whose mean is the row's quality. None means that each row is one
-            run.
-        sd: Name of the column with the standard deviation of each row's runs.
+        n: If each row has the mean of several runs: name of the column with the number of these runs. None means that
+            each row is one run.
+        sd: Name of the column with the standard deviation of the quality of a row's runs.
         se: Name of the column with the standard error of each row's mean, instead of ``sd``.
         pool: Names of columns that do not distinguish recipes, such as the machine of a run or another metric.
         wide: For a table that has a column of qualities for each SSR: the names of these columns, such as
@@ -101,9 +101,9 @@ def from_csv(
 
     Raises:
         InputError: A column does not exist, has the same name as another column, or is named by two arguments; no row
-            can be read; the direction is unknown; the name of the time column has a different unit than its argument; a
-            name in ``wide`` does not have one number; ``full`` is missing; or rows with the same recipe and ssr differ
-            in a column that no argument names.
+            can be read; the direction is unknown; the name of the time column contradicts the unit, such as
+            ``seconds='hours'``; a name in ``wide`` does not have one number; ``full`` is missing; or rows with the same
+            recipe and ssr differ in a column that no argument names.
         OSError: The file cannot be read.
 
     Example:
@@ -181,7 +181,7 @@ def from_csv(
     summaries = {index: summarized[row] for index, row in enumerate(valid_rows) if row in summarized}
     _check_one_row(frame, summaries)
     way = resolve_direction(direction, columns["quality"], "direction")
-    # A mean of several runs has no seed, so it is never a duplicate, and its index stays.
+    # A mean of several runs has no seed, so it is never dropped as a duplicate. So ``summaries`` stays valid.
     frame, curves, twice = without_duplicates(frame, as_curves())
     notes = notes_of_frame(frame)
     untimed = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
@@ -204,7 +204,7 @@ def _unit_of_length(wide: Sequence[str]) -> str:
 
 
 def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str, str]:
-    """Return the SSR or length in the name of each wide column, as the text of a number: ``30`` for ``30 epochs``."""
+    """Return the number in the name of each wide column, which is an SSR or a length: ``30`` for ``30 epochs``."""
     lengths: dict[str, str] = {}
     columns: dict[float, str] = {}
     for name in wide:
@@ -242,7 +242,7 @@ def _check_summary(columns: Mapping[str, str]) -> None:
 
 
 def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
-    """Refuse a column with two meanings, except lengths that are also times, and qualities like ``93.1 ± 0.2``."""
+    """Refuse a column that two arguments name, except lengths that are times, and qualities like ``93.1 ± 0.2``."""
     fields: dict[str, str] = {}
     for field, name in named:
         other = fields.setdefault(name, field)
@@ -251,7 +251,7 @@ def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
-    """Refuse a mean of several runs next to a row of its recipe and SSR, because their noise cannot be combined."""
+    """Refuse two rows of one recipe and SSR if one is a mean of several runs: their noise cannot be combined."""
     for _, rows in frame.groupby(["recipe", "ssr"], sort=False):
         if len(rows) > 1 and any(index in summarized for index in rows.index):
             lines = " and ".join(rows["job"].iloc[:2])
@@ -260,13 +260,13 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
 
 
 def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter that finds the most of ``columns`` in the header, and the names that it finds there."""
+    """Return the delimiter that splits the header ``line`` into the most names of ``columns``, and all its names."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in columns), len(item[1]) if not columns else 0))
 
 
 def _read_table(path: Path, column_names: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return the cells of complete rows as stripped texts, with line numbers as index; and problems of other rows."""
+    """Return the cells as stripped texts, with line numbers as index, and a problem for each row of a wrong length."""
     lines: list[int] = []
     rows: list[list[str]] = []
     problems: list[Problem] = []
@@ -280,7 +280,7 @@ def _read_table(path: Path, column_names: Sequence[str]) -> tuple[pd.DataFrame, 
         if texts[start].lstrip().startswith("#"):
             texts[start] = texts[start].lstrip().removeprefix("#")
         delimiter, _ = _split(texts[start], column_names)
-        # Replace a comment by an empty line, so that line numbers stay those of the file.
+        # Replace a comment by an empty line, so that the line numbers are those of the file.
         reader = csv.reader(("\n" if text.startswith("#") else text for text in texts[start:]), delimiter=delimiter)
         header = [name.strip() for name in next(reader)]
         for cells in reader:

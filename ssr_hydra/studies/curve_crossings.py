@@ -42,8 +42,8 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
         - low, high: the ends of the range of SSRs in which the interval of the difference contains 0; NaN if there is
           no interval
         - better_below, better_above: the better recipe on each side of the crossing
-        - certain: whether both sides of the crossing are certain. A side is certain if, with 99% confidence, its better
-          recipe is better at a measured ssr between this crossing and the next one.
+        - certain: True if, with 99% confidence, ``better_below`` is better at a measured ssr between the previous
+          crossing and this one, and ``better_above`` is better at a measured ssr between this crossing and the next
     """
     check_confidence(confidence)
     if recipes is not None:
@@ -66,14 +66,14 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
 
 
 def _is_known(series: Series, nodes: Any) -> Any:
-    """Return whether each node is a measured SSR, or is between measured SSRs whose ratio is at most ``_WIDEST``."""
+    """Return whether each SSR of ``nodes`` was measured, or is between measured SSRs with a ratio <= ``_WIDEST``."""
     after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
     near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
     return near | np.isin(nodes, series.ssr)
 
 
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Return whether the sign of the difference changes between nodes. This quick check excludes most pairs."""
+    """Return whether the difference of two curves changes its sign at the SSRs ``nodes``. Most pairs do not cross."""
     signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
     return len(set(signs[signs != 0])) > 1
 
@@ -92,7 +92,7 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
     differences = [difference(*one.weights(ssr), *other.weights(ssr), confidence) for ssr in nodes.tolist()]
     values = np.array([item.value for item in differences])
     signs = _signs(values, one, other)
-    nonzero = np.flatnonzero(signs)  # the nodes at which the curves differ
+    nonzero = np.flatnonzero(signs)  # the indices of the SSRs at which the curves differ
     changes = [(a, b) for a, b in pairwise(nonzero) if signs[a] != signs[b]]
     rows = []
     stretch = _undecided(one, other, nodes, confidence) if changes else None

@@ -24,7 +24,7 @@ _MOST_PAIRS = 400
 
 
 def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = True) -> list[Cell]:
-    """Estimate the noise of all cells together. If the cells have different seeds, also estimate their means together.
+    """Estimate the noise with the runs of all cells. If the cells have different seeds, estimate the means so too.
 
     A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
     have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, the plain mean of a
@@ -35,8 +35,9 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
     Every comparison of cells is a weighted sum of the estimated means, so comparisons cannot contradict each other.
 
-    ``recipes`` are the recipes of the cells, as numbers. If ``pooled`` is false, the noise of a cell is the noise of
-    its own runs. Otherwise the noise is the result of :func:`ssr_hydra.studies.noise.pooled_noise`.
+    ``ssrs`` has the SSR of each cell, and ``recipes`` has a number for the recipe of each cell. If ``pooled`` is false,
+    the noise of a cell is the noise of its own runs. Otherwise the noise is the result of
+    :func:`ssr_hydra.studies.noise.pooled_noise`.
 
     Source: Henderson, 1975, Best linear unbiased estimation and prediction under a selection model; the standard errors
     are those of Bell and McCaffrey, 2002, with the seeds as clusters.
@@ -95,7 +96,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
-    """Estimate ``differences`` and ``scale`` from pairs of cells that share seeds. Return the noise with these values.
+    """Return the noise with its ``differences`` and ``scale``, estimated from pairs of cells that share seeds.
 
     A pair is two recipes at the same SSR, or one recipe at two neighbouring SSRs.
     """
@@ -120,7 +121,10 @@ def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) 
 
 
 def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], shared: float) -> tuple[Any, Any]:
-    """Return the covariance of the means without seed effects, and the weight of each seed's effect in each mean."""
+    """Return the covariance of the means without the seeds' effects, and the weight of each seed's effect in each mean.
+
+    The mean is the estimate from :func:`with_effects`, for the cells at ``places``.
+    """
     there, shrunk, inverse, scale = solved
     runs = there.sum(axis=1, keepdims=True)
     inner = np.diag(there.sum(axis=0)) - there.T @ ((2 * shrunk - shrunk**2 * runs) * there)
@@ -130,14 +134,17 @@ def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], 
 
 
 def _solved(there: Any, counts: Any, share: float) -> tuple[Any, Any]:
-    """Return the inverse matrix of the normal equations, and the factor that shrinks the sum of each seed's runs."""
+    """Return the inverse of the matrix of the normal equations, and a factor for each seed.
+
+    The sum of a seed's deviations, times this factor, is the estimate of the seed's effect.
+    """
     ratio = share / (1 - share)
     shrunk = (ratio / (1 + ratio * there.sum(axis=1)))[:, None]
     return np.linalg.inv(np.diag(counts) - there.T @ (shrunk * there)), shrunk
 
 
 def _shared(rest: Any, there: Any) -> float:
-    """Return the correlation of runs with the same seed, from the products of their deviations; at least 0."""
+    """Return the correlation of runs with the same seed, from 0 to 1. ``rest`` are the deviations from the means."""
     runs = there.sum(axis=1)
     squares = (rest**2).sum(axis=1)
     each = float((squares * (runs - 1)).sum())

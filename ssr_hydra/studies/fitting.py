@@ -24,13 +24,14 @@ Kind = Literal["power", "quadratic"]
 Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _FAILURES = ("outside", "no_better")
 _PARAMETERS = 3
-_FEWEST = 4  # the minimum number of SSRs for a fit: three for the parameters, and one to hold out
+_FEWEST = 4  # the minimum number of SSRs for a fit: three to fit the parameters, and one for a back-test
 _FARTHEST = 2.0  # a prediction is at most this factor beyond the measured SSRs
-# Without a tolerance, a fit is untested if half of its last interval exceeds this fraction of the range of qualities.
+# Without a tolerance, a fit is not trusted if the half-width of its last interval exceeds this fraction of the range of
+# the qualities.
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of back-tests of a fit, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
-_BEYOND = 2.5  # standard errors by which a failed prediction is worse than repeating the last value
+_BEYOND = 2.5  # a prediction fails if its error exceeds that of repeating the last value by this many standard errors
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -47,12 +48,12 @@ class BackTest:
         high: Upper end of the prediction interval.
         z: ``observed - predicted``, divided by its standard error; NaN if there is no interval.
         p: The two-sided p-value of ``z`` by Student's t; NaN if there is no interval.
-        scale: The basis of the interval: ``seeds``, ``residuals`` (if there is a single seed) or ``none``.
-        carried: ``observed`` minus the quality at ``fitted_to``, i.e. the error of a prediction that the quality does
-            not change.
+        scale: The source of the interval: ``seeds`` (the noise over seeds), ``residuals`` (of the fit, if there is a
+            single seed) or ``none``.
+        carried: ``observed`` minus the quality at ``fitted_to``: the error if the last fitted value is the prediction.
         outcome: ``undetermined`` (the fitted SSRs do not determine the curve); ``tolerated`` (the error is within the
             tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error exceeds
-            ``carried`` by more than the noise); otherwise ``held``.
+            ``carried`` by more than 2.5 times the noise); otherwise ``held``.
     """
 
     fitted_to: float
@@ -92,9 +93,9 @@ class Fit:
         back_tests: The back-tests, by ascending SSR. The last one predicts the quality at the largest SSR.
         verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
             little data or too much noise to reject the fit).
-        reason: The reason of the verdict: the outcome of the back-test in :attr:`deciding`. If a fit is untested
-            although its predictions held, the reason is ``no_noise`` (with one seed, there are too few SSRs to estimate
-            the noise) or ``vague`` (the prediction interval is too wide).
+        reason: The reason for the verdict: the outcome of the back-test in :attr:`deciding`. If no back-test failed but
+            the fit is untested, the reason can also be ``no_noise`` (there is no prediction interval, for example
+            because there is one seed at few SSRs) or ``vague`` (the prediction interval is too wide).
     """
 
     recipe: str
@@ -149,7 +150,7 @@ _SLOPES: dict[str, Any] = {"power": _power_slopes, "quadratic": _quadratic_slope
 
 
 def _start(kind: Kind, ssr: Any, y: Any) -> Any:
-    """Return starting parameters for least squares: the best of many ``b``, with ``c`` and ``a`` solved linearly."""
+    """Return starting parameters for least squares. Try many values of ``b``, each with a linear fit of ``c`` and ``a``."""
     if kind == "quadratic":
         return np.array([y.mean(), 0.0, 0.0])
     shrunk = ssr[None, :] ** -_EXPONENTS[:, None]
@@ -160,7 +161,7 @@ def _start(kind: Kind, ssr: Any, y: Any) -> Any:
 
 
 def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
-    """Return the parameters ``c``, ``a``, ``b`` by least squares; None if the data does not determine them."""
+    """Fit the parameters ``c``, ``a``, ``b`` by least squares. Return None if the data does not determine them."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", optimize.OptimizeWarning)  # the covariance is not used
@@ -169,7 +170,7 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
                 # Do not fit a power law: the values look like a straight line or a step.
                 return None
             parameters, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
-    except RuntimeError:  # no convergence, for example a power law through a straight line in log ssr
+    except RuntimeError:  # no convergence, for example because the values are linear in log ssr
         return None
     inside = kind == "quadratic" or _EXPONENTS[0] < parameters[2] < _EXPONENTS[-1]
     return parameters if inside and np.isfinite(parameters).all() else None
@@ -183,23 +184,23 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
     If more than 24 back-tests are possible, 24 of them are used, spread evenly.
 
     A prediction holds if two conditions are met. First, the measurement is within the prediction interval. Second, the
-    error is at most ``E`` plus 2.5 times the noise of the measurement, where ``E`` is the error of repeating the last
-    fitted value. The noise is the standard error over seeds. If there is one seed, the noise is estimated from the
+    error of the prediction is at most ``E + 2.5 noise``. ``E`` is the error if the last fitted value is the prediction.
+    The noise is the standard error of the measurement over seeds. If there is one seed, the noise is estimated from the
     distance of each value from the line between its neighbours. If there is one seed at fewer than 7 SSRs, the noise is
     unknown, and the fit is untested.
 
-    The prediction interval is computed from the error ``y_held - h . y_fitted`` of each seed, where ``h`` has the
-    derivatives of the prediction with respect to the fitted means. If there is one seed, the interval is computed from
-    the residuals, ``s sqrt(1 + h . h)``. This is correct if the noise is equal at all SSRs. The confidence holds for
-    all predictions of a fit together (Bonferroni).
+    The prediction interval is computed from the noise of ``y_held - h . y_fitted`` over the seeds. ``h`` has the
+    derivative of the prediction with respect to each fitted mean. If there is one seed, the standard error is
+    ``s sqrt(1 + h . h)``, where ``s`` is the standard deviation of the residuals. This is correct if the noise is equal
+    at all SSRs. With this confidence, all predictions of a fit hold together (Bonferroni).
 
     Args:
         study: The study. Controls are excluded.
         confidence: Confidence that all prediction intervals of a fit hold together.
-        tolerance: An error that does not matter, in units of quality. A prediction with at most this error holds. A
-            prediction interval is too wide for a test if its half-width is larger than the tolerance. If the tolerance
-            is None, no error is tolerated, and the half-width may be at most a tenth of the range of the measured
-            qualities.
+        tolerance: The largest error that does not matter, in units of quality. A prediction with at most this error
+            passes. A fit is not trusted if the half-width of its last prediction interval is larger than the tolerance.
+            If the tolerance is None, every error matters, and the half-width may be at most a tenth of the range of the
+            measured qualities.
 
     Returns:
         The power-law fit and the quadratic fit of each recipe, in the order of ``study.recipes``.
@@ -236,7 +237,7 @@ def back_test(
         kind: ``power`` or ``quadratic``.
         fitted_to: The largest fitted SSR.
         confidence: Confidence of each prediction interval.
-        tolerance: An error that does not matter, in units of quality.
+        tolerance: The largest error that does not matter, in units of quality.
 
     Returns:
         One back-test for each larger SSR.
@@ -296,7 +297,7 @@ def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
 def _predicted(
     series: Series, kind: Kind, count: int, index: int, sign: float, level: float, tolerance: float | None
 ) -> BackTest:
-    """Fit the first ``count`` SSRs, and predict the quality at the SSR with the index ``index``."""
+    """Fit the ``count`` smallest SSRs, predict the quality at SSR number ``index``, and return the back-test."""
     means = sign * series.values
     ssr, y = series.ssr[:count], means[:count]
     at, observed = float(series.ssr[index]), float(means[index])
@@ -358,7 +359,10 @@ def _roughness(series: Series) -> float:
 
 
 def _outcome(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> Outcome:
-    """Return the outcome of a prediction. If the interval or the noise is unknown (NaN), the prediction cannot fail."""
+    """Return the outcome of a prediction.
+
+    The outcome is never ``outside`` if the interval is unknown (NaN), and never ``no_better`` if the noise is unknown.
+    """
     if tolerance is not None and abs(error) <= tolerance:
         return "tolerated"
     if abs(error) > half:

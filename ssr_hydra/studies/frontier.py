@@ -38,10 +38,10 @@ def pareto(
     """Return all points with their status. A point is in the Pareto set if it is better than all its rivals.
 
     A point is a recipe and control at an SSR. The rivals of a point are the other points that take the same or less
-    time. Each point is compared with its best rival. The more rivals there are, the better the best one looks by
-    chance, so the confidence is 99% for all rivals together. A recipe is fragile if its fraction of diverged runs is
-    significantly larger than the smallest such fraction of any recipe. A point of a fragile recipe is not a rival of a
-    point whose recipe is not fragile.
+    time. Each point is compared with its best rival. If there are many rivals, the best mean is often too good by
+    chance. Therefore the 99% confidence holds for the comparisons with all rivals together. A recipe is fragile if its
+    fraction of diverged runs is significantly larger than the smallest such fraction of any recipe. A point of a
+    fragile recipe is not a rival of a point whose recipe is not fragile.
 
     Args:
         study: The study.
@@ -91,7 +91,7 @@ def pareto(
         if series.fragile not in bests or own.value > bests[series.fragile][3].mean:
             bests[series.fragile] = point
         row += ["frontier", "", "", *[math.nan] * 4]
-        # A point with the same quality and the same time as the best earlier point is on the frontier as well.
+        # If a point has the same quality and the same time as the best earlier point, both points are on the frontier.
         if best is not None and (own.value != best[3].mean or x != best[0]):
             loss = combine([best[3], cell], [1.0, -1.0], confidence)
             status = _frontier_status(loss, rivals_before)
@@ -132,7 +132,7 @@ def quality_at(
         - quality, low, high, n: the quality at this SSR, the ends of its interval, and the number of runs
         - status: ``inside``; ``below`` or ``above`` if the budget is outside of the measured range (then ssr and
           quality are NaN)
-        - standing: for recipes without controls: ``best`` (chosen as in :func:`ssr_hydra.studies.winners`), ``open``
+        - standing: for rows without a control: ``best`` (chosen as in :func:`ssr_hydra.studies.winners`), ``open``
           (it may be as good as the best recipe), or ``behind``; ``""`` if there is nothing to compare
         - loss, loss_low, loss_high: how much better the best mean is than the row's mean, and the ends of the interval
 
@@ -198,9 +198,9 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
     The ends of the interval are the SSRs at which the upper and the lower end of a band around ``curve(ssr) - level``
     reach 0. The band contains the noise of the curve and of the level, and the correlation of runs with equal seeds.
-    This method inverts a t test, as Fieller's interval of a ratio does. Between two measured SSRs, the noise of the
-    two SSRs may cancel by chance, so the band may be very thin there. So the level counts as certainly reached only if
-    the lower end of the band is also above 0 at the next *measured* SSR.
+    This method inverts a t test, as Fieller's interval of a ratio does. Between two measured SSRs, the errors of both
+    means may cancel by chance, so the band may be very thin there. So the lower end of the band must still be at least
+    0 at the next *measured* SSR. Otherwise the curve has not certainly reached the level.
 
     Returns:
         The first SSR at which the mean reaches the level; the lower and the upper end of its interval. An SSR is NaN if
@@ -211,13 +211,13 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
     x, means, low, high = _band(series, level, confidence)
     value, upper = (first_at_least(x, y) for y in (means, high))
     lower = _surely(x, low)
-    if np.isnan(low).any() or math.isnan(upper):  # the first crossing is unknown if a part of the band is missing
+    if np.isnan(low).any() or math.isnan(upper):  # without the whole band, the ends are unknown
         upper = lower = math.nan
     return _ssr(series, value), _ssr(series, upper), _ssr(series, lower)
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Return the last x at which ``low`` reaches 0 before the first measured SSR at which it is above 0, or NaN."""
+    """Find the first measured SSR at which ``low`` >= 0. Return the x before it at which ``low`` reaches 0, or NaN."""
     if low[0] >= 0:
         return float(x[0])
     for end in range(_GRID - 1, len(x), _GRID):
@@ -228,7 +228,7 @@ def _surely(x: Any, low: Any) -> float:
 
 
 def _ssr(series: Series, log: float) -> float:
-    """Return an SSR from its logarithm. A measured SSR is returned exactly, because exp(log(0.1)) is not 0.1."""
+    """Return an SSR from its logarithm. If it is a measured SSR, avoid rounding errors: exp(log(0.1)) is not 0.1."""
     if math.isnan(log):
         return math.nan
     nearest = float(series.ssr[np.argmin(np.abs(np.log(series.ssr) - log))])
@@ -236,7 +236,7 @@ def _ssr(series: Series, log: float) -> float:
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> Any:
-    """Return a grid of log SSRs and, at each of them, the difference of a curve and a level, with its interval."""
+    """Return a grid of log SSRs. At each log SSR, also return ``curve - level`` and the interval of this difference."""
     shift = 0.0 if isinstance(minus, Cell) else minus
     parts = []
     logs = np.log(series.ssr)
@@ -264,8 +264,8 @@ def speedup(
 
     The interval contains the noise of the quality: its ends are computed from the SSRs at which the band around the
     difference of both curves reaches 0. If the axis is ``seconds`` or ``cost``, the interval also contains the noise of
-    the clock: the scatter of log seconds over the seeds, pooled over the study. Both kinds of noise are combined in
-    logarithms by the MOVER rule: on each side, the squares of the distances from the estimate are added.
+    the clock: the scatter of log seconds over the seeds, pooled over the study. The MOVER rule combines both kinds of
+    noise on a log scale: at each end of the interval, the squares of the two distances from the estimate are added.
 
     Args:
         study: The study.
@@ -327,7 +327,7 @@ def speedup(
 
 
 def _clock(study: Study, confidence: float) -> float:
-    """Return the half-width of the t interval of one run's log seconds, from the scatter in all cells; 0 if unknown."""
+    """Return the half-width of the t interval of the log seconds of one run; 0 if the noise of the clock is unknown."""
     runs = study.completed
     logs = np.log(runs["seconds"].to_numpy(dtype=float))
     cells = pd.Series(logs).groupby([runs[name].to_numpy() for name in ("recipe", "control", "ssr")])
@@ -339,7 +339,7 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """Combine the interval of a ratio with an independent error of its logarithm. An end at 0 or infinity stays."""
+    """Widen the interval of a ratio by an independent error of its logarithm. Keep an end that is 0 or infinite."""
     if math.isnan(value):  # the quality is never reached, so only the upper end of the speed-up is known
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf

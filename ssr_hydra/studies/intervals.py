@@ -39,7 +39,7 @@ class Cell:
         diverged: The number of runs that diverged and have no value.
         adjusted: The estimate of the mean, from :func:`ssr_hydra.studies.effects.with_effects`, if the cells of the
             study have different seeds. None means that the estimate is the mean of ``values``.
-        influence: The contribution of each seed of the study to the error of ``adjusted``; None if unknown.
+        influence: For each seed of the study, its contribution to the error of ``adjusted``; None if unknown.
         summarized: If ``values`` has only the mean of several runs: the number of runs and their standard deviation
             (NaN if unknown). Otherwise None.
         noise: The noise of the whole study. None means that only the noise of the cell's own runs is used.
@@ -100,11 +100,11 @@ class Band:
         low: Lower ends of the intervals of the sums; NaN if the noise is unknown.
         high: Upper ends of the intervals.
         df: Degrees of freedom of each error.
-        n: If the runs are paired, the number of seeds that all cells have; otherwise the number of runs of the smallest
-            cell.
-        sd: Standard deviation of a weighted sum of single runs, one run of each cell.
-        method: The source of the errors. ``paired``: runs with the same seed. ``welch``: independent cells. ``pooled``:
-            only the noise of other cells. ``none``: there are no intervals.
+        n: If the runs are paired by :func:`band`, the number of seeds that all cells have in common. Otherwise the
+            number of runs of the cell with the fewest runs.
+        sd: Standard deviation of the sums if each cell has only one run.
+        method: How the errors are computed. ``paired``: runs with the same seed are paired. ``welch``: the cells count
+            as independent. ``pooled``: only from the noise of other cells. ``none``: there are no intervals.
         confidence: Confidence of the intervals.
     """
 
@@ -186,8 +186,8 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     - If the cells have ``influence``, the sum uses their estimated means, and its error is computed from the
       contribution of each seed.
     - If all cells have at least two seeds in common, and these common seeds are at least half of each cell's seeds,
-      runs with the same seed are paired. The sum is computed for each common seed, and the result is the mean of these
-      sums.
+      runs with the same seed are paired. Each common seed gives one weighted sum over the cells. The value is the mean
+      of these sums, and its error is computed from their scatter.
     - Otherwise the cells are independent. The error is Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)``, with
       the degrees of freedom of Satterthwaite.
 
@@ -282,7 +282,7 @@ def dunnett(df: float, count: int, quantile: float) -> float:
         return float(u_weights / 2 @ below @ (z_weights / math.sqrt(2 * math.pi))) - quantile
 
     single = float(special.stdtrit(df, quantile))
-    most = float(special.stdtrit(df, 1 - (1 - quantile) / count))  # the critical value of Bonferroni is an upper bound
+    most = float(special.stdtrit(df, 1 - (1 - quantile) / count))  # Bonferroni's critical value is never smaller
     if excess(most) <= 0:
         return most
     return float(optimize.brentq(excess, single, most, xtol=1e-6))
@@ -291,8 +291,8 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
     """Return the degrees of freedom of weighted sums, and the method (``paired`` or ``welch``).
 
-    Satterthwaite's method, with the seeds as clusters. It gives n - 1 for cells with the same n seeds, and 2 n - 2 for
-    two cells with n seeds each and no common seed.
+    The degrees of freedom come from Satterthwaite's method, with a cluster for each seed. They are n - 1 for cells with
+    the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]
@@ -308,7 +308,7 @@ def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
 
 
 def _common(cells: Sequence[Cell]) -> _Array | None:
-    if len(cells) == 1:  # one cell has no pairs; its t interval does not depend on seeds
+    if len(cells) == 1:  # with one cell there is nothing to pair
         return None
     seeds = [cell.seeds for cell in cells]
     if any(item is None for item in seeds):
@@ -359,9 +359,9 @@ class Batch:
 def next_batch(estimate: Estimate, half: float) -> Batch | None:
     """Return the number of additional seeds that reduces the half-width of an interval to ``half``.
 
-    The number depends on the noise and not on the estimated value. Do not add seeds one by one until a gain is decided:
-    intervals would then be wrong too often. Return None if the interval is unknown, or if more than 10,000 seeds are
-    necessary.
+    Return None if the interval is unknown, or if more than 10,000 seeds are necessary. The number depends only on the
+    noise, not on the estimated value. Run all additional seeds before you look at the result again: if you stop as soon
+    as a gain is decided, intervals are wrong too often.
 
     Example:
         >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)
@@ -369,7 +369,7 @@ def next_batch(estimate: Estimate, half: float) -> Batch | None:
     """
     if not estimate.known or not half > 0:
         return None
-    # More seeds cannot increase this quantile.
+    # With more seeds, the quantile is smaller or equal. So the number of seeds is large enough.
     quantile = float(special.stdtrit(estimate.df, 0.5 + estimate.confidence / 2))
     scales = [1.0, *(math.sqrt(estimate.df / special.chdtri(estimate.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
     counts = [math.ceil((quantile * estimate.sd * scale / half) ** 2 - 1e-9) for scale in scales]

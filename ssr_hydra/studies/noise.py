@@ -11,13 +11,13 @@ import numpy as np
 from scipy import optimize, special
 
 _ROUNDS, _CLOSE = 50, 1e-9
-_LEAST = 1e-5  # minimum variance as a fraction of the median variance: seeds may agree by chance
+_LEAST = 1e-5  # minimum variance as a fraction of the median variance: runs may have the same quality by chance
 _FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR
 _FEWEST_FOR_BEND = 4  # the minimum number of SSRs for a parabola
 _BENT = 0.2  # the trend is a parabola if the p-value of the hypothesis of a linear trend is below this
 _UNLIKE = 0.01  # each recipe has its own noise level if the p-value of the hypothesis of equal levels is below this
 _TINY = 1e-300
-_TOLD = 1e-9  # weights sum to 0, up to rounding, if |sum(w)| / sum(|w|) is below this
+_TOLD = 1e-9  # the sum of weights w counts as 0 if |sum(w)| / sum(|w|) is below this
 _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freedom
 
 
@@ -25,26 +25,28 @@ _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freed
 class Noise:
     """A model of the variance of one run. The log variance is a straight line or a parabola over log SSR.
 
-    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same curve,
-    unless their variances differ by more than chance (at 1%): then the curve of each recipe has its own level. The
-    variance from a cell's own few seeds is averaged with the variance of the model. The weight of the cell's variance
-    is the cell's degrees of freedom, and the weight of the model's variance is ``prior``. If the model fits badly,
-    ``prior`` is small, and the intervals are almost the plain t intervals of each cell.
+    The model is a parabola if a test rejects the line (p < 0.2). All recipes have the same curve, unless a test rejects
+    this (p < 0.01): then the curve of each recipe has its own level. The variance of a cell's own runs is averaged with
+    the variance from the model. The weight of the cell's variance is its degrees of freedom, and the weight of the
+    model's variance is ``prior``. If the model fits badly, ``prior`` is small, and the intervals are almost the plain t
+    intervals of each cell.
 
     Attributes:
         spreads: The standard deviation of one run of each cell.
         features: The regressors of the log variance, a row for each cell.
-        covariance: Half of the covariance of the coefficients.
+        covariance: Half of the covariance matrix of the coefficients of ``features``.
         df: The sum of the degrees of freedom of all cells.
-        prior: Degrees of freedom of the model; infinite if the cells' variances differ from the model only by chance.
-        own: The part of the variance of each cell's mean that is independent of other cells; a covariance matrix if the
-            means are estimated together.
-        together: The weight of each seed's effect in each cell's mean; None if cells share no seeds.
+        prior: Degrees of freedom of the model's variances; infinite if the variances of the cells differ from the model
+            only by chance.
+        own: The variance of each cell's mean without the effects of shared seeds. If the means are estimated together,
+            this is the covariance matrix of the means.
+        together: A matrix with a row per cell and a column per seed: how much the effect of the seed changes the cell's
+            mean. None if cells share no seeds.
         shared: The correlation of runs with the same seed: the fraction of the variance that the seed causes.
         per_seed: The mean number of runs with the same seed.
-        differences: Like ``prior``, but for differences of cells that share seeds. The model may fit these differences
-            worse, because similar recipes have more noise in common than other recipes.
-        scale: The variances of differences in the study, divided by the variances that the model predicts.
+        differences: Like ``prior``, but for the difference of two cells that share seeds. The model may predict the
+            variances of such differences worse, because similar recipes have more noise in common than other recipes.
+        scale: The typical variance of such a difference in the study, divided by the variance that the model predicts.
     """
 
     spreads: Any
@@ -60,7 +62,10 @@ class Noise:
     scale: float = 1.0
 
     def priors(self, weights: Any) -> tuple[Any, Any]:
-        """Return the degrees of freedom of the model for each weighted sum, and a factor for the model's variance."""
+        """Return, for each weighted sum, the degrees of freedom of the model, and a factor for the model's variance.
+
+        Weights with the sum 0 are a difference of cells: use ``differences`` and ``scale``.
+        """
         if self.together is None:
             return np.full(weights.shape[1], min(self.prior, _MOST_PRIOR)), 1.0
         sums = np.abs(weights.sum(axis=0)) < _TOLD * np.abs(weights).sum(axis=0)
@@ -68,7 +73,10 @@ class Noise:
         return np.minimum(prior, _MOST_PRIOR), np.where(sums, self.scale, 1.0)
 
     def expected(self, places: Sequence[int], weights: Any) -> tuple[Any, Any]:
-        """Return the variances that the model predicts for weighted sums of means, and their degrees of freedom."""
+        """Return the variance that the model predicts for each weighted sum of means, and its degrees of freedom.
+
+        ``places`` are the indices of the summed cells. ``weights`` has a row for each cell and a column for each sum.
+        """
         chosen = list(places)
         diagonal = self.own.ndim == 1
         parts = weights**2 * (self.own if diagonal else np.diagonal(self.own))[chosen, None]
@@ -87,7 +95,7 @@ class Noise:
         runs = (1 - self.shared) / self.per_seed * effects
         seeds = (self.shared * effects + runs) / whole
         rest = np.maximum(own - runs, 0.0) / whole
-        # The variances of runs and effects contain the same error of the trend, so add this error only once.
+        # The error of the trend changes the variances of runs and of effects alike, so add this error only once.
         shape = np.maximum(1 / free - 1 / self.df, 0.0)
         return whole, 1 / (rest**2 * level + seeds**2 / max(self.together.shape[1] - 1, 1) + shape)
 
@@ -134,7 +142,7 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
         levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe whose cells all have one run gets the mean level
         apart = np.hstack([levels, trend])
         if np.linalg.matrix_rank(apart[measured]) < apart.shape[1]:
-            # Here each recipe has only one SSR, so the level of a recipe already contains the trend.
+            # The levels determine the trend, for example because each recipe has only one SSR. So omit the trend.
             apart = levels
         own, own_deviance = _fitted(apart[measured], variances, df)
         if special.chdtrc(apart.shape[1] - features.shape[1], max(deviance - own_deviance, 0.0)) < _UNLIKE:
@@ -162,11 +170,11 @@ def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
 def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
     """Return the degrees of freedom of a model of variances, and a factor for its variances.
 
-    If the log variances scatter only by chance, the degrees of freedom are infinite and the factor is 1. The more they
-    scatter beyond chance, the smaller the degrees of freedom are. The factor is then computed from the mean of the log
-    variances, in which outliers count less. A large scatter does not reduce the factor, because the scatter of a few
-    cells is often too large by chance. ``variances`` are the measured variances divided by the variances of the model.
-    ``parameters`` is the number of the model's parameters.
+    ``variances`` are the measured variances divided by the variances of the model. ``parameters`` is the number of the
+    model's parameters. If the log variances scatter only by chance, the degrees of freedom are infinite and the factor
+    is 1. More scatter means fewer degrees of freedom. The factor is then computed from the mean of the log variances,
+    on which outliers have less effect than on the mean variance. The scatter itself does not change the factor, because
+    the scatter of a few cells is often too large by chance.
     """
     if len(df) <= parameters:
         return math.inf, 1.0

@@ -29,11 +29,12 @@ class Note:
             kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (some runs of a recipe
             at an SSR diverged, but not all), ``lost`` (a recipe has no quality at some SSRs), ``no_times`` (some rows
             of a table have no time).
-        subject: Depending on the kind: the package, the recipe with its control, the number of code versions, or the
-            unit of the times.
-        counts: Pairs of a name and a number: the number of runs by data set, version, machine, recipe or status. For
-            ``codes``: the number of versions of each package. For ``no_times``: the first line of the table without a
-            time, and the number of lines without a time.
+        subject: For ``versions``: the package. For ``codes``: the number of code versions. For ``lost``: the recipe and
+            its control. For ``no_times``: the unit of the times. ``""`` for other kinds.
+        counts: Pairs of a name and a number. For ``data``, ``versions``, ``machines``, ``diverged`` and ``lost``: the
+            number of runs with each data set, version, machine, recipe or status. For ``resumed``: the number of
+            resumed runs. For ``codes``: the number of versions of each package. For ``no_times``: the first line of the
+            table without a time, and the number of lines without a time.
         ssrs: For ``lost``: the SSRs without a quality; empty if the recipe has no quality at any SSR.
     """
 
@@ -53,7 +54,7 @@ def recorded_codes(folder: Path) -> list[dict[str, str]]:
 
 
 def count_versions(records: Iterable[RunResult]) -> dict[str, Counter[str]]:
-    """Return the number of runs with each version of each package and of its code."""
+    """For each package and for the code of each package, return the number of runs with each version."""
     versions: dict[str, Counter[str]] = {}
     for record in records:
         codes = {f"the code of {name}": digest for name, digest in record.code.items()}
@@ -68,7 +69,7 @@ def group_by_machine(records: Iterable[RunResult]) -> list[list[RunResult]]:
 
 
 def differences(records: Sequence[RunResult], codes: Sequence[dict[str, str]]) -> Iterator[Note]:
-    """Yield the notes about differences between runs. ``codes`` are the code versions of their sweeps."""
+    """Yield the notes about differences between runs. ``codes`` has the code versions of all sweeps of the study."""
     # The loader's seed is the run's seed, and its batch size is part of the recipe. So only the data set is compared.
     data = _grouped(records, lambda record: record.data.get("dataset"))
     if len(data) > 1:

@@ -90,10 +90,9 @@ class EqualTime:
 def equal_time(study: Study, axes: Collection[Axis], axis: Axis | None = None) -> EqualTime:
     """Choose the axis of equal time.
 
-    A load on the machine may slow down all jobs of a recipe. Then the scatter of runs with the same recipe and SSR does
-    not show the effect of the load. Therefore the noise of the clock is estimated from the means of each recipe and
-    SSR. If a step does the same work in every recipe, a difference of seconds shows only the state of the machine, so
-    seconds are not used.
+    Other load on the machine may slow down all jobs of a recipe. The scatter of runs with the same recipe and SSR does
+    not show this slowdown. Therefore the noise of the clock is estimated from the scatter between SSRs. If a step does
+    the same work in every recipe, recipes differ in seconds only because of the machine, so seconds are not used.
 
     Args:
         study: The study.
@@ -141,7 +140,7 @@ def _pace(study: Study, length: Axis) -> Pace:
 
 
 def _crowd(study: Study) -> Crowd | None:
-    """Return the recipes with the most different conditions; None if these are similar or not recorded."""
+    """Return the recipes with the most different conditions; None if all conditions are similar or not recorded."""
     runs = study.completed[["recipe"]].join(study.conditions, how="inner")
     measures: tuple[tuple[Literal["jobs_beside", "load"], float], ...] = (("jobs_beside", _BESIDE), ("load", _LOAD))
     for measure, most in measures:

@@ -77,7 +77,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """A key that is equal for runs of the same recipe. Without a config, the key comes from the record."""
+        """A key that is equal for runs of the same recipe. Without a config, it is computed from the record."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     def setting(self, name: str) -> Any:
@@ -124,7 +124,7 @@ class _Reading:
             self._add_problem(folder, *self._without_record(folder))
         except (OSError, ValueError, RecursionError) as error:
             torn = isinstance(error, OSError) or (isinstance(error, InputError) and error.field == "result")
-            # The problem already names the path, so use the rule alone.
+            # The problem already names the path, so do not use the whole message of an InputError.
             why = error.rule if isinstance(error, InputError) else str(error) or type(error).__name__
             self._add_problem(folder, "torn" if torn else "invalid", why)
         else:
@@ -155,7 +155,7 @@ class _Reading:
 
     @cached_property
     def _locked_inodes(self) -> frozenset[int]:
-        """The inodes of all locked files on this machine, without acquiring a lock that a run may need."""
+        """The inodes of all locked files on this machine. This list is read without locking a file that a run needs."""
         try:
             text = Path("/proc/locks").read_text(encoding="ascii")
         except (OSError, ValueError):
@@ -227,7 +227,7 @@ class _Reading:
         return next(iter(objectives))
 
     def _direction(self, metric: str, direction: str | None) -> Direction:
-        """Return the user's choice, or the ``checkpoint.mode`` for this metric, or the direction of its name."""
+        """Return ``direction``. If None, return the ``checkpoint.mode`` for this metric, or the direction of its name."""
         best = [run for run in self.runs if run.setting("checkpoint.best") == metric]
         modes = {str(run.setting("checkpoint.mode")) for run in best} - {"auto"}
         if direction is None and len(modes) > 1:
@@ -266,9 +266,9 @@ def _run_row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]
 
 
 def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
-    """Raise a ValueError if a record contradicts itself, or ``ssr``, ``seed`` or ``control`` in its config.
+    """Raise a ValueError if a record contradicts itself or its config.
 
-    ``RunResult.load`` has already checked the fields of the record.
+    ``config`` has ``ssr``, ``seed`` and ``control``. ``RunResult.load`` has already checked each field of the record.
     """
     if record.control not in (None, "truncate"):
         raise ValueError(f"control cannot be {record.control!r}")
@@ -325,7 +325,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
 
 
 def _is_alive(folder: Path) -> bool:
-    # The age of the heartbeat is measured by this machine's clock, because a reader must not write to the folder.
+    # Use this machine's clock: to read the file server's clock, the program would have to write to the folder.
     return is_alive(folder / HEARTBEAT, time.time())
 
 

@@ -38,7 +38,7 @@ class Config:
     """The config of a run, from the run's folder.
 
     Attributes:
-        varied: ssr, seed and control, if the config has them.
+        varied: The values of ssr, seed and control that the config has.
         rest: All other settings.
         settings: A mapping from each path in ``rest`` to the leaf at this path, without settings that do not change
             results. A list is a leaf.
@@ -142,9 +142,9 @@ def _is_apart(place: tuple[str, ...]) -> bool:
 
 
 def work_of(config: Config) -> str:
-    """Return a text that is equal for configs that differ only in schedules and numeric settings of the optimizer.
+    """Return a text for comparisons: if two runs have equal texts, their steps do the same work.
 
-    If two runs have equal texts, a step of one run does the same work as a step of the other run.
+    The texts are equal if the configs differ only in schedules and numeric settings of the optimizer.
     """
     return _canonical(
         {

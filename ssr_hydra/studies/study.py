@@ -153,7 +153,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a sweep, and the problems of runs that cannot be used.
+    """The runs of a study, and the problems of runs that cannot be used.
 
     Attributes:
         frame: A row for each valid record, with the columns ``COLUMNS``: study, job, recipe (str), control ("" |
@@ -167,7 +167,7 @@ class Study:
         direction: ``max`` if a higher quality is better, ``min`` if a lower quality is better.
         problems: The runs that are not in ``frame`` or have no quality, each with the reason.
         notes: Facts that a reader of the comparison must know, such as several data sets, code versions or machines, or
-            seeds that diverged.
+            some diverged runs of a recipe.
         sources: The folders or files that were read.
         hardware: The kinds of machines that trained the runs, as the records describe them.
         versions: A mapping from package to its versions in the runs.
@@ -228,8 +228,8 @@ class Study:
     def interval(self, mean: Estimate) -> tuple[float, float]:
         """Return the confidence interval of a mean, on the scale of the metric and within the metric's bounds.
 
-        If the metric has bounds, the interval is based on the delta method: a Student's t interval for the logit of the
-        mean (for a loss, the logarithm of the mean) is transformed back to the scale of the metric.
+        If the metric has bounds, the delta method is used: compute Student's t interval of the logit of the mean (for a
+        loss, of the logarithm of the mean), and transform its ends back to the scale of the metric.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:
@@ -322,7 +322,8 @@ class Study:
 def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
     """Set ``fragile`` of each series by a one-sided Fisher's exact test over the runs at all SSRs. Return the series.
 
-    A diverged run costs more than a worse mean. So the significance level is 0.2, higher than usual.
+    The significance level is 0.2, higher than usual, because a run that diverges is worse than a run with a worse
+    quality.
     """
     if not lost:
         return tuple(all_series)
@@ -336,7 +337,7 @@ def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Serie
     best = min(names, key=lambda name: (diverged[name] / (diverged[name] + runs[name]), -runs[name]))
 
     def chance(name: tuple[str, str]) -> float:
-        """Return the probability that at least this many of the diverged runs of both series are of one series."""
+        """Return the p-value of the hypothesis that runs of ``name`` and of ``best`` diverge equally often."""
         own = diverged[name] + runs[name]
         both = own + diverged[best] + runs[best]
         return float(stats.hypergeom.sf(diverged[name] - 1, both, diverged[name] + diverged[best], own))

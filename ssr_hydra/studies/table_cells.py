@@ -107,7 +107,7 @@ def cell_number(text: str) -> float:
 
 
 def _seed(text: str) -> int:
-    """Return the seed in a text such as ``0``, or ``0.0`` as pandas writes it in a column with gaps; -1 if invalid."""
+    """Return the seed in a text such as ``0``, or ``0.0`` (pandas writes it if a cell is empty); -1 if invalid."""
     try:
         value = Decimal(text)
     except InvalidOperation:

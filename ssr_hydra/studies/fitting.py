@@ -150,7 +150,7 @@ _SLOPES: dict[str, Any] = {"power": _power_slopes, "quadratic": _quadratic_slope
 
 
 def _start(kind: Kind, ssr: Any, y: Any) -> Any:
-    """Return starting parameters for least squares. Try many values of ``b``, each with a linear fit of ``c`` and ``a``."""
+    """Return starting parameters for least squares: the best of many values of ``b``, each with a linear fit."""
     if kind == "quadratic":
         return np.array([y.mean(), 0.0, 0.0])
     shrunk = ssr[None, :] ** -_EXPONENTS[:, None]

@@ -227,7 +227,7 @@ class _Reading:
         return next(iter(objectives))
 
     def _direction(self, metric: str, direction: str | None) -> Direction:
-        """Return ``direction``. If None, return the ``checkpoint.mode`` for this metric, or the direction of its name."""
+        """Return ``direction``. If None, use the ``checkpoint.mode`` for this metric, or the direction of its name."""
         best = [run for run in self.runs if run.setting("checkpoint.best") == metric]
         modes = {str(run.setting("checkpoint.mode")) for run in best} - {"auto"}
         if direction is None and len(modes) > 1:

@@ -33,7 +33,7 @@ class PlannedSweep:
 
     jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # overrides, description
     base: dict[str, Any] = field(default_factory=dict)  # the config that all jobs share, without the swept values
-    swept: frozenset[str] = frozenset()  # keys that differ between jobs
+    swept: frozenset[str] = frozenset()  # keys whose values differ between jobs
     any_code: bool = False  # True if two jobs of the study may use different versions of the code
     product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run
@@ -48,7 +48,7 @@ class PlannedSweep:
 
     @property
     def extra(self) -> tuple[str, ...]:
-        """The overrides that this class adds to every job."""
+        """The overrides that the sweep adds to the overrides of every job."""
         return () if self.pending is None else (f"hydra.output_subdir={self.pending}",)
 
 
@@ -57,7 +57,7 @@ PLANNED: list[PlannedSweep] = []
 
 
 def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple[tuple[str, ...], ...]:
-    """Return the keys of each zip (the keys that form one axis). A key keeps its prefix ``+`` or ``++``.
+    """Return the keys of each zip, whose values a sweep pairs. A key keeps its prefix ``+`` or ``++``.
 
     Args:
         value: The value of ``zip``: a list of keys, a list of such lists for several zips, or None.
@@ -113,7 +113,7 @@ def _key_name(key: str) -> str:
 
 
 def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> int:
-    """Return the number of jobs of a sweep. The limit is 10,000 jobs, and each key must have at least one value.
+    """Return the number of jobs of a sweep. Raise an InputError for more than 10,000 jobs, or a key without values.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -139,7 +139,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
-    """Return the size of each axis as a text, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes of size 1."""
+    """Return the number of values of each axis, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes with one value."""
     counts = {item.get_key_element(): _n_values(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)

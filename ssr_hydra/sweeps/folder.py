@@ -42,7 +42,7 @@ _FIELD = "hydra.sweep.dir"
 
 @dataclass(frozen=True)
 class AssignedJobs:
-    """The jobs of a sweep."""
+    """The jobs of a sweep, after each job got a folder and a sweep that runs it."""
 
     jobs: tuple[StudyJob, ...]  # all jobs in the order of their overrides; the same job may occur several times
     mine: tuple[StudyJob, ...]  # the jobs that this sweep runs, without duplicates
@@ -68,7 +68,7 @@ class StudyFolder:
         """Create the study in the folder, or check that the study in the folder matches the arguments.
 
         ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code``
-        maps each package to its version. With ``any_code``, two jobs of a study may have different versions.
+        maps each package to its version. With ``any_code``, two jobs of a study may use different versions.
 
         Raises:
             InputError: The study in the folder does not match the arguments.
@@ -229,7 +229,7 @@ class StudyFolder:
                     alone = False
                 else:
                     path.unlink(missing_ok=True)
-            # Keep the folder of these files, because a new sweep may be about to write its heartbeat there.
+            # Keep the folder SWEEPS even if it is empty: a new sweep may be about to write its heartbeat file there.
         return alone
 
 

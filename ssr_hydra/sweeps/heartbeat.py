@@ -65,7 +65,7 @@ class Heartbeat:
         count_others: A function that counts the other jobs on this machine. A thread calls this function repeatedly.
 
     Attributes:
-        attempt: 1, or 1 plus the attempt in a file that a killed process has left.
+        attempt: The number of this attempt: 1 plus the number of earlier attempts that were killed.
         frac_done: A function that returns the completed fraction of the run; None to write no progress.
 
     Raises:
@@ -77,7 +77,7 @@ class Heartbeat:
         self.attempt = 1
         self.frac_done: Callable[[], float] | None = None
         self._count_others = count_others or (lambda: 0)
-        self._counts = Counter[int]()  # how often each number of other jobs was counted
+        self._counts = Counter[int]()  # a mapping from number of other jobs to how often it was counted
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -99,7 +99,7 @@ class Heartbeat:
                 self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Restart the mean of :meth:`jobs_beside`, when training starts."""
+        """Start to measure the mean of :meth:`jobs_beside`. Call this method when training starts."""
         self._counts = Counter([self._count_others()])
 
     def jobs_beside(self) -> float:

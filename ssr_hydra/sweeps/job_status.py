@@ -163,11 +163,11 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
 
 
 def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> list[Path]:
-    """Return the folders, ``root`` or below ``root``, that contain a file or folder with one of these names.
+    """Return all folders in ``root``, at any depth, that contain a file or folder with one of these names.
 
-    The function does not search inside the returned folders. A link to such a folder is in the result only if the
-    target of the link is not. The function does not follow other links, because they may form a circle. With ``below``,
-    ``root`` itself is never in the result.
+    ``root`` itself can be in the result, but not with ``below``. The function does not search inside the returned
+    folders. If a link leads to such a folder, the result has the link only if it does not have the folder itself. The
+    function does not follow other links, because they may form a circle.
     """
     folders, links, waiting = list[str](), list[str](), [str(root)]
     while waiting:

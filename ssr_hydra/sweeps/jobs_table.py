@@ -38,8 +38,8 @@ class _Row(NamedTuple):
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
-    With more than fifty jobs, this function counts completed jobs but does not list them. If the app refused a job,
-    the job's folder has a subfolder with the reason. ``pending`` is the name of this subfolder.
+    With more than fifty jobs, this function counts completed jobs but does not list them. If the app refused to train a
+    job, the job's folder has a subfolder with the reason. ``pending`` is the name of this subfolder.
     """
     folders = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     folders |= {*job_folders(folder)}  # jobs that have not started have no ``.hydra`` folder
@@ -69,14 +69,14 @@ def _read_job(sweep: Path, folder: Path, pending: Path | None) -> _Row:
         status=_WORDS.get(state, ""),
         error=KILLED if state is JobState.DIED else "",
     )
-    if pending is not None:  # a record in the folder is from an earlier run
+    if pending is not None:  # ignore a record: it is from an earlier run, because the new run has not started to train
         with suppress(OSError, ValueError):
             why = read_bounded(pending / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
             return row._replace(status="refused", error=why)
         return row._replace(status="not begun")  # the job was killed, or is still starting on a different machine
     if state is JobState.WAITING and (folder / RESULT).exists():
         return row._replace(status="without a record", error=f"{RESULT} is incomplete")
-    if state in _WORDS:  # ignore the record, because it may be from an earlier run
+    if state in _WORDS:  # show no record, because a record may be from an earlier run
         return row
     result = RunResult.load(folder / RESULT)
     value = result.metrics.get(row.objective or "")

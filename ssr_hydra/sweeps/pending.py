@@ -61,8 +61,8 @@ class Pending:
         self.waits = True
         # Keep the files in memory, so that a job leaves no files behind if it is killed before training.
         self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
-        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # this also finds the files of killed jobs
-            if not (path / REFUSED).exists():  # keep it: the sweep of that job may still read the reason
+        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # also the folders of killed jobs
+            if not (path / REFUSED).exists():  # the sweep of a refused job may still read the reason
                 shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):
             self.publish()
@@ -80,7 +80,7 @@ class Pending:
         self._holds.append((handler, hold))
 
     def publish(self, _: object = None) -> None:
-        """Write the held-back description and log lines. Write each file of the description atomically."""
+        """Write the description and log lines that were held back. Write each file of the description atomically."""
         if not self.waits:
             return
         self._place.mkdir(exist_ok=True)
@@ -97,8 +97,8 @@ class Pending:
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
         """Discard the description. The files of the earlier run stay unchanged.
 
-        If the app refused the job, ``refused`` is the reason. The pending folder then keeps it for the table of the
-        sweep. With ``failed``, write the held-back log lines.
+        If the app refused the job, ``refused`` is the reason. Then write the description and the reason into the
+        pending folder, for the table of the sweep. With ``failed``, write the log lines that were held back.
         """
         if not self.waits:
             return

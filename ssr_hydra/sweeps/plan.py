@@ -26,7 +26,7 @@ ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
 
 _MOST_SHOWN = 60
-_LONGER = 2  # a job keeps a checkpoint for a later job whose ssr is larger by this factor
+_LONGER = 2  # a job publishes a checkpoint for a job of a later sweep whose ssr is larger by this factor
 _STATUSES = {
     JobState.COMPLETED: "done",
     JobState.DIVERGED: "diverged",
@@ -107,7 +107,7 @@ class SharingPlan:
                 orders.write(self._study, each.identity)
 
     def _end(self, each: PlannedJob, begin: int) -> Iterator[int]:
-        """Yield the last step that this job could share with a longer run, but only if the step is after ``begin``."""
+        """Yield the last step that this job can share with a run of twice its ssr, if this step is after ``begin``."""
         sequences = each.candidate.sequences
         if self._keep == NONE or sequences is None or each.candidate.group is None:
             return
@@ -137,7 +137,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield lines about jobs that share no steps, with the step at which these jobs differ from the other jobs."""
+        """Yield lines that count the jobs that share no steps, with the step at which they differ from other jobs."""
         candidates, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(candidates)), key=lambda index: -branches[index].steps):
@@ -157,7 +157,7 @@ class SharingPlan:
             yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps of the sweep. If ``share=true`` needs fewer steps, add their number."""
+        """Yield a line with the number of steps of the sweep: without and, if smaller, with ``share=true``."""
         if self._known:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
@@ -232,7 +232,7 @@ def _is_unfinished(entry: PlannedJob) -> bool:
 
 
 def _note(field: str, entries: Sequence[PlannedJob]) -> str:
-    """Explain why a field differs between jobs whose configs have equal text in this field, such as ``0.1dur``."""
+    """Explain why a field differs between jobs although their configs have the same text, such as ``0.1dur``."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
@@ -245,11 +245,14 @@ def _note(field: str, entries: Sequence[PlannedJob]) -> str:
 def _origins(
     study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
 ) -> list[tuple[Point, Candidate]]:
-    """Return a pair (checkpoint, candidate of its job) for each checkpoint that a job with this software published."""
+    """Return a pair (checkpoint, candidate of its job) for each published checkpoint.
+
+    Omit checkpoints of jobs that used different software than ``code``.
+    """
     jobs: dict[str, Candidate] = {}
     origins = []
     for point in points_of(study):
-        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # not from this release
+        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # may be from another release
             if not point.is_by(code):
                 continue
             if point.identity not in jobs:
@@ -313,7 +316,7 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
 def plan_of(
     study: Path, sweep: PlannedSweep, folders: Mapping[str, Path], mine: Collection[str] | None = None
 ) -> SharingPlan:
-    """Return the plan of a sweep. ``folders`` has the folder of each job that has a folder, by the job's identity."""
+    """Return the plan of a sweep. ``folders`` maps the identity of a job to its folder, if the job already has one."""
     entries = [
         PlannedJob(description.identity, of_experiment(overrides), values, candidate, folders.get(description.identity))
         for (overrides, description), (values, candidate) in zip(sweep.jobs, sweep.candidates, strict=True)

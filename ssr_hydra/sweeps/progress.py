@@ -85,7 +85,7 @@ class SweepProgress:
                 if path not in self.states or not self.states[path].is_final:
                     self.states[path] = read_state(path, now)
             if JobState.RUNNING not in self.states.values() and self._completed() == self._before:
-                self._began = began  # measure from the start of the first job, because jobs may wait in a queue
+                self._began = began  # do not measure the time before the first job starts: jobs may wait in a queue
 
     def _completed(self) -> set[Path]:
         return {path for path, state in self.states.items() if state is JobState.COMPLETED}

@@ -195,9 +195,10 @@ class StudyLauncher:
             if states[job.folder].has_ended:
                 continue
             failure = self._failure_of(job)
-            # A job is lost if it died before its first heartbeat.
+            # A job counts as lost if its process died before it wrote its first heartbeat.
             is_lost = job.folder not in died and isinstance(failure, LostJobError)
-            # Count no attempt if a different job started, and its death ended the launch before this job started.
+            # If another job of the batch started but this job did not, do not count this launch as an attempt: the
+            # death of the other job may have ended the launch.
             self._silent[job.folder] += is_lost or not moved
             if failure is not None and job.folder not in died and not is_lost:
                 self._give_up(job, f"{type(failure).__name__}: {failure}")
@@ -232,7 +233,7 @@ class StudyLauncher:
         """Return whether the inner launcher may still start or finish this job."""
         state = read_state(job.folder)
         if state is JobState.DIED:
-            # An unchanged heartbeat is from an earlier launch, so the job is still starting.
+            # If the heartbeat has not changed since the launch, the job is still starting.
             return self._is_old_sign(job)
         if state is JobState.STOPPED:  # Slurm starts a preempted job again
             return "SIGUSR2" in _why(job, state)

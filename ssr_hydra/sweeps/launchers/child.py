@@ -34,7 +34,10 @@ _EXIT_SECONDS = 60.0  # a job ends after this time even if its exit handlers are
 
 @dataclass
 class JobOrder:
-    """The data that a new process needs to run a job. Unpickling an order imports no modules of the job."""
+    """The data that a new process needs to run a job.
+
+    A process can unpickle an order before it imports the job's modules, because ``shared`` stays pickled.
+    """
 
     environment: dict[str, str]
     path: list[str]  # ``sys.path``
@@ -64,7 +67,7 @@ class JobTraceback(Exception):
 
 
 def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> int:
-    """Receive an order, run the job, and send its answer. Return the exit code of the process.
+    """Receive the order of a job, run the job, and send the job's answer. Return the exit code for this process.
 
     This function calls ``ready`` after it has installed the signal handlers.
     """
@@ -207,7 +210,7 @@ def _packed(returned: Any) -> JobAnswer:
     for attempt in (returned, failed):
         try:
             data = pickle.dumps(attempt)
-            # This line fails if the sweep could not unpickle the data: some exceptions lose an argument.
+            # Test that the sweep can unpickle the data: some exceptions cannot be unpickled.
             pickle.loads(data)
             break
         except Exception:

@@ -157,7 +157,7 @@ def start_cluster(launcher: Launcher) -> None:
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
 
     settings = launcher.ray_cfg.init  # type: ignore[attr-defined]
-    settings.setdefault("object_store_memory", 78643200)  # the Ray plugin, which joins this cluster, uses this value
+    settings.setdefault("object_store_memory", 78643200)  # the value that the Ray plugin uses
     before = signal.getsignal(signal.SIGTERM)
     try:
         start_ray(settings)
@@ -167,9 +167,9 @@ def start_cluster(launcher: Launcher) -> None:
 
 @dataclass(frozen=True)
 class PoolTask:
-    """A task function for joblib's workers, which do not notice when the sweep's process dies.
+    """A task function for joblib's workers. It notices when the sweep's process dies.
 
-    If the sweep's process dies, the running jobs write checkpoints and stop, and all workers end.
+    Then the running jobs write checkpoints and stop, and all workers end.
     """
 
     task: Any

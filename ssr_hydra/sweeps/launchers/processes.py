@@ -40,9 +40,8 @@ class ProcessLauncher(Launcher):
     """The launcher ``hydra/launcher=processes``: it runs each job in a separate process, ``workers`` jobs at a time.
 
     Args:
-        workers: Number of jobs at a time. With null, the launcher runs one job per ``gpus_per_job`` GPUs if there are
-            GPUs to assign. Otherwise the number of jobs is the number of cores divided by the number of threads
-            of each job.
+        workers: Number of jobs at a time. If null, the number is computed: with GPUs to assign, the number of GPUs
+            divided by ``gpus_per_job``; without GPUs, the number of cores divided by the number of threads of each job.
         threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. If
             null, each job gets ``OMP_NUM_THREADS`` threads. If this variable is not set, several workers get equal
             parts of the cores, and a single worker gets no limit.
@@ -148,7 +147,7 @@ class _JobQueue:
         has_id = OmegaConf.has_resolver("run_id")
         run_id = str(OmegaConf.create({"it": "${run_id:}"}).it) if has_id else None
         self._shared = pickle.dumps((*setup, state, run_id))
-        # The data with which another process can import the ``__main__`` module of this process.
+        # With this data, the process of a job can import the ``__main__`` module of this process.
         preparation = multiprocessing.spawn.get_preparation_data("job") if b"__main__" in self._shared else {}
         self._main = {key: value for key, value in preparation.items() if key.startswith("init_main_")}
         self._starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})

@@ -63,7 +63,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
     for module in modules:
         with suppress(Exception):  # a job that needs the module reports the error
             importlib.import_module(module)
-    code_version()  # compute the version now, because all jobs run the code that is imported here
+    code_version()  # cache the version of the code that was just imported: all jobs run this code
     with suppress(Exception):
         from hydra.core.plugins import Plugins
 

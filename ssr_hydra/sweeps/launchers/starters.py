@@ -157,7 +157,10 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """Read the next message. Return its kind, serial number, and pid or errno. Store a process that has ended."""
+        """Read the next message. Return its kind, serial number, and pid or errno.
+
+        If the message says that a process has ended, also store this for :meth:`ended`.
+        """
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:
@@ -203,7 +206,7 @@ class ForkServer:
 
 def _lives(pid: int) -> bool:
     with suppress(OSError):
-        if os.waitpid(pid, os.WNOHANG)[0]:  # in a container, orphans may become children of this process
+        if os.waitpid(pid, os.WNOHANG)[0]:  # in a container, this process may have adopted the job's process
             return False
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)

@@ -1,4 +1,4 @@
-"""Store the signals that arrive while jobs run. The sweep's process handles them later, between two actions."""
+"""Store the signals that arrive while jobs run. The sweep's process handles them when it calls :meth:`Stops.take`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Stops:
             signal.signal(_PAUSE, self._tell)
 
     def leave(self, after: str) -> None:
-        """If a stop signal has arrived, raise KeyboardInterrupt or TerminatedError; the message ends with ``after``."""
+        """Raise KeyboardInterrupt or TerminatedError if a stop signal has arrived. Append ``after`` to the message."""
         if self.first == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")
         if self.first:

@@ -9,7 +9,7 @@ class Traits(NamedTuple):
     """The properties of a launcher. The defaults are safe for an unknown launcher."""
 
     launcher: str = ""  # name of the launcher's class
-    library: str | None = None  # for a plugin: the extra of this package that installs hydra-<library>-launcher
+    library: str | None = None  # if a plugin has the launcher: the extra that installs this plugin
     isolates: bool = False  # the death of one job's process does not affect other jobs
     finds_out: bool = False  # the launcher notices when a job dies; if False, it may wait forever
     leaves_jobs: bool = False  # the jobs continue after the sweep was stopped

@@ -133,7 +133,7 @@ class Point:
 
 
 def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
-    """Return the number of steps that other jobs trained for these jobs, and the training time of these steps."""
+    """Return how many steps of the jobs in ``run_dirs`` other jobs trained, and the training time of these steps."""
     # Look for a study only once per parent folder, because a table may have a million jobs in few studies.
     studies: dict[str, Path | None] = {}
     total = Taken(0, 0.0)
@@ -158,7 +158,7 @@ def _taken_by(run_dir: Path, study: Path) -> Taken:
 
     record = _read_record(_path(study, _TAKEN, owner[0]), taken) or none
     with suppress(OSError, ValueError):
-        if RunResult.load(run_dir).steps < record.steps:  # the job failed before it continued from these steps
+        if RunResult.load(run_dir).steps < record.steps:  # the job failed before it loaded the shared checkpoint
             return none
     return record
 
@@ -246,7 +246,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read_record(path: Path, make: Callable[..., T]) -> T | None:
-    """Return an object with the fields in a file; None if the file is missing or damaged, or if its keys do not fit."""
+    """Return an object with the fields in a file; None if the file is missing, is damaged, or has other keys."""
     try:
         return make(**json.loads(read_bounded(path, _MOST_BYTES)))
     except (OSError, ValueError, TypeError, RecursionError):

@@ -38,14 +38,14 @@ class Calendar:
         (1198, 76)
     """
 
-    batch_size: int  # samples per batch, at most
+    batch_size: int  # the largest number of samples in a batch
     batches: int | None = None  # batches per epoch; None if unknown
     samples: int | None = None  # samples per epoch; None if unknown
     tokens: int | None = None  # tokens per sample; None if unknown
     is_counted: bool = True  # False if a user's function returns the number of samples in a batch
 
     def is_exact(self, unit: TimeUnit) -> bool:
-        """Return whether the exact value of a counter is known. If not, its largest possible value may be known."""
+        """Return whether the exact value of a counter is known. Otherwise :meth:`most` may know an upper bound."""
         if unit in (TimeUnit.SAMPLE, TimeUnit.TOKEN):
             return self.is_counted and self.batches is not None and self.samples is not None
         return unit is TimeUnit.BATCH or (unit is TimeUnit.EPOCH and self.batches is not None)
@@ -72,7 +72,7 @@ class Calendar:
         raise UnknownCounterError({"sp": "samples", "tok": "tokens", "sec": "seconds", "ep": "epochs"}.get(unit, unit))
 
     def first(self, unit: TimeUnit, count: Fraction | float) -> int | float:
-        """Return the first step at which a counter can be at least ``count``."""
+        """Return the first step at which the largest possible value of a counter is at least ``count``."""
         if count == math.inf:
             return math.inf
         if unit is TimeUnit.BATCH:
@@ -162,7 +162,8 @@ class Track:
     def piece(self, step: int) -> tuple[Hashable, int | float]:
         """Return a key for the piece (such as warmup) to which a step belongs, and the step at which the piece ends.
 
-        Pieces with equal keys have the same multiplier at the same time. If the pieces are unknown, the key is None.
+        If two schedules have pieces with equal keys at a step, they have equal multipliers at this step. If the pieces
+        are unknown, the key is None.
         """
         if not self._stops:
             return None, math.inf
@@ -200,15 +201,13 @@ class Candidate:
     """The properties of a job that decide whether it can share steps with other jobs."""
 
     fields: Mapping[str, str]  # jobs can share steps only if these values (as text) are equal
-    sequences: (
-        Sequences | None
-    )  # without multipliers if the job shares no steps; None if the number of steps is unknown
+    sequences: Sequences | None  # None if the number of steps is unknown; has no tracks if the job shares no steps
     refused: str | None = None  # the reason why the job cannot share steps
     hint: str = ""  # a text about a setting that prevents sharing, if there is such a setting
 
     @property
     def group(self) -> str | None:
-        """A key: two jobs can share steps only if their keys are equal. None if this job shares no steps."""
+        """A text. Two jobs can share steps only if their texts are equal. None if this job cannot share steps."""
         return None if self.refused is not None else json.dumps(sorted(self.fields.items()))
 
 
@@ -228,7 +227,7 @@ def _first_of(one: Track, other: Track, begin: int, end: int) -> int:
             step = int(until)
             continue
         if not (one.is_exact and other.is_exact):
-            return step  # the pieces have different keys, so their values may differ
+            return step  # the keys of the pieces differ, so the multipliers may differ
         until = int(min(until, step + size))
         try:
             mine, theirs = one.values(step, until), other.values(step, until)

@@ -121,8 +121,8 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)
-    # The roots of all trees, indexed by their values at steps 1, 2, 4 ... A job is compared only with roots that have
-    # the same value as the job at one of these steps.
+    # The roots of all trees. The keys are the multipliers of a root at steps 1, 2, 4 ... A job is compared only with
+    # roots that have the same multipliers as the job at one of these steps.
     roots: dict[Hashable, list[_Stage]] = {}
     for index in sorted(range(len(jobs)), key=lambda index: (-jobs[index].sequences.steps, jobs[index].start)):
         job, steps = jobs[index], jobs[index].sequences.steps
@@ -183,7 +183,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
         lower = _Stage(same, stage.end, list(stage.jobs), stage.children)
         stage.end, stage.children = same, {rest.at(same, same + 1): lower}
         above.append(stage)
-    # The longest job that still has to train this step, or has a checkpoint of this step.
+    # The job with the longest run that still has to train the steps before ``same``, or has a checkpoint of that step.
     source = next((job for job in above[-1].jobs if begins[job] < same or same in jobs[job].held), None)
     for each in above:
         each.jobs.append(index)

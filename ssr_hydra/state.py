@@ -37,7 +37,7 @@ class State:
         optimizers: The optimizers whose learning rates :func:`~ssr_hydra.optim.compile_composer_scheduler` sets.
 
     Raises:
-        InputError: The length or a rate is not above 0, or the length is in ``dur``.
+        InputError: The length or a number per batch or epoch is not above 0, or the length is in ``dur``.
 
     Example:
         >>> state = State(max_duration="4ep", dataloader_len=10, timestamp=Timestamp(batch=10, epoch=1))

@@ -111,7 +111,7 @@ def compile_composer_scheduler(
         scheduler's ``state_dict`` has no learning rates: ``load_state_dict`` computes them from the state's timestamp.
 
     Raises:
-        InputError: ``state`` has no optimizer, a time cannot be resolved, or a group names an unknown schedule.
+        InputError: ``state`` has no optimizer, a time cannot be converted, or a group names an unknown schedule.
 
     Example:
         >>> import torch

@@ -40,7 +40,8 @@ class ScheduledLR(AlphaLR):
         ssr: The scale schedule ratio.
 
     Raises:
-        InputError: A time cannot be resolved, or a group names an unknown schedule.
+        InputError: A time cannot be converted, for example epochs without ``dataloader_len``; or a group names an
+            unknown schedule.
 
     The clock counts seconds from the creation of this object. If a run is resumed, the clock adds the seconds that the
     checkpoint contains. The seconds include evaluation and everything else between steps. The processes of one run

@@ -118,7 +118,7 @@ def _shorten(field: str) -> str:
 
 
 def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:
-    """Return the error for a warmup that ends after ``t_max``. ``end`` is the resolved ``t_max``."""
+    """Return the error for a warmup that ends after ``t_max``. ``end`` is ``t_max`` as a time of the run."""
     rule = f"must end before t_max (ends at {warmup}, but t_max is {end}{run.at_ssr})"
     return RangeError(field, str(stated), rule, _shorten(field))
 

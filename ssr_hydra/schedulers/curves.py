@@ -16,7 +16,7 @@ from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit
 
 Curve = Callable[[Any], float]
-"""A schedule resolved against a run: a function from a timestamp to alpha.
+"""The schedule of one run: a function from a timestamp to alpha.
 
 The timestamp must have the same type as the timestamp of the state to which the schedule was bound.
 """
@@ -116,9 +116,9 @@ def annealed(
         warmup(t) = min(1, t / warmup)
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
-    The warmup rises from 0 to shape(0). All times are resolved, and ``warmup <= begin``. By default, the warmup ends at
-    ``begin``. Errors name ``field``, the argument that sets ``end``. If ``is_endless`` is true, tau exceeds 1 after
-    ``end``.
+    The warmup rises from 0 to shape(0). All times are times of the run, and ``warmup <= begin``. By default, the warmup
+    ends at ``begin``. Errors name ``field``, the argument that sets ``end``. If ``is_endless`` is true, tau exceeds 1
+    after ``end``.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor
@@ -153,7 +153,7 @@ def annealed(
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
     """Return the curve ``alphas[k]``, where ``k`` is the number of reached milestones.
 
-    A milestone is a pair: the resolved time, and the name of its field for errors. The curve compares each milestone
+    A milestone is a pair: the time of the run, and the name of its field for errors. The curve compares each milestone
     with the counter of the milestone's unit.
     """
     by_unit: dict[TimeUnit, list[tuple[Time, str]]] = {}
@@ -176,7 +176,7 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
 
 
 def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
-    """Return a curve through points (resolved time, alpha).
+    """Return a curve through points (time of the run, alpha).
 
     Between two points, the curve has the shape ``make(alpha of the first point, alpha of the second point)``. Before
     the first point and after the last point, the curve is constant.

@@ -1,4 +1,4 @@
-"""The scheduler protocol, and :func:`bind`, which resolves any scheduler against a run.
+"""The scheduler protocol, and :func:`bind`, which converts any scheduler to a curve for a run.
 
 Binding a scheduler to a run converts the scheduler's times into exact values of the run's counters, such as batches.
 The conversion uses the length, the SSR and the rates of the run: ``dataloader_len``, ``samples_per_batch`` and
@@ -122,7 +122,7 @@ class Scheduler(metaclass=Opaque):
         Return the curve: a fast function from a timestamp to alpha.
 
         Raises:
-            InputError: A time cannot be resolved, ssr is not above 0, or times of the schedule are in a wrong order.
+            InputError: A time cannot be converted, ssr is not above 0, or times of the schedule are in a wrong order.
         """
         return self.curve(Run.of(state, ssr))
 
@@ -132,7 +132,7 @@ class Scheduler(metaclass=Opaque):
 
 
 def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
-    """Resolve any scheduler against a run.
+    """Convert the times of any scheduler for a run, and return its curve: a function from a timestamp to alpha.
 
     This function reads ``max_duration`` and the rates of ``state`` (such as ``dataloader_len``) once. If ``scheduler``
     is a user's function, the curve calls the function with the state of the run at the timestamp.
@@ -146,8 +146,8 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
         A function from a timestamp to alpha.
 
     Raises:
-        InputError: A time cannot be resolved; ssr is not above 0; or ssr is not 1, but the scheduler is a function
-            ``f(state)``, which does not take ssr.
+        InputError: A time cannot be converted, for example epochs without ``dataloader_len``; ssr is not above 0; or
+            ssr is not 1, but the scheduler is a function ``f(state)``, which does not take ssr.
 
     Example:
         >>> from ssr_hydra import LinearScheduler, State, Timestamp
@@ -159,7 +159,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
 
 
 def bind_to(scheduler: SchedulerLike, run: Run) -> Curve:
-    """Resolve any scheduler against a :class:`Run`, which is a whole run or a phase of a run."""
+    """Return the curve of any scheduler for a :class:`Run`, which is a whole run or a phase of a run."""
     if isinstance(scheduler, Scheduler):
         return scheduler.curve(run)
     return _function_curve(scheduler, run)

@@ -1,8 +1,7 @@
-"""Resolve the times of a schedule against a run: each time becomes an exact number on a clock of the run.
+"""Convert the times of a schedule for a run: each time becomes an exact value of a counter of the run.
 
-A clock is a counter of the run: batches, samples, tokens, seconds or iterations. Times in epochs are converted to
-batches, because whole epochs are too coarse for a stretched schedule. Times in ``dur`` are converted to the unit of
-``max_duration``.
+The counters are batches, samples, tokens, seconds and iterations. Times in epochs are converted to batches, because
+whole epochs are too coarse for a stretched schedule. Times in ``dur`` are converted to the unit of ``max_duration``.
 """
 
 from __future__ import annotations
@@ -201,9 +200,9 @@ class Run:
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
         """Return the phase of the run from ``start`` to ``end``, as a separate run whose time starts at 0.
 
-        In the returned run, ``dur`` is a fraction of the phase. The arguments ``start`` and ``end`` must be resolved
-        times. If ``end`` is None, the phase ends when this run ends. If ``scale`` is false, the returned run has the
-        SSR 1, so SSR does not stretch the times within the phase.
+        In the returned run, ``dur`` is a fraction of the phase. ``start`` and ``end`` must be times of the run: already
+        multiplied by ssr, and not in ``dur`` or epochs. If ``end`` is None, the phase ends when this run ends. If
+        ``scale`` is false, the returned run has the SSR 1, so SSR does not stretch the times within the phase.
         """
         # A start of 0 needs no conversion, so it needs no ``dataloader_len`` or ``samples_per_batch``.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start

@@ -39,7 +39,7 @@ def as_function(
         raises an ``InputError`` if its argument is not an int >= 0.
 
     Raises:
-        InputError: An argument is invalid, a time of the schedule cannot be resolved, or the schedule reads seconds.
+        InputError: An argument is invalid, a time of the schedule cannot be converted, or the schedule reads seconds.
         MissingRateError: A time needs ``max_duration``, ``dataloader_len``, ``samples_per_batch`` or
             ``tokens_per_batch``, but this argument is None.
 

@@ -25,7 +25,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
         batches = Time(_total(TimeUnit.BATCH, source), TimeUnit.BATCH)
         return int(run.convert(batches, unit, "timestamp").value)
     total = Time(timestamp.get(unit.value).value, unit)
-    # A rate is an average, so the difference may be below 0. Run._reader_from explains this.
+    # ``samples_per_batch`` is an average, so the difference may be below 0. Run._reader_from explains this.
     time = max(total - run.convert(run.start, unit, "timestamp"), Time(0, unit))
     return time.value * NANOSECONDS if unit is TimeUnit.SECOND else time.value
 

@@ -1,7 +1,7 @@
 """Base classes of the torch schedulers in this package.
 
-A pace is the length of a scheduler's step: a batch or an epoch. A course is a scheduler whose times are resolved for
-one run. The course computes the learning rates of all param groups at any time.
+A pace is the length of a scheduler's step: a batch or an epoch. A course computes the learning rates of a scheduler for
+all param groups at any time of one run.
 """
 
 import math
@@ -157,7 +157,7 @@ class Steps:
 
 
 class Course(ABC):
-    """A torch scheduler whose times are resolved for one run.
+    """A torch scheduler in one run, with its times converted to times of this run.
 
     A course computes the learning rate of every param group at any timestamp. Some courses also compute the momentum.
     """
@@ -284,7 +284,7 @@ class TorchScheduler(metaclass=Opaque):
         """Return the course of this scheduler in the run of ``state``. The course accepts any timestamp.
 
         Raises:
-            InputError: A time cannot be resolved, or ssr is not above 0.
+            InputError: A time cannot be converted, or ssr is not above 0.
         """
         pace = self.pace_in(use_stepwise_scheduler)
         course = self.course_in(Run.of(state, ssr), pace)

@@ -292,7 +292,7 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
     Raises:
         UnchainableError: A scheduler overwrites the rates of other schedulers, or schedulers with different paces
             depend on each other's rates.
-        InputError: A time cannot be resolved.
+        InputError: A time cannot be converted.
     """
     pairs = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]
     if len(pairs) < 2 or all(is_factor(link) for link, _ in pairs):

@@ -53,7 +53,7 @@ _BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
 
 
 def moment(run: Run, time: Time) -> Timestamp:
-    """Return a run's timestamp at the resolved time ``time``, with counters that are computed from the run's rates."""
+    """Return the timestamp at a time of the run. Its counters follow from ``dataloader_len`` and the other rates."""
     return DerivedTimestamp((run, time), _BY_RATES)
 
 

@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         self._typed: Sequence[str] = ()
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Parse arguments, or the command line if ``argv`` is None. Flags may stand between other arguments."""
+        """Parse arguments, or the command line if ``argv`` is None. Flags may be between other arguments."""
         self._typed = sys.argv[1:] if argv is None else argv
         return self.parse_intermixed_args(self._typed)
 

@@ -211,7 +211,7 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
 
 
 def config_hash(config: Mapping[str, Any] | None) -> str | None:
-    """Return the SHA-256 of a config of plain data as canonical JSON, or None if ``config`` is None.
+    """Return the SHA-256 of a config, written as canonical JSON; None if ``config`` is None.
 
     The JSON has sorted keys and no spaces, so the order and layout of the config do not matter.
 

@@ -1,7 +1,7 @@
 """Structured configs derived from classes. A config has the arguments of its class, with OmegaConf's types.
 
-The type of a field may be ``Annotated[type, allowed]``. OmegaConf reads ``type``. The JSON Schemas (``--schema``) read
-``allowed``, which is a tuple of choices, a compiled pattern, or a more exact type.
+The type of a field may be ``Annotated[type, allowed]``. OmegaConf reads ``type``. ``ssr-train --schema`` reads
+``allowed``: a tuple of choices, a compiled pattern, or a more exact type.
 """
 
 from __future__ import annotations

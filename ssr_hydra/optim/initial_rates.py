@@ -17,9 +17,9 @@ DEFAULT = "default"
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# The values that this package's most recent scheduler wrote for each optimizer: the alpha of each named schedule by its
-# name, and the learning rate of each param group by its index. If the learning rate of a group differs from the value
-# in _left, the user has set the learning rate.
+# The values that this package's most recent scheduler wrote for each optimizer: either the alpha of each schedule (key:
+# its name), or the learning rate of each param group (key: its index). If the learning rate of a group differs from the
+# value in _left, the user has set the learning rate.
 _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 
 

@@ -33,7 +33,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
 def _own(raw: str, name: str, source: tuple[Run, Any]) -> Any:
     """Return the counter ``raw``, which has the same value in a phase as in the whole run.
 
-    Timestamps of other libraries have this counter as the attribute ``name``, with ``_wct`` instead of ``_seconds``.
+    In timestamps of other libraries, the attribute ``name`` has this counter, with ``_wct`` instead of ``_seconds``.
     """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):

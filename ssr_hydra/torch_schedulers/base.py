@@ -212,7 +212,7 @@ class Factor(Course):
 
 
 class _OnEpochs(Course):
-    """A course that returns the rates of an inner course at the start of the current epoch."""
+    """A course that keeps its rates within an epoch: those of an inner course at the start of the epoch."""
 
     def __init__(self, course: Course) -> None:
         self._course, self.chains, self.has_momenta = course, course.chains, course.has_momenta

@@ -76,7 +76,7 @@ class Phases(Course):
 
     Args:
         courses: The course of each phase.
-        ends: A tuple (read, factor, stop) for each phase except the last. The phase ends when ``read(timestamp) *
+        ends: A tuple (read, factor, stop) for each phase except the last: the phase ends when ``read(timestamp) *
             factor`` reaches ``stop``.
         lasts: The timestamp of the last step of each phase except the last.
         start: The timestamp of the start of the sequence.

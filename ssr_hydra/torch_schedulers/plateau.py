@@ -122,7 +122,7 @@ class Plateau:
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
-        """Process the metric of an evaluation, and return the rates, which are lower if ``patience`` is exceeded.
+        """Process the metric of an evaluation, and return the rates. The rates decrease if ``patience`` is exceeded.
 
         ``rates`` are the current rates of the groups, including past reductions.
         """

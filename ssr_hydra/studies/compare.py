@@ -34,7 +34,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
         - recipe, control, ssr
         - n: the number of runs with a quality; if it is 0, every mean is NaN
-        - mean: the mean of these runs; if not all rows have the same seeds, it is the estimate of
+        - mean: the mean of these runs; if the rows share only some seeds, it is the estimate of
           :func:`ssr_hydra.studies.effects.with_effects`
         - low, high: the ends of the mean's interval; NaN if the noise is unknown
         - sd: the standard deviation of the runs; NaN for one run

@@ -30,8 +30,8 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     Args:
         study: The study.
         confidence: Confidence of the intervals.
-        recipes: The recipes to compare in pairs. None means all recipes. If there are more than 20 recipes, None means
-            the recipes that are best at some ssr.
+        recipes: The recipes to compare in pairs. None means all recipes or, if there are more than 20 recipes, all
+            recipes that are the best at an ssr.
 
     Returns:
         A row per crossing, with these columns:
@@ -39,8 +39,8 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
         - a, b: the recipes
         - ssr: the SSR at which both recipes have equal quality, interpolated in log ssr; if there are several such
           SSRs, their middle
-        - low, high: the ends of the range of SSRs in which the interval of the difference contains 0; NaN if there is
-          no interval
+        - low, high: between these SSRs, the interval of the difference of both recipes contains 0; NaN if there is no
+          interval
         - better_below, better_above: the better recipe on each side of the crossing
         - certain: True if, with 99% confidence, ``better_below`` is better at a measured ssr between the previous
           crossing and this one, and ``better_above`` is better at a measured ssr between this crossing and the next

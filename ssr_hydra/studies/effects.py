@@ -24,7 +24,7 @@ _MOST_PAIRS = 400
 
 
 def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = True) -> list[Cell]:
-    """Estimate the noise with the runs of all cells. If the cells have different seeds, estimate the means so too.
+    """Estimate the noise from all cells together. Do the same for the means if the cells share only some seeds.
 
     A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
     have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, the plain mean of a
@@ -61,7 +61,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
         values = np.zeros_like(there)
         values[rows, columns] = np.concatenate([cells[place].values for place in places])
         scale = spreads[places]
-        centre = values.sum() / there.sum()  # sums of deviations from the mean keep more digits than sums of values
+        centre = values.sum() / there.sum()  # subtract the mean of all values, which reduces rounding errors
         values = (values - centre) * there / scale
         n = counts[places]
         means = values.sum(axis=0) / n

@@ -164,7 +164,7 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
     """Fit the parameters ``c``, ``a``, ``b`` by least squares. Return None if the data does not determine them."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", optimize.OptimizeWarning)  # the covariance is not used
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)  # about the covariance, which is not used
             start = _start(kind, ssr, y)
             if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):
                 # Do not fit a power law: the values look like a straight line or a step.

@@ -29,7 +29,7 @@ from ssr_hydra.studies.intervals import (
 )
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series
 
-_GRID = 65  # number of points of a band between two measured SSRs; the ends are interpolated between these points
+_GRID = 65  # number of points of a band between two measured SSRs; results are interpolated between these points
 
 
 def pareto(
@@ -114,7 +114,7 @@ def _frontier_status(loss: Estimate, count: int) -> str:
 def quality_at(
     study: Study, at: float, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
 ) -> pd.DataFrame:
-    """Return the quality of each recipe at an equal budget, interpolated in log ssr between measured SSRs.
+    """Return the quality of each recipe at the same budget, interpolated in log ssr between measured SSRs.
 
     Args:
         study: The study.
@@ -175,7 +175,7 @@ def _standing(outcomes: list[Place | str], confidence: float) -> dict[str, tuple
 def places_at(
     all_series: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
-    """For each series, return the SSR at which a run uses the whole budget, with the quality at this SSR.
+    """For each series, return the place (the SSR and its quality) at which a run uses the whole budget.
 
     If the budget is outside the measured range of a series, the result for this series is ``below`` or ``above``.
     """
@@ -260,7 +260,7 @@ def speedup(
     price_per_hour: float | None = None,
     ssrs: Collection[float] | None = None,
 ) -> pd.DataFrame:
-    """Return the time of a reference divided by the time in which each other recipe reaches the reference's quality.
+    """For each other recipe, return how many times faster than a reference it reaches the reference's quality.
 
     The interval contains the noise of the quality: its ends are computed from the SSRs at which the band around the
     difference of both curves reaches 0. If the axis is ``seconds`` or ``cost``, the interval also contains the noise of

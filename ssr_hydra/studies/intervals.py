@@ -38,7 +38,7 @@ class Cell:
         seeds: The seeds of the runs, ascending; None if a run has no seed, or two runs have the same seed.
         diverged: The number of runs that diverged and have no value.
         adjusted: The estimate of the mean, from :func:`ssr_hydra.studies.effects.with_effects`, if the cells of the
-            study have different seeds. None means that the estimate is the mean of ``values``.
+            study share only some seeds. None means that the estimate is the mean of ``values``.
         influence: For each seed of the study, its contribution to the error of ``adjusted``; None if unknown.
         summarized: If ``values`` has only the mean of several runs: the number of runs and their standard deviation
             (NaN if unknown). Otherwise None.
@@ -145,7 +145,7 @@ class Estimate(Band):
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise an InputError if a level of confidence is not above 0 and below 1."""
+    """Raise an InputError unless a confidence is above 0 and below 1."""
     if not 0 < number(confidence, "confidence") < 1:
         raise RangeError("confidence", confidence, "must be above 0 and below 1", "write e.g. 0.95")
 
@@ -262,7 +262,8 @@ def dunnett(df: float, count: int, quantile: float) -> float:
     Args:
         df: Degrees of freedom of the errors.
         count: The number of other values.
-        quantile: 1 minus the probability that the value wrongly exceeds at least one of the other values.
+        quantile: The confidence of all comparisons together: the probability that the value does not significantly
+            exceed any other value, if all values are truly equal.
 
     Example:
         >>> round(dunnett(20.0, 3, 0.95), 2), round(dunnett(20.0, 1, 0.95), 3)

@@ -140,7 +140,7 @@ class _Reading:
         self.problems.append(Problem(str(folder), kind, text))
 
     def _without_record(self, folder: Path) -> tuple[str, str]:
-        """Return the kind and the reason of the problem of a run without a record."""
+        """Return why a run has no record: the ``kind`` and the ``reason`` of a :class:`Problem`."""
         try:
             running = (folder / METRICS).stat().st_ino in self._locked_inodes
         except OSError:

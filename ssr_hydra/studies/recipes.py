@@ -186,7 +186,7 @@ class Recipe:
 
     @classmethod
     def of(cls, folder: Path, config: Config | None, name: str | None, title: str | None = None) -> Recipe:
-        """Read Hydra's files in a run's folder. Ignore an unreadable file: the only effect is a longer recipe name."""
+        """Return a recipe with the choices and overrides in a run's folder. Ignore files that cannot be read."""
         recipe = cls(config, name, title=title)
         if config is None:
             return recipe

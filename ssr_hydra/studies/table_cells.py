@@ -23,7 +23,7 @@ _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 
 
 def measured_cells(texts: dict[str, Any], unit: str, full: float | None) -> tuple[dict[str, Any], dict[int, str]]:
-    """Return the values of each column of a study, and a mapping from the index of each invalid row to the reason."""
+    """Return values for columns of ``Study.frame``, and a mapping from the index of each invalid row to the reason."""
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
 
@@ -118,7 +118,7 @@ def _seed(text: str) -> int:
 
 
 def summarized_cells(texts: dict[str, Any], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
-    """Return the number of runs and their standard deviation (NaN if unknown) of each row that averages several runs.
+    """For each row that averages several runs, return the number of runs and their standard deviation (NaN if unknown).
 
     ``reasons`` gets an entry for each invalid row.
     """

@@ -125,7 +125,7 @@ def lr_curves(
 
 
 def logged_rates(folder: Path) -> dict[str, Any]:
-    """Return arrays of steps, samples, tokens, seconds and lr from a run's ``metrics.jsonl``; empty without it."""
+    """Return steps, samples, tokens, seconds and lr from a run's ``metrics.jsonl``; empty if it is missing."""
     path = folder / METRICS
     points: dict[str, list[float]] = {name: [] for name in (*CLOCKS, "lr")}
     try:

@@ -203,7 +203,7 @@ class _JobQueue:
             self._finish(number, JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error))
             return
         self._running[number] = _RunningJob(number, overrides, place, pid, connection)
-        with suppress(OSError):  # the process was killed immediately
+        with suppress(OSError):  # the process may have been killed already
             connection.send(order)
         if self._launcher.on_start is not None:
             self._launcher.on_start(number, pid)

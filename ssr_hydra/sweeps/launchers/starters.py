@@ -77,7 +77,7 @@ class ForkServer:
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the fork server of this process. Start a new server if its variables are not ``variables``."""
+        """Return the fork server of this process. Start a new server if the server has other environment variables."""
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
                 cls._shared.close()

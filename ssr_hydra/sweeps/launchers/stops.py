@@ -61,7 +61,7 @@ class Stops:
         if number != _PAUSE:
             self.first = self.first or number
         self.interrupts += number == signal.SIGINT
-        with suppress(OSError):  # a full socket also wakes the process that waits on it
+        with suppress(OSError):  # if the socket is full, the waiting process wakes up anyway
             self._write.send(bytes([number]))
 
     def take(self) -> list[int]:

@@ -61,7 +61,7 @@ def check_folder_name(
     # base.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
-        rule = f"must be below {base}, also after the references of {typed} are resolved"
+        rule = f"must be below {base}, but the references in {typed} lead outside"
         raise PathError(field, folder, rule, "write the folder without a reference")
 
 

@@ -170,9 +170,7 @@ def _check_metrics(field: str, metrics: Any) -> None:
 
 def _require(holds: bool, field: str, value: Any) -> None:
     if not holds:
-        text = repr(value)
-        text = text if len(text) <= 80 else f"{text[:77]}..."
-        raise WrongTypeError(f"result.{field}", value, f"{field} cannot be {text}", "run the experiment again")
+        raise WrongTypeError(f"result.{field}", value, "is not a valid value of this field", "run the experiment again")
 
 
 def is_number(value: Any) -> bool:

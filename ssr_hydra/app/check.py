@@ -248,7 +248,7 @@ def _with_stand_ins(node: Any, path: str) -> Any:
     if not isinstance(node, list):
         if isinstance(node, str) and node in _SCHEDULERS and _PART.search(path):
             raise WrongTypeError(
-                path, node, "must be a scheduler, not the name of a scheduler", f"write scheduler@{path}={node}"
+                path, node, "must be the config of a scheduler, not its name", f"write scheduler@{path}={node}"
             )
         return node
     return [_with_stand_ins(value, f"{path}[{index}]") for index, value in enumerate(node)]

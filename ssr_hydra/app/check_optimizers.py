@@ -29,7 +29,7 @@ _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].i
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # Arguments that are not hyperparameters: they can be neither scheduled nor set per param group.
 _SWITCHES = ("params", "_target_", "foreach", "fused", "capturable", "differentiable")
-_EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
+_EXAMPLE = "optimizer=adamw, or a mapping from names to optimizers"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:

@@ -74,9 +74,7 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
         elif is_complete and key != "_target_":
-            fix = (
-                f"set {path}.{key}, or begin the YAML file with the preset of this target: defaults: [<preset>, _self_]"
-            )
+            fix = f"set {path}.{key}, or begin the YAML file with a preset of this class: defaults: [<preset>, _self_]"
             raise MissingValueError(f"{path}.{key}", None, "is missing", fix)
 
 

@@ -207,8 +207,8 @@ class Composer:
                     refusal = UnknownNameError(group, name, "unknown choice", f"rename {name}.yml to {name}.yaml")
             location = files.locate(refusal.field, refusal.value)
             if "No match in the defaults list" in refusal.rule and location and isinstance(location[1], Mapping):
-                rule = f"cannot be chosen, because {shown_path(Path(location[0]))} sets its values"
-                fix = f"set single values of {refusal.field}, or repeat the command of the run with a different choice"
+                rule = f"cannot be chosen, because {shown_path(Path(location[0]))} sets the values of {refusal.field}"
+                fix = f"set single values of {refusal.field}, or run the original command with a different choice"
                 raise ConflictError(refusal.field, refusal.value, rule, fix) from error
             if location is not None and refusal.field not in map(key_of, overrides):
                 rule = f"{refusal.rule} (in {shown_path(Path(location[0]))})"

@@ -172,7 +172,7 @@ def evaluate(
         raise MissingValueError("split", split, "needs test data, but the run has none", "set data.test=...")
     if split == "eval" and data.get("eval") is None and not data.get("eval_on_train"):
         fix = "write split=test, or set data.eval" if data.get("test") else "set data.eval"
-        raise MissingValueError("data.eval", None, "is needed to evaluate, but the run has none", fix)
+        raise MissingValueError("data.eval", None, "must be set, because split=eval needs evaluation data", fix)
     metrics = trainer.evaluate(split)
     if target is not None:
         _export(trainer, loaded_checkpoint, chosen, target)
@@ -290,7 +290,7 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
         return next((name for name, evaluates in averaging.items() if evaluates), "raw")
     if weights != "raw" and weights not in averaging:
         others = ", ".join(["auto", "raw", *averaging])
-        rule = "must be raw, auto, or a callback that averages weights"
+        rule = f"this run has no callback {weights!r} that averages weights"
         raise UnknownNameError("weights", weights, rule, f"choose from {others}")
     return weights
 

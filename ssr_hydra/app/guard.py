@@ -292,7 +292,7 @@ def check_parameters(keys: Mapping[str, object]) -> None:
             raise ConflictError(
                 name,
                 value,
-                "cannot be swept, because it is not part of an experiment",
+                "cannot be swept, because all jobs of a sweep share it",
                 f"set {name} to one value",
             )
 

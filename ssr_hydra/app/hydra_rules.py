@@ -41,7 +41,7 @@ def check_place(path: str, package: str | None) -> None:
     Hydra calls every ``_target_`` below ``hydra``, so such a config could run code.
     """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
-        raise ConflictError("defaults", f"{path}@{package}", "cannot be put below hydra", f"remove @{package}")
+        raise ConflictError("defaults", f"{path}@{package}", "must not set keys of hydra", f"remove @{package}")
 
 
 SETTINGS = {
@@ -94,8 +94,8 @@ def _check_params(params: Any, file: str) -> None:
             rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"
             raise RangeError(key, value, rule, "use fewer levels of brackets")
     if (length := sum(len(f"{name}={value}") for name, value in params.items())) > _LONGEST_SWEEP:
-        rule = f"must have at most {_LONGEST_SWEEP:,} characters in a file ({file}), but has {length:,}"
-        raise RangeError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
+        rule = f"all keys and values in a file must have at most {_LONGEST_SWEEP:,} characters ({file}: {length:,})"
+        raise RangeError("hydra.sweeper.params", f"{len(params)} keys", rule, "write lists as range(start,stop,step)")
 
 
 def leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -40,7 +40,7 @@ _TYPES = {
     "int": ("a whole number", "10"),
     "float": ("a number", "0.5"),
     "bool": ("true or false", "true"),
-    "str": ("text such as a time", "0.5dur"),
+    "str": ("a string, such as a time", "0.5dur"),
 }
 _TYPES |= {"Integer": _TYPES["int"], "Float": _TYPES["float"], "Boolean": _TYPES["bool"]}
 _WRONG_TYPE = re.compile(
@@ -230,11 +230,11 @@ def _to_add(field: str, override: str) -> str:
     if group == "schedules" and name and "." not in name:
         chosen = override.partition("=")[2] if override.startswith(f"{field}=") else "cosine"
         if chosen in GROUPS["scheduler"]:
-            return f"choose it: +scheduler@{field}={chosen}"
+            return f"to add it, write +scheduler@{field}={chosen}"
     if group in ("callbacks", "logger") and name:
         close = difflib.get_close_matches(name, [key for key in GROUPS[group] if key != "custom"], n=1)
         if close:
-            return f"choose it: {group}=[{close[0]}]"
+            return f"to use {close[0]}, write {group}=[{close[0]}]"
     return f"to add it, write {shlex.quote(f'+{override}') if '={' in override else f'+{override}'}"
 
 

@@ -325,7 +325,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
             fix = "check the spelling"
             if getattr(module, "__file__", None) is None:  # Python probably imported a folder that contains the package
                 folder = next(iter(module.__path__))
-                fix += f", or start in the folder with the package, because {folder} has no __init__.py"
+                fix += f"; {folder} has no __init__.py: if the package is inside this folder, start there"
             raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", fix)
         target = getattr(target, attribute)
     if isinstance(target, ModuleType) or not callable(target):

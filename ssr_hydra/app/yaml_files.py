@@ -110,7 +110,7 @@ class FileBounds:
             text = _text_of(path, name)
         self._bytes += len(text.encode())
         if self._bytes > _MOST_BYTES:
-            rule = f"must have at most {_MOST_BYTES:,} bytes together with the other config files"
+            rule = f"all config files together must have at most {_MOST_BYTES:,} bytes"
             raise _refused(name, rule, "shorten the file")
         if text.startswith("\ufeff"):
             rule = "must not start with a byte order mark, which hides the # @package line"
@@ -133,8 +133,10 @@ class FileBounds:
         except RecursionError:
             total = math.inf
         if total > _MOST_DEFAULTS:
-            rule = f"expands to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
-            raise RangeError("defaults", f"{path}.yaml", rule, "shorten the defaults lists")
+            rule, fix = f"expands to more than {_MOST_DEFAULTS} configs", "shorten the defaults lists"
+            if math.isinf(total):
+                rule, fix = "contains itself", "remove the entry that leads back to this file"
+            raise RangeError("defaults", f"{path}.yaml", rule, fix)
 
     def _num_configs(self, path: str, folders: Sequence[Path]) -> float:
         if path not in self._unfolded:
@@ -192,7 +194,7 @@ class FileBounds:
             (self._size.references, _MOST_REFERENCES, "references ${...}"),
         ):
             if count > most:
-                rule = f"must have at most {most:,} {what} together with the other config files"
+                rule = f"all config files together must have at most {most:,} {what}"
                 raise _refused(name, rule, "shorten the file")
 
 
@@ -228,8 +230,8 @@ def problem_of(error: Exception) -> str:
 def _check_scalar(name: str, event: Any, parent: _OpenNode, *, is_top: bool) -> None:
     text, is_plain = event.value, event.implicit[0] and event.style in (None, "")
     if "${" in text and len(text) > _LONGEST_REFERENCE:
-        rule = f"has a text of {len(text):,} characters with references in line {_line(event)}"
-        raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,} characters")
+        rule = f"has a string of {len(text):,} characters with references ${{...}} in line {_line(event)}"
+        raise _refused(name, rule, f"shorten this string to at most {_LONGEST_REFERENCE:,} characters")
     # YAML reads a sexagesimal number (1:59:59:...) in quadratic time. With !!int, YAML reads any text as a number.
     may_be_number = event.tag in _NUMBER_TAGS or (is_plain and re.match(r"[-+.\d]", text) and " " not in text)
     if may_be_number and len(text) > _LONGEST_NUMBER:
@@ -391,7 +393,7 @@ def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path
         if group not in _MAIN_GROUPS or entry.package is not None or any((f / here / group).is_dir() for f in folders):
             continue
         if entry.group == group or not entry.is_override:
-            rule = f"must be an override of the main config's choice, with a slash before the group ({path}.yaml)"
+            rule = f"must be an override with a slash before the group, as the main config has this group ({path}.yaml)"
             raise FormatError(group, ",".join(entry.names), rule, f"write - {_line_of(group, entry.names, here)}")
 
 

@@ -221,7 +221,7 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
     slip = next((name for name in dir(item) if _is_slip(item, name)), None)
     if slip is not None:
         rule = f"has a method {slip}, which is not the name of an event"
-        fix = f"for {slip}, {did_you_mean(slip.removeprefix('on_'), EVENTS)} Or rename a helper method to _{slip}"
+        fix = f"rename it ({did_you_mean(slip.removeprefix('on_'), EVENTS)}), or rename a helper method to _{slip}"
         raise UnknownNameError(field, type(item).__name__, rule, fix)
     if not methods:
         rule, fix = "has no method for any event of a run", f"define one of the methods {', '.join(EVENTS)}"

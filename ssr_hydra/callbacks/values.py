@@ -88,7 +88,7 @@ def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool
 def run_folder(trainer: Any, logger: str) -> Path:
     """Return the run's folder, and create it if it is missing."""
     if trainer.run_dir is None:
-        rule = f"is needed, because the {logger} logger writes into the run's folder"
+        rule = f"must be set, because the {logger} logger writes into the run's folder"
         raise MissingValueError("run_dir", None, rule, "give run_dir")
     folder = Path(trainer.run_dir)
     folder.mkdir(parents=True, exist_ok=True)

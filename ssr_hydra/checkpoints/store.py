@@ -203,8 +203,8 @@ def refuse_links(folder: Path, names: Iterable[str] = OF_A_RUN[3:], field: str =
     for name in names:
         path = folder / name
         if path.is_symlink():
-            rule = f"must not contain a link ({name}), because a run writes only into its own folder"
-            raise PathError(field, str(folder), rule, "replace the link by its target")
+            rule = f"must not contain a symbolic link ({name}), because a run writes only into its own folder"
+            raise PathError(field, str(folder), rule, "replace the link with its target")
         if path.exists() and not (path.is_file() or path.is_dir()):
             rule = f"must contain only files and folders, but {name} is a pipe, a socket or a device"
             raise PathError(field, str(folder), rule, f"remove {name}")

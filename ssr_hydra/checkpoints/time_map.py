@@ -307,7 +307,7 @@ def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
-        rule = f"cannot have a new unit, because the conversion needs the counter {missing}, which is 0 in this run"
+        rule = f"must keep its unit, because the counter {missing} of this run is 0, and the conversion needs it"
         raise MismatchError("max_duration", str(plan.max_duration), rule, f"keep the unit, or {_STRETCH_FIX}")
     return Fraction(*counts)
 

@@ -220,7 +220,7 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
     if shape is not None:
         numbers = int(np.prod(raw.shape[1:]))
         if int(np.prod(shape)) != numbers:
-            rule = f"must be the shape of a sample of {table.path} (number of values: {numbers})"
+            rule = f"must multiply to {numbers}, the number of values in a sample of {table.path}"
             raise MismatchError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
     if layout is not None and raw.ndim != LAYOUTS[layout]:

@@ -63,12 +63,13 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     for key, value in train.partition.items():
         other = evaluation.partition[key]
         if other != value:
-            rule = f"must be equal to {key} of the {of} ({reprlib.repr(value)}), so that no sample is in both"
+            why = "so that the two data sets have the same classes and no common samples"
+            rule = f"must be equal to {key} of the {of} ({reprlib.repr(value)}), {why}"
             fix = f"set {field}.{key} to the value of the {of}"
             if key == "path":
                 fix = f"for a separate evaluation file, set eval_path={other!r} for both data sets"
             if field == "test" and key in ("path", "eval_path"):
-                fix = "set only the file: data.test=test.csv (in Python, use Arrays.other)"
+                fix = "to test on a different file, write data.test=test.csv (in Python, use Arrays.other)"
             raise MismatchError(f"{field}.{key}", other, rule, fix)
     if evaluation.part == train.part:
         fix = "to evaluate on the training data, set eval_on_train" if field == "eval" else "use other samples"

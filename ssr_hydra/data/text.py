@@ -50,8 +50,8 @@ class ByteWindows(TensorDataset):
     def __init__(self, text: bytes, length: int = 64, limit: int | None = None) -> None:
         count = (len(text) - 1) // check_count(length, "length")
         if count < 1:
-            rule = f"must be less than the {len(text)} bytes of the text"
-            raise RangeError("length", length, rule, "use a smaller length")
+            rule = f"must be less than the length of the text ({len(text)} bytes)"
+            raise RangeError("length", length, rule, "use a smaller length, or a longer text")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
         # Inputs and targets are views of the same memory.
         inputs, targets = numbers[:-1].view(count, length), numbers[1:].view(count, length)

@@ -108,7 +108,8 @@ def _read_images(image_set: ImageSet, name: str, split: str, root: Path, downloa
     if not folder.exists():
         if not download:
             rule = f"does not have {name} (looked for {folder})"
-            raise PathError("root", os.fspath(root), rule, f"set download=true, or root to the folder of {name}")
+            fix = f"set download=true, or set root to the folder that contains {image_set.folder}"
+            raise PathError("root", os.fspath(root), rule, fix)
         _download(cls, name, root, folder)
     try:
         dataset = cls(os.fspath(root), train=split == "train", download=False)

@@ -54,7 +54,7 @@ def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
 
 def wrong_state(state: object) -> InputError:
     """Return the error for a state dict that is not from the schedulers of this run."""
-    rule = "must be the state of these schedulers"
+    rule = "must be the state of the schedulers of this run"
     return MismatchError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
 
 

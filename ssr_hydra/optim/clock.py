@@ -70,7 +70,7 @@ class _Total:
     def read(self, batch: int) -> int | Fraction:
         """Return the number of samples or tokens for a schedule. Raise an InputError if this number is unknown."""
         if not self.has_rate and self.told != batch:
-            rule = f"is needed, because the schedule or the run is measured in {self.name}"
+            rule = f"must be set, because the schedule or the run is measured in {self.name}"
             raise MissingValueError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
         return self.total(batch)
 
@@ -133,7 +133,7 @@ class StepClock:
 
     def epochs(self) -> int:
         if self._dataloader_len is None:
-            rule = "is needed, because the schedule or the run is measured in epochs"
+            rule = "must be set, because the schedule or the run is measured in epochs"
             raise MissingValueError("dataloader_len", None, rule, "give the number of batches per epoch")
         return self.now.batches // self._dataloader_len
 

@@ -206,7 +206,7 @@ class Grouping:
                 if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
                     what = f"needs a number to multiply, but {key} is {value!r}"
                     what = f"needs a value of {key} to multiply" if value is None else what
-                    raise MissingValueError(place, rule.scales.get(key, rule.layer_decay), what, f"set {key}")
+                    raise MissingValueError(place, rule.scales.get(key, rule.layer_decay), what, f"set {key} instead")
                 values[key] = value * scale
                 if not isinstance(value, Tensor):
                     check_hyperparameter(key, values[key], place)

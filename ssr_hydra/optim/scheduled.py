@@ -116,8 +116,8 @@ class ScheduledLR(AlphaLR):
         if not isinstance(value, Timestamp):
             raise WrongTypeError("timestamp", value, "must be a Timestamp", "write e.g. Timestamp(batch=100)")
         if value.batches == 0 and value.epochs > 0:
-            fix = "write e.g. Timestamp(batch=100)"
-            raise MissingValueError("timestamp", str(value), "must have batches, from which epochs are counted", fix)
+            rule = "must have batches, because epochs are computed from batches"
+            raise MissingValueError("timestamp", str(value), rule, "write e.g. Timestamp(batch=100)")
         self._resume()
         self._clock.set(value)
         self._set_lrs(self._clock.now)
@@ -210,7 +210,7 @@ class ScheduledLR(AlphaLR):
         except (TypeError, KeyError, ValueError):
             is_valid = False
         if not is_valid:
-            fix = "for the state of a different class, set scheduler.timestamp = Timestamp(batch=...)"
+            fix = "load a state_dict() of a ScheduledLR, or set scheduler.timestamp = Timestamp(batch=...)"
             raise WrongTypeError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         self._clock.set(Timestamp.from_state_dict(timestamp), (of_samples, of_tokens))
         self._step_count = steps

@@ -188,7 +188,7 @@ def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | No
     if node is None:
         raise MissingValueError("scheduler", None, "must be set, because a figure needs a schedule", fix)
     if are_named(node):
-        rule = "has several schedules for param groups, but a figure shows one"
+        rule = "has several schedules, but a figure can show only one schedule"
         raise UnsupportedError("scheduler", list(node), rule, fix)
     schedulers: list[Any] = []
     torchs = []

@@ -83,7 +83,7 @@ def draw_out(
     run_rates = dict(rates)
     if length.unit is TimeUnit.EPOCH and run_rates["dataloader_len"] is None:
         if holds_functions(scheduler):
-            rule = "is needed, because the run is measured in epochs and a custom function may read timestamp.batch"
+            rule = "must be set, because the run is measured in epochs and a custom function may read timestamp.batch"
             raise MissingRateError("dataloader_len", None, rule, "give dataloader_len")
         if needs_only_epochs(scheduler):
             run_rates["dataloader_len"] = 1  # any number gives the same curve

@@ -55,7 +55,7 @@ class TorchCurve(Scheduler):
                     path, "ReduceLROnPlateau", rule, "choose a different scheduler, e.g. scheduler=torch_cosine"
                 )
         if lr is None:
-            rule = "is needed, because alpha is the learning rate of the torch scheduler divided by optimizer.lr"
+            rule = "must be set, because alpha is the learning rate of the torch scheduler divided by optimizer.lr"
             raise MissingValueError("optimizer.lr", None, rule, "set optimizer.lr")
         entries = tuple((path, item, item.pace_in(use_stepwise_scheduler)) for path, item in schedulers)
         walked = [part for _, item, pace in entries for part in _walk(item, pace)]

@@ -96,7 +96,7 @@ def _check_source(args: argparse.Namespace) -> None:
             rule = "needs --ssr COL --quality COL, or --wide COL COL ... --quality NAME"
             raise MissingValueError("--csv", args.csv, rule, "e.g. --ssr ssr --quality accuracy")
         if args.objective is not None:
-            fix = "give the column as --quality COL"
+            fix = "name the quality column with --quality COL"
             raise ConflictError("--objective", args.objective, "cannot be used with --csv", fix)
         if not Path(args.csv).is_file():
             raise PathError("--csv", args.csv, "file not found", "check the path")

@@ -240,11 +240,11 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     table = compare.summary(study, sure, price)
     axes = _axes(study, price)
     if options.equal is not None and options.equal not in axes:
-        rule = f"some runs have no record of their {options.equal}"
+        rule = f"some runs have no recorded {options.equal}"
         fix = f"choose from {', '.join(axis for axis in axes if axis in EQUAL)}"
         raise MissingValueError("equal", options.equal, rule, fix)
     if price is not None and "seconds" not in axes:
-        rule = "some runs have no record of their seconds"
+        rule = "some runs have no recorded seconds"
         raise MissingValueError("price_per_hour", price, rule, "remove this option")
     axis: Axis = next(axis for axis in EQUAL if axis in axes) if options.equal is None else options.equal
     time = equal_time(study, axes, options.equal)

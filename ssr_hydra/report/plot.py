@@ -49,6 +49,6 @@ def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
     content = build(study, Options(**options))
     if name not in (names := drawable(content)):
         source = ", ".join(map(str, study.sources)) or None
-        rule = f"must have the data that {name} shows"
+        rule = f"has no data for the figure {name}"
         raise MissingValueError("study", source, rule, f"draw {' or '.join(names)} instead")
     return draw(content, name)

@@ -65,7 +65,7 @@ class Timeline:
         if missing is None:
             rule = f"cannot be computed for a run that is measured in {self.unit}"
             raise UnsupportedError(f"timestamp.{name}", None, rule, "write the schedule's times in a different unit")
-        rule = f"must be known, because the schedule reads timestamp.{name} and the run is measured in {self.unit}"
+        rule = f"must be set, because the schedule reads timestamp.{name} and the run is measured in {self.unit}"
         return MissingRateError(missing, None, rule, f"set {missing}")
 
 

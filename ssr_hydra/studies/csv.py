@@ -15,7 +15,7 @@ import pandas as pd
 
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, MissingValueError, PathError, UnknownNameError
 from ssr_hydra.metrics import Direction, resolve_direction
-from ssr_hydra.settings.base import one_of, positive
+from ssr_hydra.settings.base import positive
 from ssr_hydra.studies.notes import Note, notes_of_frame
 from ssr_hydra.studies.reading import without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
@@ -116,7 +116,8 @@ def from_csv(
         rule = "must be set, because 'wide' is not set" if ssr is None else "cannot be used with 'wide'"
         raise ConflictError("ssr", ssr, rule, "set 'ssr' to the column of SSRs, or 'wide' to the columns of qualities")
     positive(full, "full", "write the length of the full run, e.g. 90")
-    one_of(decimal, "decimal", (".", ","))
+    if decimal not in (".", ","):
+        raise UnknownNameError("decimal", decimal, "must be '.' or ','", "use '.'")
     unit_of_length = _unit_of_length(wide) if ssr is None else ssr
     if full is None and unit_of_length.lower() in _LENGTH_UNITS:
         rule = f"must be a column of SSRs, but its name {unit_of_length} is a unit of length"
@@ -217,7 +218,7 @@ def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str,
         lengths[name] = texts[0]
         other = columns.setdefault(value / (100 if texts[0].endswith("%") else full or 1), name)
         if other != name:
-            raise ConflictError("wide", name, f"has the same SSR as {other}", "write each seed as a row")
+            raise ConflictError("wide", name, f"has the same SSR as the column {other!r}", "write each seed as a row")
     return lengths
 
 
@@ -247,7 +248,7 @@ def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
     for field, name in named:
         other = fields.setdefault(name, field)
         if other != field and not (other == "ssr" and field in _TIMES) and not (other == "quality" and field in _NOISE):
-            raise ConflictError(field, name, f"cannot also be the column of {other}", "use each column only once")
+            raise ConflictError(field, name, f"is already the column of {other}", "use each column only once")
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:

@@ -251,7 +251,7 @@ def back_test(
     series = find_series(study, recipe, "recipe")
     count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
     if count < _PARAMETERS or count == len(series.cells):
-        rule = "needs at least 3 measured SSRs that are not above this value, and 1 measured SSR above this value"
+        rule = "needs at least 3 measured SSRs up to this value, and 1 measured SSR above this value"
         valid = ", ".join(f"{ssr:g}" for ssr in series.ssr[_PARAMETERS - 1 : -1])
         raise RangeError("fitted_to", fitted_to, rule, f"choose from {valid}" if valid else "measure at least 4 SSRs")
     indices = range(count, len(series.cells))

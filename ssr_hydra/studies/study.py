@@ -363,8 +363,8 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
     column = "seconds" if axis == "cost" else axis
     values = study.completed[column]
     if len(values) and (values.isna().any() or not (values > 0).all()):
-        rule = f"some runs have no record of their {column}"
-        raise MissingValueError("axis", axis, rule, "choose another axis, or load only runs that have this record")
+        rule = f"some runs have no recorded {column}"
+        raise MissingValueError("axis", axis, rule, f"choose another axis, or load only runs with {column}")
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:

@@ -132,8 +132,8 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
     if jobs <= _MOST_JOBS:
         return int(jobs)
     largest, _ = max(counts.values(), key=lambda pair: pair[1])
-    what = f"{jobs:,} jobs" if math.isfinite(jobs) else "jobs without end"
-    rule = f"makes a sweep of {what}, and the limit is {_MOST_JOBS:,}"
+    what = f"{jobs:,} jobs" if math.isfinite(jobs) else "infinitely many jobs"
+    rule = f"makes a sweep of {what}, but the limit is {_MOST_JOBS:,}"
     fix = "sweep over fewer values, pair them with zip, or start several sweeps"
     raise RangeError(largest.get_key_element(), largest.get_value_string(), rule, fix)
 

@@ -110,11 +110,11 @@ def _explain(text: str) -> tuple[str, str]:
         return "must not be negative", example
     number = re.match(DECIMAL, squeezed, re.ASCII)
     if number is None:
-        return f"a duration is a number and a unit (one of {_UNITS.replace('|', ' ')})", example
+        return f"a duration is a number and a unit (one of {_UNITS.replace('|', ', ')})", example
     amount, word = number[0], squeezed[number.end() :]
     if not word:
         return "a duration needs a unit", f"did you mean '{amount}ba' or '{amount}ep'?"
-    rule = f"a unit is one of {_UNITS.replace('|', ' ')} (or d h m s)"
+    rule = f"the unit must be one of {_UNITS.replace('|', ', ')} (or d, h, m, s)"
     guess = amount + _WORDS.get(word, word)
     if not (_WITH_UNIT.fullmatch(guess) or _CLOCK.fullmatch(guess)):
         return rule, example
@@ -164,7 +164,7 @@ class Time(Generic[_Value]):
             self._unit = TimeUnit(unit)
         except ValueError:
             raise UnknownNameError(
-                field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "write e.g. 'ep'"
+                field, unit, f"the unit must be one of {_UNITS.replace('|', ', ')}", "write e.g. 'ep'"
             ) from None
         self._value = value if type(value) is int else _shrink(exact(value, field))
 

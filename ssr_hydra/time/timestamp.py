@@ -62,9 +62,8 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
     elif hasattr(value, "unit"):
         time = as_time(value, field)
         if time.unit is not unit:
-            raise MismatchError(
-                field, str(value), f"must be counted in {unit.value}", f"pass a number, or a Time in {unit.value}"
-            )
+            fix = f"pass a number, or change the unit to {unit.value}"
+            raise MismatchError(field, str(value), f"must have the unit {unit.value}", fix)
         amount = time.value
     number: Any = amount if type(amount) is int else exact(amount, field)
     if number < 0:

@@ -121,7 +121,7 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
 def removal(name: str, metric: Any) -> str:
     """Return a hint for an error message: how to remove a metric, and where the default metric comes from."""
     origin = " of trainer=default" if metric is accuracy else ""
-    return f"remove the metric {name}{origin} with trainer.metrics.{name}=null (in Python, pass metrics without it)"
+    return f"remove the metric {name}{origin} with trainer.metrics.{name}=null (in Python, pass metrics without {name})"
 
 
 def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -143,7 +143,7 @@ def check_metrics(metrics: Any) -> dict[str, Any]:
     objects: dict[int, str] = {}
     for name, metric in metrics.items():
         if not isinstance(name, str) or not name or name == "loss":
-            raise ConflictError("metrics", name, "must be a string other than 'loss'", "rename it")
+            raise ConflictError("metrics", name, "the name must be a string other than 'loss'", "rename the metric")
         inner = metric
         while isinstance(inner, functools.partial):
             inner = inner.func

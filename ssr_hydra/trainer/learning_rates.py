@@ -164,7 +164,7 @@ class LearningRates:
             return
         states = state.get("optimizers", [{} for _ in self._torch])
         if len(states) != len(self._torch):
-            rule = f"must be the state of {len(self._torch)} optimizers (has {len(states)})"
+            rule = f"must be the state of {len(self._torch)} optimizers, not of {len(states)}"
             raise MismatchError("schedulers", state, rule, "resume with the optimizers of the checkpoint")
         for rates, memory in zip(self._torch, states, strict=True):
             rates.load_state_dict(memory)
@@ -325,13 +325,14 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
     """Return the error for a torch scheduler whose rates this run must compute from time, but cannot."""
     assert entry.instance is not None
-    action = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
+    action = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the changed config of a resumed run"
     try:
         read(entry.instance)
     except InputError as error:
         inner = error if error.field == "scheduler" else error.within(type(entry.instance).__name__)
         rule = f"cannot {action}: it {error.rule}" if error.field == "scheduler" else f"cannot {action}: {inner}"
-        return UnsupportedError(entry.field, type(entry.instance).__name__, rule, error.fix)
+        fix = error.fix if ssr != 1 else error.fix.replace("run at ssr 1", "start a new run")
+        return UnsupportedError(entry.field, type(entry.instance).__name__, rule, fix)
     raise AssertionError
 
 

@@ -87,7 +87,7 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
     for name, value in model.state_dict().items():
         if not torch.is_tensor(value) or value.is_complex():
             kind = value.dtype if torch.is_tensor(value) else type(value).__name__
-            rule = f"can contain only real tensors, but {name} is of type {kind}"
+            rule = f"a safetensors file can contain only real tensors, but {name} is of type {kind}"
             raise WrongTypeError(field, str(path), rule, "use ssr-evaluate export=model.pt")
 
 

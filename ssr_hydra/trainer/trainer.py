@@ -391,7 +391,7 @@ class Trainer:
         loader = self._loaders[one_of(split, "split", EVALUATED)]
         if loader is None:
             field, purpose = f"{split}_dataloader", "an evaluation" if split == "eval" else "a test"
-            raise MissingValueError(field, None, f"is needed for {purpose}", f"give {field}")
+            raise MissingValueError(field, None, f"must be set for {purpose}", f"give {field}")
         if not self._started:
             self._run.load_callbacks()
         return self._loop.measure(loader, split=split)

@@ -283,7 +283,7 @@ _TREE = {f"x/f{i}": "defaults:\n" + "".join(f"  - f{i + 1}@b{j}\n" for j in rang
 
 _ENDLESS = {
     "range": ("seed", "makes a sweep of 100,000,000 jobs", sweep("{seed: 'range(0,100000000)'}")),
-    "range without a step": ("ssr", "jobs without end", sweep("{ssr: 'range(0,1,0)'}")),
+    "range without a step": ("ssr", "infinitely many jobs", sweep("{ssr: 'range(0,1,0)'}")),
     "range that is shuffled": ("seed", "100,000,000", sweep("{seed: 'shuffle(range(0,100000000))'}")),
     "product of ranges": ("seed", "makes a sweep of 40,000 jobs", sweep("{seed: 'range(0,200)', ssr: 'range(1,201)'}")),
     "long list": (PARAMS, "at most 2,000 characters", sweep(f"{{seed: '{'1,' * 500_000}1'}}")),

@@ -192,7 +192,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated
         (["run=run", TRUST, "checkpoint=ba99"], "checkpoint='ba99': checkpoint not found"),
         (
             ["run=run", TRUST, "weights=swa"],
-            "weights='swa': must be raw, auto, or a callback that averages weights; choose from auto, raw, ema",
+            "weights='swa': this run has no callback 'swa' that averages weights; choose from auto, raw, ema",
         ),
         (["run=run", TRUST, "tolerance=-1"], "tolerance='-1': must be a finite number >= 0"),
         (["run=run", TRUST, "export=no/where.pt"], "must be in an existing folder"),

@@ -128,7 +128,7 @@ def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
     [
         (
             "--config-path mine --config-name config.yaml optimizer=adam",
-            "optimizer='adam': cannot be chosen, because mine/config.yaml sets its values; set single values of op",
+            "optimizer='adam': cannot be chosen, because mine/config.yaml sets the values of optimizer; set single",
         ),
         ("--config-path mine debug=limit", "to add it, write +debug=limit"),
         ("--config-path mine/config.yaml", "--config-path='mine/config.yaml': must be a folder, not a file; check the"),

@@ -216,7 +216,7 @@ def test_invalid_callbacks_are_refused(arguments: dict[str, Any], field: str, ki
 
 @pytest.mark.parametrize("more", [{}, {"epoch_end": lambda trainer: None}])
 def test_error_for_a_method_of_another_library_suggests_the_event(more: dict[str, Any]) -> None:
-    with refused("callbacks.x", UnknownNameError, r"for on_batch_end, did you mean batch_end\?"):
+    with refused("callbacks.x", UnknownNameError, r"rename it \(did you mean batch_end\?\), or"):
         Events({"x": SimpleNamespace(on_batch_end=lambda: None, **more)})
 
 

@@ -289,7 +289,7 @@ BAD_TABLES = [
     ("a,b\n1,0\n2,1\n", {"inputs": ["a", "b"]}, "inputs", "both an input and a target"),
     ("a,b\n1,0\n2,1\n", {"targets": ["a", "b"], "inputs": []}, "inputs", "at least one column"),
     ("a,b,c\n1,0,1\n2,1,1\n", {"targets": ["b", "c"]}, "targets", "one column"),
-    ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "number of values: 1"),
+    ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "must multiply to 1, the number of values"),
     ("a,b\n1,0\n2,1\n", {"layout": "chw"}, "layout", "shape [1]"),
     ("a,b\n1,0\n2,1\n", {"dtype": "float8"}, "dtype", "float32"),
     ("a,b\n1,0\n2,1\n", {"delimiter": ", "}, "delimiter", "one character"),

@@ -132,7 +132,7 @@ WIDE = {"ssr": None, "full": 2}
         ("top1_0.5\n1\n", WIDE | {"wide": ["top1_0.5"]}, "wide", FormatError, "must contain one number"),
         ("-1,0.5\n1,2\n", WIDE | {"wide": ["-1", "0.5"]}, "wide", FormatError, "one number above 0"),
         ('"10,000 its",2\n1,2\n', WIDE | {"wide": ["10,000 its"]}, "wide", FormatError, "one number above 0"),
-        ("1,50%\n1,2\n", WIDE | {"wide": ["1", "50%"]}, "wide", ConflictError, "has the same SSR as 1"),
+        ("1,50%\n1,2\n", WIDE | {"wide": ["1", "50%"]}, "wide", ConflictError, "has the same SSR as the column '1'"),
         ("1 epoch,90\n1,2\n", WIDE | {"wide": ["1 epoch", "90"]}, "wide", MismatchError, "must all have the same unit"),
         ("30 epochs\n1\n", {"ssr": None, "wide": ["30 epochs"]}, "wide", MismatchError, "set full"),
         ("ssr,acc\n1,2\n", {"ssr": None}, "ssr", ConflictError, "'wide' is not set"),

@@ -66,7 +66,7 @@ BAD = {
     "must not be negative": ["-1ep", "-0.1dur"],
     "must be finite": ["nandur", "infdur", "nanep", "-inf ba", "NaNba"],
     "below 2**63": ["1e400ba", f"{LARGEST + 1}tok"],
-    "a unit is one of": [
+    "the unit must be one of": [
         "5foo", "5epba", "1/0ep", "1.2.3ep", "1h30", "30m1h", "0x10ba", "1,5ep", "5ep\0", "1e9999ba", "5ep5ep",
         "5EP", "2hours",
     ],

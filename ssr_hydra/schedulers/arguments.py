@@ -43,14 +43,15 @@ def multiplier(value: Any, field: str, rule: str = "must be a finite number >= 0
 
     ``rule`` is the part of the error that says which numbers are valid.
     """
+    fix = "write e.g. 1 or 2" if least else "write e.g. 0.1 or 1"
     try:
         if isinstance(value, str):
             raise ValueError
         number = float(exact(value, field))
     except (ValueError, OverflowError):
-        raise WrongTypeError(field, value, rule, "write e.g. 0.1 or 1") from None
+        raise WrongTypeError(field, value, rule, fix) from None
     if number < least:
-        raise RangeError(field, value, rule, "write e.g. 0.1 or 1")
+        raise RangeError(field, value, rule, fix)
     return number
 
 

@@ -130,13 +130,14 @@ def from_csv(
     _check_summary(columns)
     named = [*columns.items(), *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
     _check_distinct(named)
-    in_file = named
+    in_file = [*wide, *(name for _, name in named if not wide or name not in (ssr, quality))]
+    table, problems = _read_table(path, in_file)
+    header = list(table)
     if wide:
-        in_file = [*(("wide", name) for name in wide), *(item for item in named if item[1] not in (ssr, quality))]
-    table, problems = _read_table(path, [name for _, name in in_file])
-    _check_header(path, list(table), in_file)
+        _check_header(path, header, [("wide", name) for name in wide])
+        header = [*(name for name in header if name not in wide), ssr, quality]
+    _check_header(path, header, named)
     if wide:
-        _check_header(path, [*table, quality], [("quality", quality)])
         table = _melted(table, _lengths(wide, full, decimal), quality)
     texts = {field: table[name].to_numpy(dtype=object) for field, name in columns.items()}
     if decimal == ",":
@@ -225,7 +226,9 @@ def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str,
 def _melted(table: pd.DataFrame, lengths: Mapping[str, str], quality: str) -> pd.DataFrame:
     """Convert a table that has a column of qualities for each SSR to a table that has a row for each SSR."""
     others = [name for name in table if name not in lengths]
-    rows = table.melt(others, list(lengths), _WIDE_SSR, quality, ignore_index=False).sort_index(kind="stable")
+    # pandas refuses a new column with the name of an existing column, and quality may be the name of a wide column.
+    rows = table.melt(others, list(lengths), 0, 1, ignore_index=False).sort_index(kind="stable")
+    rows.columns = pd.Index([*others, _WIDE_SSR, quality])
     rows[_WIDE_SSR] = rows[_WIDE_SSR].map(lengths)
     return rows[rows[quality] != ""]
 
@@ -269,7 +272,7 @@ def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
 def _read_table(path: Path, column_names: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the cells as stripped texts, with line numbers as index, and a problem for each row of a wrong length."""
     lines: list[int] = []
-    rows: list[list[str]] = []
+    rows: list[tuple[str, ...]] = []  # tuples, because Python's garbage collector skips tuples of texts
     problems: list[Problem] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -288,7 +291,7 @@ def _read_table(path: Path, column_names: Sequence[str]) -> tuple[pd.DataFrame, 
             line = reader.line_num + start
             if len(cells) == len(header):
                 lines.append(line)
-                rows.append([text.strip() for text in cells])
+                rows.append(tuple(map(str.strip, cells)))
             elif cells:
                 reason = f"{len(cells)} cell{'s' * (len(cells) > 1)}, but the header has {len(header)}"
                 problems.append(Problem(f"{path}:{line}", "torn", reason))

@@ -39,14 +39,14 @@ def measured_cells(texts: dict[str, Any], unit: str, full: float | None) -> tupl
         return values
 
     shares = np.array([text.endswith("%") for text in texts["ssr"]], dtype=bool)
-    if any(text.endswith("%") for text in texts["quality"]):
+    percentages = [name for name in ("ssr", "quality") if any(text.endswith("%") for text in texts[name])]
+    if "quality" in percentages:
         plain = [not text.endswith("%") and not math.isnan(cell_number(text)) for text in texts["quality"]]
         refuse("quality", plain, ", but other rows have percentages")
-    texts = texts | {
-        name: as_texts(text.removesuffix("%").strip() for text in texts[name]) for name in ("ssr", "quality")
-    }
-    ssr = numbers("ssr") / np.where(shares, 100, full or 1)
-    refuse("ssr", ~(ssr > 0), ", and must be above 0")
+    texts = texts | {name: as_texts(text.removesuffix("%").strip() for text in texts[name]) for name in percentages}
+    ssr = _parsed_numbers(texts["ssr"]) / np.where(shares, 100, full or 1)
+    refuse("ssr", np.isnan(ssr), ", not a finite number")
+    refuse("ssr", ssr <= 0, ", and must be above 0")
     simple = {value: float(simplest(value)) for value in set(ssr.tolist()) if value > 0}
     quality, status, error = _outcomes(texts, refuse)
     seeds = {text: _seed(text) if text else None for text in set(texts.get("seed", ()))}

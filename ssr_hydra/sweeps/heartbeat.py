@@ -105,7 +105,8 @@ class Heartbeat:
     def jobs_beside(self) -> float:
         """Return the mean number of other jobs that ran on this machine since :meth:`begin`."""
         self._counts[self._count_others()] += 1
-        return sum(count * times for count, times in self._counts.items()) / self._counts.total()
+        counts = dict(self._counts)  # a copy, because the thread may add a number of jobs during the sum
+        return sum(count * times for count, times in counts.items()) / sum(counts.values())
 
     def _write(self, *, sync: bool = False) -> None:
         write_atomically(self.path, json.dumps(asdict(self._pulse)) + "\n", sync=sync)

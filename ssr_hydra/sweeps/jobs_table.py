@@ -74,11 +74,12 @@ def _read_job(sweep: Path, folder: Path, pending: Path | None) -> _Row:
             why = read_bounded(pending / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
             return row._replace(status="refused", error=why)
         return row._replace(status="not begun")  # the job was killed, or is still starting on a different machine
-    if state is JobState.WAITING and (folder / RESULT).exists():
+    if state in _WORDS and not (state is JobState.WAITING and (folder / RESULT).exists()):
+        return row  # show no record, because a record may be from an earlier run
+    try:
+        result = RunResult.load(folder / RESULT)
+    except (OSError, ValueError):  # the record is incomplete, or a different sweep has just deleted it
         return row._replace(status="without a record", error=f"{RESULT} is incomplete")
-    if state in _WORDS:  # show no record, because a record may be from an earlier run
-        return row
-    result = RunResult.load(folder / RESULT)
     value = result.metrics.get(row.objective or "")
     text = "" if value is None else f"{value:.4g}"
     measured = f"{result.steps:,}", clock_text(result.train_seconds), text

@@ -143,6 +143,7 @@ class ForkServer:
                 while not select.select([server], [], [], _POLL_SECONDS)[0]:
                     if is_stopped():
                         raise RunError("the job was not started, because the sweep was stopped")
+                    self._wake()
                 kind, number, pid = self._next(server)
                 if kind == REFUSED:
                     raise RunError(f"the process of the job cannot be started: {os.strerror(pid)}")
@@ -173,6 +174,11 @@ class ForkServer:
             self._ended.append(ProcessEnd(serial, code, peak))
         return kind, serial, pid
 
+    def _wake(self) -> None:
+        """Let the server continue if it was stopped by SIGSTOP. Otherwise the sweep would wait for it forever."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def _lose(self) -> LostServerError:
         """Discard a dead server, but keep the pids of its jobs. Return an error that says how the server ended."""
         assert self._process is not None
@@ -192,6 +198,7 @@ class ForkServer:
 
     def ended(self) -> list[ProcessEnd]:
         """Return the processes that have ended since the last call."""
+        self._wake()
         while self._socket is not None and select.select([self._socket], [], [], 0)[0]:
             with suppress(LostServerError):
                 self._next(self._socket)

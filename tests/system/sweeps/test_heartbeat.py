@@ -40,6 +40,17 @@ def child(path: Path) -> tuple[subprocess.Popen[str], int]:
     return process, int(process.stdout.readline())
 
 
+def test_mean_of_other_jobs_may_be_read_while_the_thread_counts(tmp_path: Path) -> None:
+    class Count(int):
+        def __mul__(self, times: int) -> int:
+            beat._counts[9] += 1  # the thread adds a new number during the sum
+            return int(self) * times
+
+    beat = Heartbeat(tmp_path / "heartbeat.json", lambda: Count(2))
+    beat.begin()
+    assert beat.jobs_beside() == 2.0
+
+
 def test_process_is_alive_until_killed_and_each_death_counts_as_an_attempt(tmp_path: Path) -> None:
     path = tmp_path / "heartbeat.json"
     for attempt in (1, 2):

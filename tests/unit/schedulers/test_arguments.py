@@ -13,6 +13,7 @@ from refusals import refused
 from schedule_helpers import EXAMPLES, ForeignTime
 
 from ssr_hydra import schedulers as s
+from ssr_hydra.errors import RangeError
 from ssr_hydra.time import Time
 
 NAN, INF = float("nan"), float("inf")
@@ -76,3 +77,8 @@ def test_lowest_value_of_a_range_is_valid() -> None:
     assert s.ConstantScheduler(0).alpha == 0.0
     assert s.PolynomialScheduler(5e-324).power == 5e-324
     assert s.CosineAnnealingWarmRestartsScheduler("1ba", 1).t_mult == 1.0
+
+
+def test_error_of_t_mult_suggests_a_valid_value() -> None:
+    with refused("t_mult", RangeError, match="at least 1; write e.g. 1 or 2"):
+        s.CosineAnnealingWarmRestartsScheduler("1ba", 0.5)

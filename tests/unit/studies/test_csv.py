@@ -79,6 +79,7 @@ def read(tmp_path: Path) -> Read:
         ("1 epoch;2 epochs\n7;8\n", {"wide": ["1 epoch", "2 epochs"], "full": 4}, "ssr", [0.25, 0.5]),
         ("1E9 tokens;2e9 tokens\n7;8\n", {"wide": ["1E9 tokens", "2e9 tokens"], "full": 2e9}, "ssr", [0.5, 1.0]),
         ("1E9 tokens;2e9 tokens\n7;8\n", {"wide": ["1E9 tokens", "2e9 tokens"], "full": 2e9}, "quality", [7.0, 8.0]),
+        (".5;1\n7;8\n", {"wide": [".5", "1"], "quality": "1", "direction": "max"}, "quality", [7.0, 8.0]),
     ],
 )  # fmt: skip
 def test_cells_are_read(read: Read, text: str, options: dict[str, Any], column: str, values: list[Any]) -> None:
@@ -128,6 +129,10 @@ WIDE = {"ssr": None, "full": 2}
         # wide tables
         ("m,1\n1,2\n", WIDE | {"wide": ["nine"]}, "wide", UnknownNameError, "the columns are m, 1"),
         ("m,1\n1,2\n", WIDE | {"wide": ["1"], "quality": "m"}, "quality", UnknownNameError, "of only one column"),
+        *(
+            ("m,1\n1,2\n", WIDE | {"wide": ["1"], field: "1"}, field, UnknownNameError, "the columns are m, SSR by")
+            for field in ("recipe", "seed", "steps")
+        ),
         ("m,1\n1,2\n", WIDE | {"wide": ["m"]}, "wide", FormatError, "rename the column"),
         ("top1_0.5\n1\n", WIDE | {"wide": ["top1_0.5"]}, "wide", FormatError, "must contain one number"),
         ("-1,0.5\n1,2\n", WIDE | {"wide": ["-1", "0.5"]}, "wide", FormatError, "one number above 0"),
@@ -148,14 +153,17 @@ def test_invalid_table_or_option_is_refused(
 
 def test_problems_name_the_rows_that_cannot_be_read(read: Read) -> None:
     rows = "1,0.5,0 x,0.5,0 1,nan,1 0,0.5,1 -1,0.5,1 1,,2 1,0.6 1,0.7,1.5 1,0.7,-1 1,0.8,0 2,0.9,".split()
+    rows.append(",0.5,3")
     study = read("ssr,acc,seed\n" + "\n".join(rows), seed="seed")
     assert study.completed["quality"].tolist() == [0.5, 0.9]
     problems = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
-    kinds = {**dict.fromkeys((3, 5, 6, 8, 9, 10), "torn"), 4: "diverged", 7: "diverged", 11: "duplicate"}
+    kinds = {**dict.fromkeys((3, 5, 6, 8, 9, 10, 13), "torn"), 4: "diverged", 7: "diverged", 11: "duplicate"}
     assert {line: kind for line, (kind, _) in problems.items()} == kinds
     assert problems[3][1] == "ssr is 'x', not a finite number"
     assert problems[4][1] == "quality is 'nan'"
     assert problems[5][1] == "ssr is '0', and must be above 0"
+    assert problems[6][1] == "ssr is '-1', and must be above 0"
+    assert problems[13][1] == "ssr is '', not a finite number"
     assert problems[8][1] == "2 cells, but the header has 3"
     assert "whole number" in problems[9][1]
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from sweep_records import Terminal, record
 
+from ssr_hydra.sweeps import jobs_table
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
+from ssr_hydra.sweeps.job_status import JobState, read_state
 from ssr_hydra.sweeps.jobs_table import show_sweep
 
 
@@ -75,6 +77,20 @@ def test_table_shows_how_each_job_ended(tmp_path: Path) -> None:
     assert lines[4].endswith("result.json is incomplete")
     assert lines[6].endswith("it was probably killed")
     assert lines[8].endswith("no process can be started for it")
+
+
+def test_record_that_another_sweep_deletes_at_this_moment_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job(tmp_path / "0", "seed=0", "failed", "ValueError")
+
+    def read_and_delete(folder: Path) -> JobState:
+        state = read_state(folder)
+        (folder / "result.json").unlink()
+        return state
+
+    monkeypatch.setattr(jobs_table, "read_state", read_and_delete)
+    assert shown(tmp_path)[1] == f"1 job in {tmp_path}: 1 without a record"
 
 
 def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path: Path) -> None:

@@ -104,6 +104,24 @@ def test_killed_server_is_started_again_and_its_jobs_continue() -> None:
     server.close()
 
 
+def test_server_that_sigstop_has_stopped_is_continued() -> None:
+    server = ForkServer({}, ())
+    _, first = server.start(0, 1, 2, go_on)
+    assert server._process is not None
+    until = time.monotonic() + 60
+    server._process.send_signal(signal.SIGSTOP)
+    _, second = server.start(1, 1, 2, lambda: time.monotonic() > until)
+    server._process.send_signal(signal.SIGSTOP)
+    first.close()
+    second.close()
+    process_ends: list[ProcessEnd] = []
+    while len(process_ends) < 2 and time.monotonic() < until:
+        process_ends += server.ended()
+        time.sleep(0.02)
+    assert {ended.serial for ended in process_ends} == {0, 1}
+    server.close()
+
+
 def test_stopped_sweep_does_not_wait_for_the_start_of_a_process() -> None:
     server = ForkServer({}, ())
     server.start(0, 1, 2, go_on)[1].close()

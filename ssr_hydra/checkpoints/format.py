@@ -15,6 +15,7 @@ import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -200,13 +201,17 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
     path = folder / STATE
     out = None
     try:
-        with os.fdopen(create(path), "wb", buffering=_CHUNK) as file:
+        file = os.fdopen(create(path), "wb", buffering=_CHUNK)
+        try:
             out = _HashingFile(file)
             torch.save(state, out)  # type: ignore[arg-type]
             if out.error is not None:
                 raise out.error
             file.flush()
             os.fsync(file.fileno())
+        finally:
+            with suppress(OSError):  # on a full disk, this error would replace an interrupt
+                file.close()
     except OSError as error:
         raise write_error(error, path, 0 if out is None else out.size) from error
     return out.size, out.hexdigest()

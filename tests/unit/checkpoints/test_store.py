@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from checkpoint_helpers import is_of, largest_file, make_state, newest, save, saved
 from refusals import refused
 
@@ -210,6 +211,21 @@ def test_full_disk_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Pat
     with largest_file(20_000), pytest.raises(WriteError, match=r"cannot write \d{5} bytes.*checkpoint\.json"):
         store.save(make_state(20), timestamp={"batch": 20}, description={"names": ["a name"] * 5000})
     assert names(tmp_path) == ["ba10"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_full_disk_does_not_replace_an_earlier_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def save_part(_: object, file: Any) -> None:
+        file.write(b"x")  # stays in a buffer, which the file writes when it is closed
+        raise error
+
+    monkeypatch.setattr(torch, "save", save_part)
+    with largest_file(0), pytest.raises(error):
+        save(CheckpointStore(tmp_path), 10)
+    assert not [name for name in names(tmp_path) if name.startswith(".ba")]
 
 
 @pytest.mark.parametrize("call", [0, 1, 2, 3])

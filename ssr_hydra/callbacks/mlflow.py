@@ -104,7 +104,9 @@ class MLflowLogger(ServiceLogger):
 def _describe(client: Any, run: str, config: Mapping[str, Any] | None, previous: str | None) -> None:
     from mlflow.entities import Param
 
-    params = [Param(_allowed(name), str(value)[:_LONGEST_PARAM]) for name, value in flat(config).items()]
+    # Two keys can have the same allowed name, but MLflow refuses a name twice.
+    values = {_allowed(name): str(value)[:_LONGEST_PARAM] for name, value in flat(config).items()}
+    params = [Param(name, value) for name, value in values.items()]
     for start in range(0, len(params), _PARAMS_AT_ONCE):
         client.log_batch(run, params=params[start : start + _PARAMS_AT_ONCE])
     if previous is not None:

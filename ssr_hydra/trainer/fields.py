@@ -91,7 +91,7 @@ def by_group(
     names: dict[str, int] = {}
     for index, group in enumerate(every):
         base = str(group.get("name") or index)
-        candidates = (base, *(f"{base}-{count}" for count in range(2, len(every) + 2)))
+        candidates = itertools.chain((base,), (f"{base}-{count}" for count in itertools.count(2)))
         names[next(name for name in candidates if name not in names)] = id(group)
     called = {identity: name for name, identity in names.items()}
     return {called[id(group)]: number for group, number in zip(groups, numbers, strict=True)}

@@ -170,7 +170,7 @@ def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any]
     names = [*(f"eval/{name}" for name in metrics), "eval/loss", "train/loss"] if evaluates else ["train/loss"]
     # A metric object may return a mapping. The first evaluation checks the keys of this mapping.
     objects = [f"eval/{name}/" for name, each in metrics.items() if evaluates and accumulates(each)]
-    if metric is not None and metric not in names and not metric.startswith(tuple(objects)):
+    if metric is not None and metric not in names and not str(metric).startswith(tuple(objects)):
         raise UnknownNameError(field, metric, "must be a metric of the run", f"use {' or '.join(names)}")
 
 

@@ -190,9 +190,10 @@ def test_unknown_key_of_a_metric_in_a_setting_is_refused_before_the_first_step(s
     assert trainer.state.timestamp.batches == 0
 
 
-def test_metric_function_returns_a_single_value() -> None:
+@pytest.mark.parametrize("objective", ["eval/zero/a", 5])
+def test_objective_that_is_not_a_metric_is_refused(objective: Any) -> None:
     with refused("objective", UnknownNameError):
-        of_digits({"zero": lambda outputs, targets: 0.0}, objective="eval/zero/a")
+        of_digits({"zero": lambda outputs, targets: 0.0}, objective=objective)
 
 
 class Late(Gives):

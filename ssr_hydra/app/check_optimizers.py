@@ -132,12 +132,12 @@ def check_schedules_are_used(values: Mapping[str, Any]) -> None:
 
     Only preflight calls this function, because the config of an old run may have an unused scheduler.
     """
-    unused = set(values["scheduler"]) - {"default"} if _is_named(values["scheduler"]) else set()
-    if unused:
-        unused -= {rule.values.get("schedule") for rule in parse_rules(values["param_groups"])}
-    for name in sorted(unused, key=str):
-        fix = f"write schedule: {name} in a rule, or remove scheduler.{name}"
-        raise ConflictError(f"scheduler.{name}", name, "no rule of param_groups uses this schedule", fix)
+    scheduler = values["scheduler"]
+    used = {"default", *(rule.values.get("schedule") for rule in parse_rules(values["param_groups"]))}
+    for name in scheduler if _is_named(scheduler) else ():
+        if name not in used:
+            fix = f"write schedule: {name} in a rule, or remove scheduler.{name}"
+            raise ConflictError(f"scheduler.{name}", name, "no rule of param_groups uses this schedule", fix)
 
 
 def _check_schedule_name(rule: Rule, scheduler: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,8 @@ class Composer:
                 if any(Path(folder, group, f"{name}.yml").is_file() for folder in self._folders):
                     refusal = UnknownNameError(group, name, "unknown choice", f"rename {name}.yml to {name}.yaml")
             location = files.locate(refusal.field, refusal.value)
-            if "No match in the defaults list" in refusal.rule and location and isinstance(location[1], Mapping):
+            sets_values = location is not None and OmegaConf.is_config(location[1]) and len(location[1]) > 0
+            if location is not None and sets_values and "No match in the defaults list" in refusal.rule:
                 rule = f"cannot be chosen, because {shown_path(Path(location[0]))} sets the values of {refusal.field}"
                 fix = f"set single values of {refusal.field}, or run the original command with a different choice"
                 raise ConflictError(refusal.field, refusal.value, rule, fix) from error

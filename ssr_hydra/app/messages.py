@@ -131,7 +131,8 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return WrongTypeError(field, value, "must be a mapping", fix)
     if message.startswith("Cannot merge"):
         message = "a mapping cannot replace a list, and a list cannot replace a mapping"
-    return FormatError(field, value, message.rstrip("."), "print the default with --cfg job")
+    kind = WrongTypeError if "could not be converted to" in message else FormatError
+    return kind(field, value, message.rstrip("."), "print the default with --cfg job")
 
 
 def _choice_of(group: str) -> str:
@@ -152,9 +153,13 @@ def _example(error: OmegaConfBaseException, field: str, absent: str = "...") -> 
     if isinstance(node, Mapping):
         return f"set keys of {field} (--cfg job --package {field} prints them)"
     if isinstance(node, Sequence):
-        return f"e.g. {field}=[{','.join(map(str, node))}]"
-    value = _EXAMPLES.get(field, absent if node is None else node._value())
-    return f"e.g. {field}={str(value).lower() if isinstance(value, bool) else value}"
+        return f"e.g. {field}=[{','.join(map(_typed, node))}]"
+    return f"e.g. {field}={_typed(_EXAMPLES.get(field, absent if node is None else node._value()))}"
+
+
+def _typed(value: Any) -> str:
+    """Return a value as the command line spells it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:

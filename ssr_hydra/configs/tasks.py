@@ -15,9 +15,13 @@ from ssr_hydra.settings.images import IMAGE_SETS
 
 __all__ = [
     "DATA",
+    "LANGUAGE_DATA",
+    "LANGUAGE_MODELS",
     "MODELS",
     "TORCHVISION_MODELS",
     "TRANSFORMS",
+    "VISION_DATA",
+    "VISION_MODELS",
     "ArraysConfig",
     "ArraysDataConfig",
     "ByteMLPConfig",
@@ -176,14 +180,16 @@ class _DataConfig:
 DataConfig: Any = config_of(DataSettings, name="DataConfig", module=__name__, bases=(_DataConfig,))
 
 
-def data_config(name: str, doc: str, train: Any, evaluation: Any, **defaults: Any) -> Any:
+def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str | None = None, **defaults: Any) -> Any:
     """Create the config class for a choice of ``data``: a subclass of :class:`DataConfig` with new types and defaults.
 
     Args:
         name: The name of the config class.
         doc: The docstring of the config class.
-        train: The config of the training data. The module of its class must have the new config class as an attribute.
+        train: The config of the training data.
         evaluation: The config of the evaluation data.
+        module: The name of the module that has the config class as an attribute. With None, this is the module that
+            defines the class of ``train``.
         defaults: Values for other fields. An int or a config is the default of the field. A type is the type of a field
             whose default is null.
     """
@@ -198,7 +204,7 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, **defaults: An
             config_fields.append((key, value | None, field(default=None)))
         else:
             config_fields.append((key, type(value) | None, field(default_factory=partial(copy.deepcopy, value))))
-    return config_class(name, config_fields, type(train).__module__, doc, (DataConfig,))
+    return config_class(name, config_fields, module or type(train).__module__, doc, (DataConfig,))
 
 
 def as_train(config: type, **own: Any) -> Any:
@@ -420,16 +426,23 @@ CUSTOM = {"_target_": MISSING}
 
 _TORCHVISION = "resnet18 resnet34 resnet50 mobilenet_v3_small efficientnet_b0 convnext_tiny vit_b_16"
 
+VISION_MODELS: dict[str, Any] = {
+    "torchvision": TorchvisionModelConfig,
+    "timm": TimmModelConfig,
+    **{name: TorchvisionModelConfig(name=name) for name in _TORCHVISION.split()},
+}
+"""Choices of the group ``model`` for images."""
+
+LANGUAGE_MODELS: dict[str, Any] = {"byte_mlp": ByteMLPConfig, "byte_transformer": ByteTransformerConfig}
+"""Choices of the group ``model`` for text."""
+
 MODELS: dict[str, Any] = {
     "conv": ConvNetConfig,
     "mlp": MLPConfig,
     "vit": ViTConfig,
     "custom": CUSTOM,
-    "torchvision": TorchvisionModelConfig,
-    "timm": TimmModelConfig,
-    **{name: TorchvisionModelConfig(name=name) for name in _TORCHVISION.split()},
-    "byte_mlp": ByteMLPConfig,
-    "byte_transformer": ByteTransformerConfig,
+    **VISION_MODELS,
+    **LANGUAGE_MODELS,
 }
 """Choices of the group ``model``."""
 
@@ -438,10 +451,7 @@ def _small(name: str, augment: RandomCropFlipConfig | None = None) -> Any:
     return SmallImagesDataConfig(train=SmallImagesConfig(name=name), augment=augment)
 
 
-DATA: dict[str, Any] = {
-    "digits": DigitsDataConfig,
-    "arrays": ArraysDataConfig,
-    "custom": DataConfig,
+VISION_DATA: dict[str, Any] = {
     "cifar10": _small("cifar10", RandomCropFlipConfig()),
     "cifar100": _small("cifar100", RandomCropFlipConfig()),
     "mnist": _small("mnist"),
@@ -449,7 +459,17 @@ DATA: dict[str, Any] = {
     "image_folder": ImageFolderDataConfig,
     "imagenet": ImageFolderDataConfig(batch_size=256, num_workers=8),
     "fake": FakeDataDataConfig,
-    "stdlib_bytes": StdlibBytesDataConfig,
-    "stdlib_documents": StdlibDocumentsDataConfig,
+}
+"""Choices of the group ``data`` with images."""
+
+LANGUAGE_DATA: dict[str, Any] = {"stdlib_bytes": StdlibBytesDataConfig, "stdlib_documents": StdlibDocumentsDataConfig}
+"""Choices of the group ``data`` with text."""
+
+DATA: dict[str, Any] = {
+    "digits": DigitsDataConfig,
+    "arrays": ArraysDataConfig,
+    "custom": DataConfig,
+    **VISION_DATA,
+    **LANGUAGE_DATA,
 }
 """Choices of the group ``data``."""

@@ -17,7 +17,7 @@ from warm import warm
 
 from ssr_hydra.app.evaluate import TOLERANCE, Evaluation, evaluate
 from ssr_hydra.app.evaluate_command import main
-from ssr_hydra.checkpoints import load
+from ssr_hydra.checkpoints import CheckpointStore, load
 from ssr_hydra.errors import InputError
 
 TRUST = "trust=[resume_lab]"
@@ -113,6 +113,18 @@ def test_wrong_metric_in_the_record_is_detected(run: Path, app: Callable[..., An
     answer = app(f"run={run}", TRUST, "tolerance=0.01")
     assert answer.code == 0
     assert answer.out.splitlines()[-1] == "equal to the record within 0.01"
+
+
+def test_checkpoint_with_the_weights_of_a_different_run_is_detected(run: Path, app: Callable[..., Answer]) -> None:
+    checkpoint = load(run / "checkpoints/ba35")
+    for tensor in checkpoint.state["callbacks"]["ema"]["average"].values():
+        if tensor.is_floating_point():
+            tensor.mul_(1.5)
+    store, about = CheckpointStore(run / "checkpoints"), checkpoint.description
+    store.save(checkpoint.state, timestamp=checkpoint.timestamp, description=about)
+    answer = app(f"run={run}", TRUST)
+    assert answer.code == 1
+    assert "more than 1e-06" in answer.out
 
 
 def test_metrics_for_different_batch_sizes_are_equal_within_the_tolerance(run: Path) -> None:

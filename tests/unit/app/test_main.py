@@ -130,6 +130,8 @@ def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
             "--config-path mine --config-name config.yaml optimizer=adam",
             "optimizer='adam': cannot be chosen, because mine/config.yaml sets the values of optimizer; set single",
         ),
+        ("--config-path mine scheduler=wsd", "scheduler='wsd': cannot be chosen, because mine/config.yaml sets the v"),
+        ("--config-path mine logger=csv", "to add it, write +logger=csv"),
         ("--config-path mine debug=limit", "to add it, write +debug=limit"),
         ("--config-path mine/config.yaml", "--config-path='mine/config.yaml': must be a folder, not a file; check the"),
     ],
@@ -137,7 +139,8 @@ def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
 def test_error_names_the_file_that_is_the_main_config(
     refused: Callable[..., str], mine: Callable[[str, str], None], typed: str, message: str
 ) -> None:
-    mine("config", "defaults: [base_config, _self_]\noptimizer: {_target_: torch.optim.SGD, lr: 0.1}\ndebug: null")
+    values = "optimizer: {_target_: torch.optim.SGD, lr: 0.1}\nscheduler: [{_target_: a.B}]\nlogger: {}\ndebug: null"
+    mine("config", f"defaults: [base_config, _self_]\n{values}")
     assert message in refused(*typed.split(), *QUICK)
 
 

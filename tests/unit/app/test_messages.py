@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.messages import explain
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, WrongTypeError
 
 
 def raised(make: Any) -> BaseException:
@@ -39,6 +41,15 @@ def test_error_shows_the_value_of_an_interpolation() -> None:
 def test_error_says_that_a_mapping_cannot_replace_a_list() -> None:
     error = explain(raised(lambda: OmegaConf.merge({"points": [1]}, {"points": {"a": 1}})))
     assert "a mapping cannot replace a list" in str(error)
+
+
+def test_value_of_a_type_without_a_name_in_this_package_is_a_wrong_type() -> None:
+    @dataclass
+    class OwnConfig:
+        folder: Path = Path()
+
+    error = explain(raised(lambda: OmegaConf.merge(OwnConfig, {"folder": 3})))
+    assert (type(error), error.field) == (WrongTypeError, "folder")
 
 
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
@@ -101,6 +112,7 @@ ERRORS = {
     "name=[a]": "name='[a]': must be one value, not a list or a mapping; e.g. name=my_run",
     "scheduler=multistep scheduler.milestones=0.5dur": "must be a list; e.g. scheduler.milestones=[0.5dur,0.75dur]",
     "optimizer=adam optimizer.betas=0.9": "optimizer.betas='0.9': must be a list; e.g. optimizer.betas=[0.9,0.999]",
+    "optimizer=adafactor optimizer.eps=1": "must be a list; e.g. optimizer.eps=[null,0.001]",
     "scheduler=product scheduler.factors=1": "must be a mapping; set a key below scheduler.factors (--cfg job",
     "checkpoint=off": "must be a mapping; set a key below checkpoint (--cfg job --package checkpoint prints the",
     "max_duration=null": "max_duration=None: must not be null; e.g. max_duration=20ep",

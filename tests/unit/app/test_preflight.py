@@ -134,6 +134,7 @@ def test_job_made_from_a_copied_config_equals_the_job_composed_by_hydra(typed: l
 def test_named_scheduler_that_no_param_group_uses_is_refused(sweep: list[str]) -> None:
     schedulers = ["~scheduler", "+scheduler@scheduler.default=cosine", "+scheduler@scheduler.head=linear"]
     assert refusal(*sweep, *schedulers).field == "scheduler.head"
+    assert refusal(*sweep, *schedulers, "+scheduler@scheduler.a=cosine").field == "scheduler.head"  # the first one
     flight(*sweep, *schedulers, "+param_groups.head={params:x,schedule:head}")
 
 

@@ -43,6 +43,19 @@ def test_configs_and_their_classes_can_be_pickled() -> None:
     assert configs.PhaseConfig in classes
 
 
+def test_choices_for_images_and_text_have_their_own_names() -> None:
+    for group, parts in (("model", ("VISION_MODELS", "LANGUAGE_MODELS")), ("data", ("VISION_DATA", "LANGUAGE_DATA"))):
+        choices = [name for part in parts for name in getattr(configs, part)]
+        assert choices == list(GROUPS[group])[-len(choices) :]
+        assert {*parts} <= {*configs.__all__}
+
+
+def test_config_of_data_can_be_defined_in_a_module_of_the_user() -> None:
+    train = configs.DigitsConfig()
+    assert configs.data_config("OwnConfig", "Own.", train, train, __name__, batch_size=3)().batch_size == 3
+    assert configs.data_config("OwnConfig", "Own.", train, train, __name__).__module__ == __name__
+
+
 def test_registering_twice_changes_nothing(empty_store: ConfigStore) -> None:
     register(GROUPS)
     before = {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}

@@ -41,7 +41,7 @@ def check_place(path: str, package: str | None) -> None:
     Hydra calls every ``_target_`` below ``hydra``, so such a config could run code.
     """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
-        raise ConflictError("defaults", f"{path}@{package}", "must not set keys of hydra", f"remove @{package}")
+        raise ConflictError("defaults", f"{path}@{package}", "must not set keys below hydra", f"remove @{package}")
 
 
 SETTINGS = {

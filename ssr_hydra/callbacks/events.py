@@ -197,7 +197,7 @@ def _with_names(items: Any, field: str) -> list[tuple[str, object]]:
         return list(items.items())
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         rule = "must be a list of objects, or a mapping of names to objects"
-        raise WrongTypeError(field, items, rule, f"write [{type(items).__name__}(...)]")
+        raise WrongTypeError(field, items, rule, "put the objects into a list")
     named: dict[str, object] = {}
     for item in items:
         base = (

@@ -214,7 +214,7 @@ def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str,
         texts = [text.replace(",", ".") for text in texts] if decimal == "," else texts
         value = cell_number(texts[0].removesuffix("%")) if len(texts) == 1 else math.nan
         if not 0 < value < math.inf:
-            rule = f"its name must contain one number above 0: the SSR or the length (decimal separator {decimal})"
+            rule = f"the name must contain one number above 0: the SSR or the length (decimal separator {decimal})"
             raise FormatError("wide", name, rule, "rename the column, e.g. to 0.25 or 30 epochs")
         lengths[name] = texts[0]
         other = columns.setdefault(value / (100 if texts[0].endswith("%") else full or 1), name)

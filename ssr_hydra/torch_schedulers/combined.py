@@ -27,7 +27,8 @@ def _named(parts: Any) -> list[tuple[str, Any]]:
 
 
 def _check_parts(value: Any) -> Any:
-    parts = dict(value) if isinstance(value, Mapping) else tuple(listed(value, "schedulers", "schedulers", "[...]"))
+    example = "[LinearLR(), StepLR(30)]"
+    parts = dict(value) if isinstance(value, Mapping) else tuple(listed(value, "schedulers", "schedulers", example))
     if not parts:
         fix = "write e.g. {warmup: ..., decay: ...}"
         raise MissingValueError("schedulers", value, "must have at least one scheduler", fix)
@@ -41,8 +42,8 @@ def _check_parts(value: Any) -> Any:
             fix = "choose a torch_* scheduler; to multiply schedulers, write scheduler: [{...}, {...}] in a YAML file"
             raise WrongTypeError(place, name, rule, fix)
         if part.pace is not None:
-            rule = "cannot be set for a part, because all parts step together"
-            raise ConflictError(f"{place}.pace", part.pace, rule, "set the pace of the whole scheduler")
+            rule = "cannot be set for an inner scheduler, because all inner schedulers step together"
+            raise ConflictError(f"{place}.pace", part.pace, rule, "set the pace of the outer scheduler")
     return parts
 
 

@@ -200,7 +200,7 @@ class FieldSchedules:
         optimizers = self._state.optimizers
         for field in self._curves:
             if any(_is_count(field, optimizer) for optimizer in optimizers):
-                rule = "must not be a whole number, such as a number of steps, because alpha is a fraction"
+                rule = "is a whole number, which cannot be multiplied by alpha, because alpha is a fraction"
                 raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
         groups = [
             (f"optimizers[{k}].param_groups[{i}]" if len(optimizers) > 1 else f"param_groups[{i}]", group)

@@ -140,7 +140,7 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
     frames = traceback.extract_tb(error.__traceback__)
     if _is_cross_entropy(loss) and any(frame.name == "cross_entropy" for frame in frames):
         if isinstance(targets, Tensor) and targets.is_floating_point():
-            rule = "cross entropy needs classes (int64), or probabilities of the outputs' shape"
+            rule = "cross entropy needs classes (int64), or probabilities with the shape of the outputs"
             return f"{rule}; for numeric targets, {_REGRESSION}"
         return "cross entropy needs outputs [N, C] and classes from 0 to C - 1, int64 of shape [N]"
     weights = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)

@@ -137,7 +137,7 @@ class Resuming:
             timestamp = Timestamp.from_state_dict(counters)
         changes = differences(checkpoint.description, description)
         if self.is_planned and changes:
-            rule = f"cannot be used, because the shared steps were trained with {'; '.join(map(str, changes))}"
+            rule = f"cannot be used, because the config of the shared steps differs: {'; '.join(map(str, changes))}"
             raise MismatchError("share", True, rule, f"delete {checkpoint.path} and remove share, or name a new study")
         check_change(changes, self._on_change, timestamp, self._resume)
         self.changes = [str(item) for item in changes]

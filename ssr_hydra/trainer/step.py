@@ -126,7 +126,7 @@ class TrainStep:
         split = [(part, self.count(part)[2]) for part in pieces]
         if (total := sum(size for _, size in split)) != weight:
             rule = f"the parts of this batch have {total} {self._settings.loss_mean_over} in total"
-            fix = "give batches that can be split along the first dimension of their tensors, or accumulate=1"
+            fix = "give batches whose tensors have the samples in the first dimension, or set accumulate=1"
             raise MismatchError("accumulate", parts, f"{rule}, but the whole batch has {weight}", fix)
         if self.processes.world_size > 1:
             # Every process must have the same number of parts, because the processes compute together. Parts of weight

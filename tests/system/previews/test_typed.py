@@ -137,7 +137,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["max_duration=10ep,100ba"], "ep and ba"),
         (["scheduler=custom", "scheduler._target_=os.system"], "error: scheduler._target_='os.system'"),
         (["scheduler=torch_plateau"], "has no curve without a run"),
-        (["~scheduler", "+scheduler@scheduler.default=cosine"], "a figure shows one"),
+        (["~scheduler", "+scheduler@scheduler.default=cosine"], "a figure can show only one schedule"),
         (["scheduler=custom", "scheduler._target_=torch.optim.lr_scheduler.StepLR"], "missing a required argument"),
         (["scheduler=step", "scheduler.step_size=64tok"], "which is unknown; give --tokens-per-batch N"),
         (["--dataloader-len", "0"], "--dataloader-len=0: must be above 0; leave out --dataloader-len if it is unknown"),

@@ -159,7 +159,7 @@ def test_shared_steps_from_different_data_or_thread_counts_are_refused(
     torch.save(images.flip(0), "images.pt")
     torch.set_num_threads(2)
     failed = sweep(app, "s", *SMALL, *WSD, *own, "ssr=2", "share=true", "resume.on_change=extend", code=1)
-    assert "share=True: cannot be used, because the shared steps were trained with" in failed.err
+    assert "share=True: cannot be used, because the config of the shared steps differs:" in failed.err
     assert "data.dataset.tensors[0] was" in failed.err
     assert "threads was 1 and is 2; " in failed.err
     assert "cost of the study: 26 steps in" in failed.out  # without the failed job

@@ -132,7 +132,8 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
         if not is_call and not is_own and home.startswith("torch.") and isinstance(error, (AttributeError, TypeError)):
             rule = "the loss of a mapping is called with (outputs, batch), but this loss compares outputs with targets"
             return f"{rule}: set loss to null if the model returns its own loss, or use pairs (inputs, targets)"
-        return f"a mapping is passed as model(**batch), and forward accepts {accepts}"
+        fix = ": rename the batch's keys" if is_call else ""
+        return f"a mapping is passed as model(**batch), and forward accepts {accepts}{fix}"
     inputs, targets = batch
     if isinstance(error, TypeError) and isinstance(inputs, (tuple, list, Mapping)):
         way = "**inputs" if isinstance(inputs, Mapping) else "*inputs"

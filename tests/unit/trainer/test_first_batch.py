@@ -97,7 +97,12 @@ def test_metric_that_would_compare_different_samples_is_refused() -> None:
             Named(),
             None,
             {"input_ids": X, "labels": X},
-            ("{input_ids: float32 [7, 4], labels:", "'input_ids'", "forward accepts (ids: "),
+            (
+                "{input_ids: float32 [7, 4], labels:",
+                "'input_ids'",
+                "forward accepts (ids: ",
+                "): rename the batch's keys",
+            ),
         ),
         (Named(), nn.CrossEntropyLoss(), {"ids": X}, ("{ids: ", "not dict", "set loss to null")),
         (

@@ -74,7 +74,7 @@ class EMA:
         if self.decay is not None and self.half_life is not None:
             raise ConflictError("half_life", self.half_life, "cannot be used with decay", "remove decay or half_life")
         if self.decay is not None:
-            fraction(self.decay, "decay", zero=True)
+            fraction(self.decay, "decay", zero=True, example=_DEFAULT)
         if self.half_life is not None:
             time = as_time(self.half_life, "half_life")
             if time.value <= 0:

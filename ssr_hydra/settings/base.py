@@ -80,14 +80,14 @@ def not_negative(value: Any, field: str) -> float:
     return float(value)
 
 
-def fraction(value: Any, field: str, *, zero: bool = False) -> float:
-    """Return a value if it is above 0 and below 1; otherwise raise an InputError.
+def fraction(value: Any, field: str, *, zero: bool = False, example: float = 0.2) -> float:
+    """Return a value if it is above 0 and below 1; otherwise raise an InputError, whose fix suggests ``example``.
 
     If ``zero`` is true, 0 is also valid.
     """
     if not (number(value, field) > 0 or (zero and value == 0)) or value >= 1:
         rule = f"must be {'at least' if zero else 'above'} 0 and below 1"
-        raise RangeError(field, value, rule, "write e.g. 0.2")
+        raise RangeError(field, value, rule, f"write e.g. {example}")
     return float(value)
 
 

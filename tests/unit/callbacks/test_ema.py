@@ -12,7 +12,7 @@ from refusals import refused
 from torch import nn
 
 from ssr_hydra.callbacks import EMA
-from ssr_hydra.errors import MismatchError
+from ssr_hydra.errors import MismatchError, RangeError
 
 
 def scalar(value: float = 1.0) -> nn.Linear:
@@ -187,3 +187,8 @@ def test_average_of_a_different_model_is_refused() -> None:
 def test_invalid_arguments_are_refused(arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         EMA(**arguments)
+
+
+def test_error_for_a_decay_suggests_a_usual_decay() -> None:
+    with refused("decay", RangeError, "write e.g. 0.999$"):
+        EMA(decay=1.0)

@@ -88,7 +88,7 @@ def _check_params(params: Any, file: str) -> None:
         # Hydra would resolve the value, parse the result as an override, and resolve that override again.
         if "$" in f"{name}{value}":
             rule = f"must be plain text without references if it is set in a file ({file})"
-            raise UntrustedError(key, value, rule, "replace each reference by its value, or sweep on the command line")
+            raise UntrustedError(key, value, rule, "replace references with values, or sweep on the command line")
         depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
         if depth > _DEEPEST_SWEEP:
             rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"

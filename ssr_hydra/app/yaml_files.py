@@ -173,7 +173,7 @@ class FileBounds:
                 if isinstance(event, yaml.AliasEvent):
                     if event.anchor not in sizes:
                         rule = f"uses *{event.anchor} in line {_line(event)} before the end of &{event.anchor}"
-                        raise _refused(name, rule, "replace the alias by its value")
+                        raise _refused(name, rule, "replace the alias with its value")
                     size = sizes[event.anchor]
                     parent.levels = max(parent.levels, size.levels + 1)
                 elif isinstance(event, yaml.ScalarEvent):

@@ -190,7 +190,7 @@ class AlphaLR(LRScheduler, ABC):
             return name
         field = f"param_groups[{i}].schedule"
         rule = f"unknown schedule (the schedules are {', '.join(map(repr, self._curves))})"
-        raise UnknownNameError(field, name, rule, f"use one of these, or add a schedule named {name!r}")
+        raise UnknownNameError(field, name, rule, f"use the name of a schedule, or add a schedule named {name!r}")
 
     def _check_names(self) -> None:
         names: dict[int, str] = {}

@@ -144,7 +144,7 @@ class Grouping:
         used = {rule.name for members in self._members.values() for rule in members}
         for rule in rules:
             if rule.name not in used:
-                what = "has no effect, because earlier rules set all of its values"
+                what = "has no effect, because earlier rules already set all values of this rule"
                 fix = "move this rule to the top, or remove this rule"
                 raise ConflictError(rule.path, dict(rule.values), what, fix)
 

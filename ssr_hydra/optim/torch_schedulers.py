@@ -61,7 +61,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     """
     name = type(scheduler).__name__
     if not _is_of_torch(scheduler):
-        rule = "must be a class of torch, because SSR cannot stretch a custom class"
+        rule = "is or contains a custom class, and only torch's own schedulers can be stretched"
         fix = "write the scheduler as a function of (state, ssr), or run at ssr 1"
         raise WrongTypeError("scheduler", name, rule, fix)
     try:

@@ -71,7 +71,7 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
     """Check a number, or a list with one number for each param group. Return a float or a tuple of floats."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
-            fix = "write such a list, or one number without a list"
+            fix = "write a list of numbers, or one number without a list"
             raise MismatchError(name, list(value), "must have one number per param group", fix)
         return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
     return finite(value, name, **limits)

@@ -168,7 +168,7 @@ class SequentialLR(TorchScheduler):
         stated = listed(self.milestones, "milestones", "milestones", "[5] or ['0.05dur']")
         if len(stated) != len(parts) - 1:
             rule = f"must have one milestone for each scheduler except the first (there are {len(parts)} schedulers)"
-            raise MismatchError("milestones", stated, rule, "write the start of each of these schedulers")
+            raise MismatchError("milestones", stated, rule, "write the start of each scheduler except the first")
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, schedulers=parts, milestones=milestones)
 

@@ -34,7 +34,7 @@ def check_control(control: Any, ssr: Fraction) -> None:
     if control not in (None, "truncate"):
         raise UnknownNameError("control", control, "must be truncate or None", "remove control")
     if control is not None and ssr > 1:
-        rule = f"cannot be used with ssr {float(ssr):g}, because it can only shorten a run"
+        rule = f"cannot be used with ssr {float(ssr):g}, because truncation can only shorten a run"
         raise ConflictError("control", control, rule, "use ssr below 1, or remove control")
 
 
@@ -114,10 +114,10 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
     all_optimizers = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)
     for optimizer in all_optimizers:
         if not isinstance(optimizer, Optimizer):
-            rule = "must be a torch.optim.Optimizer, or a list of them"
-            raise WrongTypeError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
+            rule = "must be a torch.optim.Optimizer, or a list of optimizers"
+            raise WrongTypeError("optimizers", type(optimizer).__name__, rule, "create it with model.parameters()")
         if isinstance(optimizer, torch.optim.LBFGS):
-            rule = "cannot be used, because it evaluates the loss several times per step"
+            rule = "cannot be used, because LBFGS evaluates the loss several times per step"
             raise UnsupportedError("optimizers", "LBFGS", rule, "use a first-order optimizer")
     if not all_optimizers:
         rule = "must have at least one optimizer"
@@ -135,7 +135,7 @@ def _that_train(optimizers: tuple[Optimizer, ...], model: nn.Module, loss: Any) 
     for optimizer in optimizers:
         if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
             rule = "must have a parameter of the model"
-            raise MismatchError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
+            raise MismatchError("optimizers", type(optimizer).__name__, rule, "create it with model.parameters()")
     parameters = [parameter for each in optimizers for group in each.param_groups for parameter in group["params"]]
     if not any(parameter.requires_grad for parameter in parameters):
         names = ", ".join(type(optimizer).__name__ for optimizer in optimizers)

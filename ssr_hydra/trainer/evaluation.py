@@ -184,7 +184,7 @@ def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
             raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, fix)
         if not callable(getattr(metric, "merge_state", None)):
             rule = f"needs a method merge_state(metrics) to combine the batches of {world_size} processes"
-            fix = "write this method, which adds the states of a list of other objects, or use one process"
+            fix = "define merge_state, which adds the states of a list of other metrics, or use one process"
             raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, fix)
 
 

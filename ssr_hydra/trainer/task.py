@@ -288,7 +288,7 @@ class Task:
             numbers = results.get(name, {}) if name in self._objects else {key: means[key].value()}
             if duplicates := evaluated.keys() & numbers:
                 rule = "is also the name of another metric"
-                raise ConflictError(f"metrics.{name}", min(duplicates), rule, "rename it")
+                raise ConflictError(f"metrics.{name}", min(duplicates), rule, "rename one of the two metrics")
             evaluated.update(numbers)
         evaluated["eval/loss"] = means["eval/loss"].value()
         for field, needed in self.needed.items() if len(results) == len(self._objects) else ():

@@ -217,12 +217,12 @@ class _Reading:
         objectives = Counter(metric for metric in settings if isinstance(metric, str))
         if len(objectives) > 1:
             counts = ", ".join(f"{name} ({n} {'run' if n == 1 else 'runs'})" for name, n in objectives.items())
-            rule = f"must be given, because the runs have different objectives: {counts}"
+            rule = f"must be set, because the runs have different objectives: {counts}"
             fix = "choose a metric that all runs have, or load the runs separately"
             raise MismatchError("objective", None, rule, fix)
         if not objectives:
             fix = f"choose one of {', '.join(metric_names)}" if metric_names else "load runs that have a metric"
-            rule = "must be given, because the configs of the runs have no objective"
+            rule = "must be set, because the configs of the runs have no objective"
             raise MissingValueError("objective", None, rule, fix)
         return next(iter(objectives))
 
@@ -231,7 +231,7 @@ class _Reading:
         best = [run for run in self.runs if run.setting("checkpoint.best") == metric]
         modes = {str(run.setting("checkpoint.mode")) for run in best} - {"auto"}
         if direction is None and len(modes) > 1:
-            rule = "must be given, because some runs have checkpoint.mode=max and other runs checkpoint.mode=min"
+            rule = "must be set, because some runs have checkpoint.mode=max and other runs checkpoint.mode=min"
             raise MissingValueError("direction", None, rule, "choose max or min, or load the runs separately")
         configured = next((mode for mode in DIRECTIONS if modes == {mode}), None)
         return resolve_direction(direction or configured, metric, "direction")

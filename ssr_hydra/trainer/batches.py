@@ -87,6 +87,6 @@ def returned_loss(outputs: Any) -> Tensor:
     """Return the loss in a model's outputs: ``outputs["loss"]`` or ``outputs.loss``."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
     if not isinstance(loss, Tensor):
-        rule = "must be given if a batch is a mapping and the model returns no loss"
+        rule = "must be set if a batch is a mapping and the model returns no loss"
         raise MissingValueError("loss", None, rule, "give loss=f(outputs, batch)")
     return loss

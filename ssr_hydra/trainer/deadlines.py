@@ -40,7 +40,7 @@ class Deadline:
             raise RangeError(field, str(moment), "must be above 0", "use a time such as 1ep or 100ba")
         if moment.unit is TimeUnit.DURATION:
             if state.max_duration is None:
-                rule = "is a fraction of the run, so max_duration must be given"
+                rule = "is a fraction of the run, so max_duration must be set"
                 raise MissingValueError(field, str(moment), rule, "give max_duration, or use another unit")
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)

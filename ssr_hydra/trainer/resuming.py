@@ -213,7 +213,7 @@ class Resuming:
         if folder is None or not self._processes.is_main:
             return
         if self._record_now() != self._record_found or (self.path is None and is_store(folder / CHECKPOINTS)):
-            rule = "must not be a folder to which another run has written since this run was created"
+            rule = "another run has written to this folder since this run was created"
             raise ConflictError("run_dir", str(folder), rule, "choose another folder, or create this run again")
 
     def clear(self) -> None:

@@ -224,10 +224,11 @@ def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
     else:
         is_several = isinstance(schedulers, Sequence) and not isinstance(schedulers, str)
         sequence = schedulers if is_several else [schedulers]
-        named = {_name_of(scheduler): scheduler for scheduler in sequence}
-        if len(named) < len(sequence):
+        names = [_name_of(scheduler) for scheduler in sequence]
+        named = dict(zip(names, sequence, strict=True))
+        if len(named) < len(names):
             rule = "must have different names, but two schedulers have the same name"
-            raise ConflictError("schedulers", list(named), rule, "pass a mapping from name to scheduler")
+            raise ConflictError("schedulers", names, rule, "pass a mapping from name to scheduler")
     if not named:
         rule = "must name at least one schedule"
         raise MissingValueError("schedulers", schedulers, rule, "pass e.g. LinearScheduler()")

@@ -159,11 +159,12 @@ class StudyFolder:
                 if identity not in owners:
                     name = str(next(numbers)) if place is None else place[index]
                     folder = self.path / name
-                    if read_identity(folder) is not None:
+                    owner = read_identity(folder)  # owners lacks jobs in hidden folders and below other jobs
+                    if owner is not None and owner[0] != identity:
                         rule = f"the folder {folder} belongs to a different job"
                         fix = "remove this setting, or give each job a different folder"
                         raise ConflictError("hydra.sweep.subdir", name, rule, fix)
-                    owners[identity] = folder, self.sweep
+                    owners[identity] = folder, self.sweep if owner is None else owner[1]
                 folder, sweep = owners[identity]
                 job = StudyJob(overrides, description, folder)
                 planned.append(job)

@@ -119,3 +119,8 @@ def test_notebook_shows_the_picture_and_the_table_of_a_preview(example: Preview)
     assert picture is not None
     assert b"<svg" in base64.b64decode(picture[1])
     assert html.endswith(f"<pre>{escape(example.table())}</pre>")
+
+
+def test_error_for_two_schedulers_of_the_same_name_lists_each_scheduler() -> None:
+    with refused("schedulers", match=r"=\['linear', 'linear'\]: must have different names"):
+        ssr_hydra.preview([s.LinearScheduler(), s.LinearScheduler(0.5)], max_duration="100ba")

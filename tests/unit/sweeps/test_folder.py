@@ -149,6 +149,8 @@ def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path:
     assert folders("abc") == ["x/a", "x/b", "0"]
     assert folders("acd", ["y/a", "y/c", "y/d"]) == ["x/a", "0", "y/d"]
     assert (tmp_path / "y/d" / JOB).exists()
+    for _ in range(2):  # the second sweep resumes a job in a hidden folder, and a job below a different job
+        assert folders("fg", [".f", "y/d/g"]) == [".f", "y/d/g"]
     with refused("hydra.sweep.subdir", ConflictError, match=r"='x/a': the folder .* belongs to a different job"):
         folders("e", ["x/a"])
 

@@ -130,7 +130,7 @@ def _is_named(scheduler: Any) -> bool:
 def check_schedules_are_used(values: Mapping[str, Any]) -> None:
     """Refuse a named scheduler that no rule of ``param_groups`` uses.
 
-    Only preflight calls this function, because the config of an old run may have an unused scheduler.
+    Only preflight calls this function, so that an old run with an unused scheduler can still be evaluated and read.
     """
     scheduler = values["scheduler"]
     used = {"default", *(rule.values.get("schedule") for rule in parse_rules(values["param_groups"]))}

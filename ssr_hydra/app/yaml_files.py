@@ -266,7 +266,7 @@ def _check_word(name: str, key: str, text: str, line: int) -> None:
 
 @cache
 def _words() -> frozenset[str]:
-    """Return the names of fields that are text (``str``) in every built-in config with this field."""
+    """Return each field name whose value is text (``str``) in all built-in configs that have a field of this name."""
     words: set[str] = set()
     others: set[str] = set()
     for config in (ExperimentConfig, *(config for group in GROUPS.values() for config in group.values())):

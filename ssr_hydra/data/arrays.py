@@ -328,7 +328,7 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
         words = [str(word) for word in raw[:, 0]]
         for row, word in enumerate(words):
             if word not in number:
-                rule = f"is not a class of the training samples ({table.row(row)})"
+                rule = f"in {table.row(row)}, is not a class of the training samples"
                 raise UnknownNameError("targets", word, rule, f"the classes are {', '.join(classes[:10])}")
         return np.array([number[word] for word in words], dtype=np.int64)
     values = _finite_targets(table, raw)

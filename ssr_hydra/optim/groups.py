@@ -204,7 +204,7 @@ class Grouping:
                 place = f"{rule.path}.{key}_scale" if key in rule.scales else f"{rule.path}.layer_decay"
                 value = values[key] if key in values else base.get(key)
                 if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-                    what = f"needs a number to multiply, but {key} is {value!r}"
+                    what = f"can multiply only a number, but {key} is {value!r}"
                     what = f"needs a value of {key} to multiply" if value is None else what
                     raise MissingValueError(place, rule.scales.get(key, rule.layer_decay), what, f"set {key} instead")
                 values[key] = value * scale

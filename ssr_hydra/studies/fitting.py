@@ -297,7 +297,7 @@ def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
 def _predicted(
     series: Series, kind: Kind, count: int, index: int, sign: float, level: float, tolerance: float | None
 ) -> BackTest:
-    """Fit the ``count`` smallest SSRs, predict the quality at SSR number ``index``, and return the back-test."""
+    """Fit the results at the ``count`` smallest SSRs, and compare the prediction for ``ssr[index]`` with its result."""
     means = sign * series.values
     ssr, y = series.ssr[:count], means[:count]
     at, observed = float(series.ssr[index]), float(means[index])

@@ -23,7 +23,7 @@ _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freed
 
 @dataclass(frozen=True)
 class Noise:
-    """A model of the variance of one run. The log variance is a straight line or a parabola over log SSR.
+    """A model of the variance between seeds at each SSR. Its logarithm is a line or a parabola in log SSR.
 
     The model is a parabola if a test rejects the line (p < 0.2). All recipes have the same curve, unless a test rejects
     this (p < 0.01): then the curve of each recipe has its own level. The variance of a cell's own runs is averaged with
@@ -36,8 +36,8 @@ class Noise:
         features: The regressors of the log variance, a row for each cell.
         covariance: Half of the covariance matrix of the coefficients of ``features``.
         df: The sum of the degrees of freedom of all cells.
-        prior: Degrees of freedom of the model's variances; infinite if the variances of the cells differ from the model
-            only by chance.
+        prior: Weight of the model against a measured variance, in degrees of freedom; infinite if the measured
+            variances differ from the model only by chance.
         own: The variance of each cell's mean without the effects of shared seeds. If the means are estimated together,
             this is the covariance matrix of the means.
         together: A matrix with a row per cell and a column per seed: how much the effect of the seed changes the cell's

@@ -40,9 +40,9 @@ def load(
     several runs have the same recipe, control, ssr and seed, only the first completed run counts, and every other run
     is a problem.
 
-    Runs of one recipe have the same config except for ssr, seed, control, and settings that do not change results
-    (loggers, checkpoints, display). If some runs of a recipe have a fixed warmup and others have a scaled warmup, the
-    runs with a scaled warmup are a control.
+    Runs of one recipe have the same config except for ``ssr``, ``seed``, ``control``, and settings that do not change
+    results (loggers, checkpoints, display). If some runs of a recipe have a fixed warmup and others have a scaled
+    warmup, the study compares the runs with a scaled warmup as a control.
 
     Args:
         paths: The folder of a study or of a single run, or several such folders.

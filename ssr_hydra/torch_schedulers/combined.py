@@ -227,9 +227,9 @@ class ChainedScheduler(TorchScheduler):
 
         lr(t) = lr_0 * factor_1(t) * factor_2(t) * ...
 
-    The formula above holds if all schedulers multiply the rate by a factor. A chain with a CosineAnnealingLR uses
-    torch's recursion, which multiplies ``lr - eta_min`` at each step. A SequentialLR in the chain sets the rate at its
-    milestones. After a milestone, the other schedulers multiply this rate. SSR stretches all schedulers.
+    The formula above holds if all schedulers multiply the rate by a factor. As in torch, a CosineAnnealingLR multiplies
+    ``lr - eta_min`` by a factor, not ``lr``. A SequentialLR in the chain sets a new rate at each milestone, and the
+    factors of the other schedulers then apply to the new rate. SSR stretches all schedulers.
 
     LambdaLR, CosineAnnealingWarmRestarts, CyclicLR and OneCycleLR set the rate at every step, so they cannot be in a
     chain. To multiply one of these four with other schedulers of this package, write a list of schedulers instead of a

@@ -112,7 +112,7 @@ class LambdaLR(TorchScheduler):
 
 
 class Products(Course):
-    """The course of MultiplicativeLR: the product of a function's values at steps 1 to k."""
+    """The factor of MultiplicativeLR after k steps: the product of the function's values at steps 1 to k."""
 
     chains = True
 

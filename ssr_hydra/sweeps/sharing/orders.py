@@ -53,8 +53,8 @@ class Orders:
     """Instructions to a job about the steps that it shares with other jobs."""
 
     begin: int = 0  # the first step that the job trains itself
-    point: str | None = None  # the published checkpoint from which the job begins; None if the job trains all steps
-    # The folder of the job that will publish this checkpoint, below the study's folder; None if already published.
+    point: str | None = None  # the checkpoint from which the job begins; None if the job trains all steps
+    # The folder, inside the study's folder, of the job that will publish ``point``; None if it is already published.
     source: str | None = None
     publish: list[int] = field(default_factory=list)  # the steps after which the job publishes a checkpoint
     publishes_all: bool = False  # the job also publishes every checkpoint before the last step in ``publish``

@@ -75,7 +75,7 @@ def test_evaluation_samples_are_read_from_eval_path(table: Path) -> None:
     with refused("eval_path", MismatchError, r"must have the inputs \['a', 'b'\] of t.csv \(got \['b', 'a'\]\)"):
         Arrays("t.csv", "e.csv", "eval")
     (table / "e.csv").write_text("a,b,kind\n20,0,prime\n")
-    with refused("targets", UnknownNameError, r"='prime': is not a class of the training samples \(e.csv, row 2\)"):
+    with refused("targets", UnknownNameError, r"='prime': in e.csv, row 2, is not a class of the training samples"):
         Arrays("t.csv", "e.csv", "eval")
 
 

@@ -139,7 +139,7 @@ def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
         ({"a": {"params": {"layer": 3}, "lr": 1}}, "param_groups.a.params", "layers are 0 to 2"),
         ({"a": {"lr": 1}, "b": {"params": "*.bias", "lr": 2}}, "param_groups.b", "move this rule to the top"),
         ({"a": {"momentum_scale": 2}}, "param_groups.a.momentum_scale", "needs a value of momentum"),
-        ({"a": {"betas_scale": 2}}, "param_groups.a.betas_scale", "needs a number to multiply, but betas"),
+        ({"a": {"betas_scale": 2}}, "param_groups.a.betas_scale", "can multiply only a number, but betas"),
         ({"a": {"dampening_scale": 2}, "b": {"alpha_scale": 3}}, "param_groups.b.alpha_scale", "must be below 1"),
         ({"a": {"layer_decay": 0.5, "layers": "block.*"}}, "param_groups.a.layers", "features.0"),
     ],

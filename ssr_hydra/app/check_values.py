@@ -68,7 +68,7 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
     for key in node:
         if key not in names and key not in allowed:
             raise UnknownNameError(
-                f"{path}.{key}", node[key], "unknown argument of this target", did_you_mean(str(key), names)
+                f"{path}.{key}", node[key], "unknown argument of the _target_", did_you_mean(str(key), names)
             )
     for key in names:
         if key in node:

@@ -216,7 +216,7 @@ class EMA:
         average = state.get("average") if isinstance(state, Mapping) else None
         is_average = isinstance(average, Mapping) and all(map(torch.is_tensor, average.values()))
         if not is_average or type(state.get("updates")) is not int:
-            raise WrongTypeError("ema", state, "must be a saved average", "load the result of state_dict()")
+            raise WrongTypeError("ema", state, "must be a saved average", "load a result of EMA.state_dict()")
         if not self._model:
             self._saved = state
             return

@@ -141,7 +141,9 @@ class CheckpointStore:
         counters, described = plain_json(timestamp, "timestamp"), plain_json(description, "description")
         batch = counters.get("batch")
         if type(batch) is not int or batch < 0:
-            raise WrongTypeError("timestamp.batch", batch, "must be an integer", "pass Timestamp.state_dict()")
+            raise WrongTypeError(
+                "timestamp.batch", batch, "must be an integer", "pass a result of Timestamp.state_dict()"
+            )
         check_state(state)
         value = None if metric is None or not math.isfinite(metric) else float(metric)
         target = self._folder / f"ba{batch}"

@@ -266,8 +266,8 @@ class TimeMap:
             }
             return cls(_PlannedRun.of(run_state, check_ssr(_fraction(state["ssr"]))), lines)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-            rule = f"must be the state of a time map ({type(error).__name__}: {error})"
-            raise WrongTypeError("time_map", state, rule, "load the result of state_dict()") from None
+            rule = f"must be the state of a TimeMap ({type(error).__name__}: {error})"
+            raise WrongTypeError("time_map", state, rule, "load a result of TimeMap.state_dict()") from None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TimeMap):

@@ -346,12 +346,11 @@ class Timestamp:
         """
         names = [slot[1:] for slot in _SLOTS]
         if not isinstance(state, Mapping):
-            raise WrongTypeError("timestamp", state, "must be a mapping", "load the result of state_dict()")
+            raise WrongTypeError("timestamp", state, "must be a mapping", "load a result of Timestamp.state_dict()")
         if set(state) != set(names):
             odd = sorted(map(str, set(state) ^ set(names)))
-            raise MismatchError(
-                "timestamp", odd, "must have exactly the counters of state_dict()", "load the result of state_dict()"
-            )
+            rule = "has missing or unknown counters"
+            raise MismatchError("timestamp", odd, rule, "load a result of Timestamp.state_dict()")
         # In a state dict, seconds are already in nanoseconds. So read all counters as plain numbers.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
         for slot, value in values.items():

@@ -168,7 +168,8 @@ class MetricsLog:
             raise RunError(f"{self.path}: was moved or removed while the run wrote to it; the records are incomplete")
         size = os.fstat(self._file.fileno()).st_size
         if size != self._size:
-            raise RunError(f"{self.path}: another program changed it during the run: {size} bytes, not {self._size}")
+            change = f"it has {size} bytes instead of {self._size}"
+            raise RunError(f"{self.path}: another program changed this file during the run: {change}")
 
     def sync(self) -> int:
         """Sync the file to the disk, and return its size in bytes. A resumed run passes this size as ``keep``."""

@@ -144,7 +144,7 @@ def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
             f"cannot download {name} from {' or '.join(urls)} ({reason[:200]}); without a network, copy the folder "
-            f"{folder.name} from a machine that has it to {root}, or try data=fake"
+            f"{folder.name} from another machine to {root}, or try data=fake"
         ) from error
 
 

@@ -85,7 +85,7 @@ def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> 
         if not isinstance(error.code, int):
             sys.stderr.write("" if error.code is None else f"{error.code}\n")
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        answer = JobAnswer(None, f"called sys.exit with exit code {code} before it was done")
+        answer = JobAnswer(None, f"called sys.exit with exit code {code} before the job was done")
     with suppress(OSError):  # the sweep has ended
         connection.send(answer)
     _leave(code)

@@ -78,7 +78,7 @@ def _patient_submitit() -> Iterator[None]:
                 if not self._job.paths.stdout.exists():  # Slurm creates the file when the job starts
                     failed = submitit.core.utils.FailedJobError
                     raise failed("it was cancelled before it started; repeat the command to run it") from None
-                raise LostJobError(f"{KILLED}; what it printed is in {self._job.paths.folder}") from None
+                raise LostJobError(f"{KILLED}; the job's output is in {self._job.paths.folder}") from None
 
     class PatientExecutor(submitit.AutoExecutor):
         def map_array(self, fn: Callable[..., Any], *iterable: Any) -> list[Any]:

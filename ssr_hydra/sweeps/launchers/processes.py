@@ -299,7 +299,7 @@ def _death(ended: ProcessEnd, output: Path | None) -> str:
     if ended.code is None:
         text = "its process ended for an unknown reason: the process that starts the jobs was killed too"
     elif ended.code >= 0:
-        text = f"its process ended with exit code {ended.code} before it was done"
+        text = f"its process ended with exit code {ended.code} before the job was done"
     else:
         name = signal_name(-ended.code)
         text = f"killed by {name}"
@@ -308,7 +308,7 @@ def _death(ended: ProcessEnd, output: Path | None) -> str:
             text += f": by a user, or by the kernel's OOM killer because memory ran out{memory}"
         elif name in _CAUSES:
             text += f": {_CAUSES[name]}"
-    return text if output is None else f"{text}; what it printed is in {output}"
+    return text if output is None else f"{text}; the job's output is in {output}"
 
 
 def _descriptor(stream: Any, number: int) -> int:

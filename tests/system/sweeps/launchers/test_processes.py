@@ -122,9 +122,9 @@ def test_job_that_raises_an_error_does_not_stop_other_jobs(tmp_path: Path) -> No
 
 def test_error_names_exit_codes_and_signals(tmp_path: Path) -> None:
     died = [text for status, text in launch(tmp_path, "exit", "leave", "segv", "grow", "number") if status == "FAILED"]
-    assert [text.partition("; what it printed")[0] for text in died[:3]] == [
-        "RunError: called sys.exit with exit code 3 before it was done",
-        "LostJobError: its process ended with exit code 0 before it was done",
+    assert [text.partition("; the job's output")[0] for text in died[:3]] == [
+        "RunError: called sys.exit with exit code 3 before the job was done",
+        "LostJobError: its process ended with exit code 0 before the job was done",
         "LostJobError: killed by SIGSEGV: a crash in native code",
     ]
     assert len(died) == 4
@@ -308,7 +308,7 @@ def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file
         assert sorted(output.splitlines()) == [f"complained by {number}", f"said by {number}", f"shouted by {number}"]
     assert {path.parent.name for path in tmp_path.rglob("output.log")} == {"0", "2", "4"}  # only for output
     assert "printed" not in outcomes[3][1]
-    assert outcomes[4][1].endswith(f"; what it printed is in {tmp_path}/sweep/4/output.log")
+    assert outcomes[4][1].endswith(f"; the job's output is in {tmp_path}/sweep/4/output.log")
 
 
 # ---- signals

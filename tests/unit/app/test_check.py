@@ -500,6 +500,11 @@ def test_interpolations_that_cannot_be_resolved_are_refused(experiment: dict[str
     refusal(cfg)
 
 
+def test_references_in_a_cycle_give_a_one_line_error(experiment: dict[str, Any]) -> None:
+    with refused("name", WrongTypeError, match="Recursive interpolation detected; correct the reference"):
+        check(OmegaConf.create({**experiment, "name": "${max_duration}", "max_duration": "${name}"}))
+
+
 def test_hydra_node_is_not_part_of_the_experiment(experiment: dict[str, Any]) -> None:
     cfg = OmegaConf.create({**experiment, "hydra": {"job": {"num": "???"}, "sweep": {"subdir": "${hydra.job.num}"}}})
     assert "hydra" not in check(cfg)

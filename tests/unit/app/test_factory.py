@@ -180,17 +180,32 @@ def test_each_param_group_follows_its_schedule(composed: Compose) -> None:
     assert groups([optimizer], "lr") == {"default": 0.0, "head": 0.1 * 10 * 0.5}
 
 
-def test_resumed_run_uses_changed_values_of_scheduled_fields(composed: Compose, in_tmp: Path) -> None:
-    def run(*overrides: str) -> None:
+def test_run_with_every_kind_of_schedule_resumes_bitwise_equal_and_uses_changed_values(
+    composed: Compose, in_tmp: Path
+) -> None:
+    def trainer(folder: str, *overrides: str) -> Any:
         schedules = ("+scheduler@schedules.weight_decay=cosine", "+scheduler@schedules.beta1=linear")
         optimizers = ("optimizer=muon_adamw", "model=mlp", "param_groups=[no_decay,layer_decay]")
-        more = ("trainer.log_interval=1ba", "trainer.progress=none")
-        build(composed(*optimizers, *schedules, *more, *overrides), run_dir=in_tmp).fit()
+        more = ("checkpoint.interval=4ba", "trainer.log_interval=1ba", "trainer.progress=none")
+        return build(composed(*optimizers, *schedules, *more, *overrides), run_dir=in_tmp / folder)
 
-    run("max_duration=12ba")
+    def kill(trainer: Any, loss: torch.Tensor) -> None:
+        if trainer.state.timestamp.batch.value == 6:
+            raise InterruptedError
+
+    whole, killed = (trainer(folder, "max_duration=12ba") for folder in ("whole", "parts"))
+    whole.fit()
+    killed.on("batch_end", kill)
+    with pytest.raises(InterruptedError):
+        killed.fit()
+    resumed = trainer("parts", "max_duration=12ba")
+    resumed.fit()
+    pairs = zip(whole.model.parameters(), resumed.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
     changed = ("optimizer.adamw.betas=[0.6,0.99]", "optimizer.muon.weight_decay=0.4")
-    run("max_duration=24ba", "resume.on_change=extend", *changed)
-    lines = map(json.loads, (in_tmp / "metrics.jsonl").read_text().splitlines())
+    trainer("parts", "max_duration=24ba", "resume.on_change=extend", *changed).fit()
+    lines = map(json.loads, (in_tmp / "parts/metrics.jsonl").read_text().splitlines())
     # Batch 18 was trained with the values at timestamp 17 of 24.
     (line,) = (line for line in lines if line["event"] == "train" and line["batch"] == 18)
     cosine = (1 + math.cos(math.pi * 17 / 24)) / 2

@@ -252,6 +252,14 @@ def test_error_of_a_launcher_that_starts_no_job_ends_the_sweep(tmp_path: Path) -
         sweep(Scripted(tmp_path, {"a": missing}), "ab")
 
 
+def test_job_that_a_sweep_names_twice_is_launched_once_and_retried(tmp_path: Path) -> None:
+    inner, stream, folder = ProcessLauncher(tmp_path, {"ssr=1": once(die)}), io.StringIO(), StudyFolder(tmp_path)
+    plan = folder.assign([((text,), JobDescription("a", "")) for text in ("ssr=1", "ssr=1.0")])
+    StudyLauncher(inner, folder, plan, stream, command="").run()  # type: ignore[arg-type]
+    assert inner.launches == [["ssr=1"]] * 2
+    assert "job 0 (ssr=1.0) died and is run again: 1 of 3" in stream.getvalue()
+
+
 def test_deaths_before_and_after_the_first_heartbeat_are_counted_together(tmp_path: Path) -> None:
     deaths = iter([die_early, die, die_early, die_early])
     acts = {"b": lambda folder: next(deaths)(folder), "c": once(die_early)}

@@ -117,8 +117,9 @@ def with_two_sources(data: Any) -> Any:
     if train["_target_"] == _FOLDERS:
         classes = train.get("classes_from", "train")
         is_default = evaluates and evaluation.get("classes_from", "train") == classes
-        if is_default and not _is_same_path(evaluation.get("root"), train.get("root")):
-            data["eval"] = {**evaluation, "classes_from": str(Path(train["root"]).expanduser().resolve() / classes)}
+        root = train.get("root")
+        if is_default and isinstance(root, str) and not _is_same_path(evaluation.get("root"), root):
+            data["eval"] = {**evaluation, "classes_from": str(Path(root).expanduser().resolve() / classes)}
         return data
     named = {"data.eval_path": data.pop("eval_path", None), "data.train.eval_path": train.get("eval_path")}
     if evaluates:

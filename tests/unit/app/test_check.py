@@ -10,7 +10,7 @@ from cases import each
 from omegaconf import DictConfig, OmegaConf
 from refusals import refused
 
-from ssr_hydra.app.check import check, check_schedule
+from ssr_hydra.app.check import check, check_schedule, plain
 from ssr_hydra.app.check_optimizers import optimizer_nodes
 from ssr_hydra.app.command_line import key_of
 from ssr_hydra.configs import GROUPS
@@ -113,6 +113,15 @@ def test_bad_durations_are_refused(experiment: dict[str, Any], field: str, value
     error = refusal(experiment)
     assert error.field == field
     assert error.value == value
+
+
+@each("root", [7.0, None, ["a"]])
+def test_image_folder_without_a_path_is_refused(composed: Callable[..., DictConfig], root: object) -> None:
+    overrides = ("data=image_folder", "data.train.root=x", "data.eval.root=y", "model=resnet18")
+    values: Any = plain(composed(*overrides))
+    values["data"]["eval"]["classes_from"] = "train"  # its default, before the check writes the folder
+    values["data"]["train"]["root"] = root
+    assert refusal(values).field == "data.train.root"
 
 
 @pytest.mark.parametrize("value", GOOD_LENGTHS)

@@ -87,8 +87,8 @@ class Trainer:
             With None, it evaluates only at the end.
         device: ``auto`` (CUDA, else MPS, else CPU), or a device.
         seed: Seed for Python, NumPy and torch at the start of training. With None, the trainer does not seed them. The
-            seed does not set the initial weights of the model. It sets the order of the data only if the loader has no
-            seed or generator of its own; :func:`ssr_hydra.data.make_loaders` returns loaders with a seed.
+            seed does not set the initial weights of the model. It sets the order of the data only if the loader has
+            neither a seed nor a generator; :func:`ssr_hydra.data.make_loaders` returns loaders with a seed.
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain`` or ``none``.
         run_dir: Folder for ``metrics.jsonl``, ``result.json`` and ``checkpoints/``; with None, the trainer writes
             nothing.

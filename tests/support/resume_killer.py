@@ -166,11 +166,11 @@ def whole(name: str) -> Whole:
     """Run a config without interruption. The scenarios share the result."""
     folder = Path(sys.argv[2]).resolve() / "uninterrupted" / name
     code = ended(start(folder / "whole", CONFIGS[name], Killer()))
-    assert code == 0, said(folder / "whole")
+    assert code == 0, printed_in(folder / "whole")
     return Whole(outcome(folder / "whole/run"), json.loads((folder / "steps.json").read_text()))
 
 
-def said(folder: Path) -> str:
+def printed_in(folder: Path) -> str:
     return (folder / "said.txt").read_text()
 
 
@@ -183,13 +183,13 @@ def check_same(folder: Path, expected: Whole, *, stopped: bool = False) -> None:
     """Compare a run with the uninterrupted run. A stopped run may have one more checkpoint."""
     here = outcome(folder / "run")
     for part in here.keys() - ({"checkpoints"} if stopped else set()):
-        assert here[part] == expected.outcome[part], (folder, part, said(folder))
+        assert here[part] == expected.outcome[part], (folder, part, printed_in(folder))
 
 
 def run_to_the_end(folder: Path, overrides: list[str], expected: Whole, *, stopped: bool = False) -> None:
     """Run the same command again, and compare the outcome with the uninterrupted run."""
     code = ended(start(folder, overrides))
-    assert code == 0, (folder, code, said(folder))
+    assert code == 0, (folder, code, printed_in(folder))
     check_same(folder, expected, stopped=stopped)
 
 
@@ -204,7 +204,7 @@ def kills(folder: Path, n_kills: int, most: int = 4) -> dict[str, Any]:
                 step, _ = expected.at(draw)
                 code = ended(start(chain, overrides, Killer(step)))
                 if code != -signal.SIGKILL:  # the run completed before this step
-                    assert code == 0, (chain, code, said(chain))
+                    assert code == 0, (chain, code, printed_in(chain))
                     check_same(chain, expected)
                     break
                 places.append(expected.steps[step])
@@ -227,7 +227,7 @@ def ends(folder: Path, every: int) -> dict[str, Any]:
 def check_stopped(folder: Path, words: str) -> None:
     """Check the record and the checkpoint of a run that a signal stopped."""
     result = record(folder)
-    assert result["status"] == "stopped", said(folder)
+    assert result["status"] == "stopped", printed_in(folder)
     assert result["error"] == f"{words}, with a checkpoint at batch {result['steps']}", result["error"]
     assert (folder / f"run/checkpoints/ba{result['steps']}").is_dir()
 
@@ -268,7 +268,7 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
             if code == 0:  # the signal came after the last batch
                 check_same(here, expected)
                 continue
-            assert code == 128 + number, (here, what, code, said(here))
+            assert code == 128 + number, (here, what, code, printed_in(here))
             if step >= expected.steps.index("eval"):  # the first evaluation runs before training, as a check
                 check_stopped(here, _WORDS[number])
             stopped.append(what)
@@ -325,14 +325,14 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
             run_and_exit(here, overrides, Killer(step, wait))
         os.close(tell)
         for byte in (b"x", b"y")[:times]:  # one by one, because two pending signals count as one
-            assert os.read(ready, 1) == byte, said(here)
+            assert os.read(ready, 1) == byte, printed_in(here)
             os.write(terminal, b"\x03")
         os.close(ready)
         codes.append(ended(process))
         os.close(terminal)
         if times == 1:
             check_stopped(here, _WORDS[signal.SIGINT])
-            assert "ctrl-C again stops immediately" not in said(here)  # progress is off
+            assert "ctrl-C again stops immediately" not in printed_in(here)  # progress is off
         else:
             assert record(here)["error"] == "KeyboardInterrupt: interrupted"
         run_to_the_end(here, overrides, expected, stopped=True)
@@ -355,7 +355,7 @@ def full_disk(folder: Path) -> dict[str, Any]:
         code = ended(start(here, overrides, Killer(step, act)))
         before = (at // 7) * 7
         # A stopped run also prints the command that continues it.
-        message, *command = said(here).strip().splitlines()
+        message, *command = printed_in(here).strip().splitlines()
         path = re.escape(str(here / f"run/checkpoints/.ba{at + 1 if stop else before + 7}."))
         assert re.search(rf"cannot write \d+ bytes: File too large: '{path}\d+.new/state.pt'", message), message
         if stop:

@@ -12,7 +12,7 @@ from ssr_hydra.report import after_sweep
 from ssr_hydra.report.after_sweep import report_of_sweep
 
 
-def told(folder: Path) -> str:
+def printed_report(folder: Path) -> str:
     stream = io.StringIO()
     report_of_sweep(folder, stream)
     return stream.getvalue()
@@ -25,18 +25,18 @@ def bare(text: str) -> str:
 
 def test_a_sweep_writes_its_report_into_its_folder_and_prints_the_answer(tmp_path: Path) -> None:
     folder = write_study(tmp_path, recipes=("wsd",), ssrs=(0.5, 1.0), seeds=(0, 1), controls=("",))
-    text = told(folder)
+    text = printed_report(folder)
     assert text.startswith("recipe  ")
     assert text.splitlines()[-1] == str(folder / "report/report.html")
     assert (folder / "report/figures/frontier.png").is_file()
-    assert told(folder) == text  # the report in this folder is not a run
+    assert printed_report(folder) == text  # the report in this folder is not a run
 
 
 def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) -> None:
     for ssr in (0.5, 1.0):
         write_run(tmp_path / f"{ssr}", ssr=ssr, quality=None, status="failed", error="RuntimeError: no memory")
     (write_run(tmp_path / "torn") / "result.json").write_text("{", encoding="utf-8")
-    text = bare(told(tmp_path))
+    text = bare(printed_report(tmp_path))
     assert text.startswith(bare("No report: no run has completed. "))
     for ssr in (0.5, 1.0):
         assert bare(f"failed: {tmp_path / str(ssr)}: RuntimeError: no memory") in text
@@ -45,32 +45,32 @@ def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) 
 
 
 def test_reason_for_a_missing_report_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(tmp_path) == "No report: no runs found (give the folder of a study).\n"
+    assert printed_report(tmp_path) == "No report: no runs found (give the folder of a study).\n"
     write_run(tmp_path / "0", metric="eval/foo")
-    assert bare(told(tmp_path)) == bare(
+    assert bare(printed_report(tmp_path)) == bare(
         "No report: the name eval/foo does not show whether higher is better (write max or min: "
         f"ssr-report {tmp_path} --direction ...)."
     )
     write_run(tmp_path / "other/0")
     (tmp_path / "other/report").write_text("a file where the folder would be", encoding="utf-8")
-    assert "Not a directory" in told(tmp_path / "other")
+    assert "Not a directory" in printed_report(tmp_path / "other")
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of a kind that nobody has thought of")
 
     monkeypatch.setattr(after_sweep, "build", broken)
-    assert told(tmp_path / "other").startswith("No report: ZeroDivisionError: of a kind")
+    assert printed_report(tmp_path / "other").startswith("No report: ZeroDivisionError: of a kind")
 
 
 def test_new_report_deletes_figures_of_an_earlier_report(tmp_path: Path) -> None:
     write_run(tmp_path / "0", ssr=0.5)
     second = write_run(tmp_path / "1", ssr=1.0)
-    told(tmp_path)
+    printed_report(tmp_path)
     mine = tmp_path / "report/figures/mine.png"
     mine.touch()
     assert (tmp_path / "report/figures/doublings.svg").exists()
     (second / "result.json").unlink()
-    told(tmp_path)
+    printed_report(tmp_path)
     assert not list((tmp_path / "report/figures").glob("doublings.*"))
     assert (tmp_path / "report/figures/frontier.svg").exists()
     assert mine.exists()

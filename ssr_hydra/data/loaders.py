@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Subset, TensorDataset, default_collate
 
 from ssr_hydra.data.augment import Augment
-from ssr_hydra.data.seeded import Padding, SeededDataLoader, epoch_order, num_batches, share
+from ssr_hydra.data.seeded import NamedCollate, Padding, SeededDataLoader, epoch_order, num_batches, share
 from ssr_hydra.data.seeding import AUGMENT_STREAM, fold
 from ssr_hydra.data.splits import check_apart
 from ssr_hydra.errors import (
@@ -220,7 +220,7 @@ def make_loaders(
                 world_size=world_size,
                 num_workers=workers,
                 prefetch_factor=chosen.prefetch_factor,
-                collate_fn=getattr(dataset, "collate_fn", _stacked),
+                collate_fn=NamedCollate(dataset) if hasattr(dataset, "collate_fn") else _stacked,
                 pin_memory=torch.device(device).type == "cuda",
                 # Workers of a stream must start again in each epoch to get the epoch and the seed.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, IterDataPipe, Sampler
 
 from ssr_hydra.data.seeding import (
     ORDER_STREAM,
@@ -141,14 +142,65 @@ class SeededDataset(Dataset[Any]):
             return samples
 
     def _read(self, read: Callable[[Any], Any], key: int | list[int]) -> Any:
-        try:
+        with _named_errors("a batch" if isinstance(key, list) else f"sample {key}", self.dataset):
             return read(key)
-        except (InputError, RunError, MemoryError):
-            raise
-        except Exception as error:
-            what = "a batch" if isinstance(key, list) else f"sample {key}"
-            place = f"{what} of the data set ({callable_name(self.dataset)})"
-            raise UserCodeError(f"{place}: {described_error(error)}") from error
+
+
+class NamedStream(IterableDataset[Any]):
+    """A stream whose errors name the number of the sample and the class of the stream.
+
+    Args:
+        dataset: The stream.
+    """
+
+    def __init__(self, dataset: IterableDataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # as in torch, a stream may have a length
+
+    def __iter__(self) -> Iterator[Any]:
+        with _named_errors("the iterator", self.dataset):
+            samples = iter(self.dataset)
+        for number in itertools.count():
+            with _named_errors(f"sample {number}", self.dataset):
+                try:
+                    sample = next(samples)
+                except StopIteration:
+                    return
+            yield sample
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the stream, if the stream has ``set_epoch``."""
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+
+class NamedCollate:
+    """The ``collate_fn`` of a data set. Its errors name the class of the data set.
+
+    Args:
+        dataset: A data set with a ``collate_fn``.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __call__(self, samples: list[Any]) -> Any:
+        with _named_errors("collate_fn", self.dataset):
+            return self.dataset.collate_fn(samples)
+
+
+@contextmanager
+def _named_errors(part: str, dataset: Any) -> Iterator[None]:
+    """Raise an exception of the user's data set as a UserCodeError that names the data set and its part."""
+    try:
+        yield
+    except (InputError, RunError, MemoryError):
+        raise
+    except Exception as error:
+        place = f"{part} of the data set ({callable_name(dataset)})"
+        raise UserCodeError(f"{place}: {described_error(error)}") from error
 
 
 class SeededDataLoader(DataLoader[Any]):
@@ -176,6 +228,8 @@ class SeededDataLoader(DataLoader[Any]):
         if isinstance(dataset, IterableDataset):
             begin, end = share(batch_size, rank, world_size)
             options.update(batch_size=end - begin, drop_last=drop_last)
+            # torch seeds the shuffling of a data pipe only if the data pipe is the data set itself.
+            dataset = dataset if isinstance(dataset, IterDataPipe) else NamedStream(dataset)
         else:
             length = len(dataset)  # type: ignore[arg-type]  # make_loaders has checked that there is a length
             sampler = SeededSampler(length, batch_size, shuffle, drop_last, seed, rank, world_size)
@@ -198,13 +252,13 @@ class SeededDataLoader(DataLoader[Any]):
         sampler = self.batch_sampler
         if isinstance(sampler, SeededSampler):
             sampler.epoch, sampler.start = self.epoch, start
-            whole: Iterator[Any] = super().__iter__()
-            if self.num_workers > 0:
-                whole = _without_worker_traceback(whole)
-            return whole if self.world_size == 1 else self._with_padding(whole, sampler, start)
-        if hasattr(self.dataset, "set_epoch"):
+        elif hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.epoch)
         batches: Iterator[Any] = super().__iter__()
+        if self.num_workers > 0:
+            batches = _without_worker_traceback(batches)
+        if isinstance(sampler, SeededSampler):
+            return batches if self.world_size == 1 else self._with_padding(batches, sampler, start)
         # Without workers, a stream would change the random state of the process. So the stream gets a separate state.
         if self.num_workers == 0:
             batches = _with_own_rng(batches, fold(self.seed, WORKERS_STREAM, self.epoch))

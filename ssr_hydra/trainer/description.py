@@ -20,7 +20,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from ssr_hydra.data.describe import digest
 from ssr_hydra.data.loaders import known_length
-from ssr_hydra.data.seeded import SeededDataset
+from ssr_hydra.data.seeded import NamedStream, SeededDataset
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.settings import CountSettings, StepSettings
@@ -151,7 +151,7 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
 
 def describe_data(dataset: Any) -> dict[str, Any]:
     """Return the result of the data set's method ``describe``, or its class, length, and digests of its tensors."""
-    if isinstance(dataset, SeededDataset):
+    if isinstance(dataset, (NamedStream, SeededDataset)):
         dataset = dataset.dataset
     describe = getattr(dataset, "describe", None)
     if callable(describe):

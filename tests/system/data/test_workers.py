@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from resume_lab import Noisy, NoisyStream
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from ssr_hydra.data import ImageFolder, StdlibDocuments, make_loaders
 from ssr_hydra.errors import RunError, UserCodeError
@@ -67,6 +68,44 @@ def test_error_of_a_custom_data_set_names_the_sample_and_the_line(workers: int) 
     # The order of the four samples is random.
     assert re.fullmatch(rf"sample [0-3] of the data set \(Broken\): {re.escape(cause)}", str(caught.value))
     assert "KeyError" in f"{caught.value.__cause__!r}"  # for the traceback in a log
+
+
+class BrokenStream(IterableDataset[int]):
+    """A stream whose third sample raises an error."""
+
+    def __iter__(self) -> Iterator[int]:
+        yield from (1, 2)
+        raise ValueError("bad shard")
+
+
+class BrokenCollate(Dataset[int]):
+    """Data with a collate_fn that raises an error."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def collate_fn(self, samples: list[int]) -> Any:
+        raise ValueError("bad shard")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("data", "part", "line"),
+    [
+        (BrokenStream(), "sample 2", BrokenStream.__iter__.__code__.co_firstlineno + 2),
+        (BrokenCollate(), "collate_fn", BrokenCollate.collate_fn.__code__.co_firstlineno + 1),
+    ],
+)
+def test_error_of_a_stream_or_collate_fn_names_the_part_and_the_line(
+    workers: int, data: Any, part: str, line: int
+) -> None:
+    with pytest.raises(UserCodeError) as caught:
+        epochs(data, workers, shuffle=False)
+    cause = f"ValueError: bad shard (test_workers.py, line {line})"
+    assert str(caught.value) == f"{part} of the data set ({type(data).__name__}): {cause}"
 
 
 @pytest.mark.parametrize("name", ["numbers", "images", "text"])

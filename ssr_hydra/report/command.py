@@ -81,9 +81,14 @@ def _report_folder(args: argparse.Namespace) -> Path:
         return Path(args.out)
     if args.csv is not None:
         return Path(args.csv).parent / f"{Path(args.csv).stem}_report"
-    if len(args.studies) == 1:
-        return Path(args.studies[0]) / "report"
-    return Path("report")
+    if len(args.studies) > 1:
+        return Path("report")
+    folder = Path(args.studies[0], "report")
+    for path in (folder, folder / "figures"):
+        if path.is_symlink():  # in a study from elsewhere, a link could point to any folder
+            rule = f"must not be a link (got a link to {path.readlink()})"
+            raise PathError("--out", str(path), rule, "remove the link, or choose the folder with --out DIR")
+    return folder
 
 
 def _check_source(args: argparse.Namespace) -> None:
@@ -99,6 +104,10 @@ def _check_source(args: argparse.Namespace) -> None:
             fix = "name the quality column with --quality COL"
             raise ConflictError("--objective", args.objective, "cannot be used with --csv", fix)
         if not Path(args.csv).is_file():
+            if Path(args.csv).exists():
+                raise PathError(
+                    "--csv", args.csv, "must be a file (got a folder or a pipe)", "save the table in a file"
+                )
             raise PathError("--csv", args.csv, "file not found", "check the path")
         return
     if not args.studies:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,7 @@ def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys
         ("s --label x", "error: --label='x': must be NAME=LABEL; e.g. --label eval/accuracy=Accuracy"),
         ("--csv t.csv --ssr x --quality y --direction max --label a=b", "error: --label='a=b': must name the metric"),
         ("--csv nowhere.csv --ssr a --quality b", "error: --csv='nowhere.csv': file not found; check the path"),
+        ("--csv /dev/null --ssr a --quality b", "error: --csv='/dev/null': must be a file (got a folder or a pipe)"),
         ("--csv t.csv --ssr a --quality b", "error: --ssr='a': "),
         ("--csv t.csv --ssr x --quality y", "is better; give --direction max or --direction min"),
         ("SMALL --out t.csv", "error: --out='t.csv': cannot be written ("),
@@ -156,6 +158,26 @@ def test_invalid_values_give_a_one_line_error(
     stderr = capsys.readouterr().err
     assert message in stderr
     assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["report", "report/figures"])
+def test_link_in_a_study_is_not_followed_unless_out_names_it(
+    name: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, outside = tmp_path / "study", tmp_path / "outside"
+    shutil.copytree(small, study, ignore=shutil.ignore_patterns("report"))
+    outside.mkdir()
+    (study / name).parent.mkdir(exist_ok=True)
+    (study / name).symlink_to(outside)
+    with pytest.raises(SystemExit) as ended:
+        main([str(study)])
+    assert ended.value.code == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: --out=")
+    assert "must not be a link" in stderr
+    assert not any(outside.iterdir())
+    main([str(study), "--out", str(study / "report")])
+    assert any(outside.iterdir())
 
 
 def test_report_loads_neither_torch_nor_hydra_and_prints_no_font_warnings(small: Path, tmp_path: Path) -> None:

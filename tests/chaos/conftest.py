@@ -1,15 +1,11 @@
 """Slow tests: kills at many points, clusters, and large counts."""
 
-from __future__ import annotations
-
 from pathlib import Path
-
-import pytest
 
 _HERE = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     """Mark these tests as ``chaos``.
 
     Tests with Slurm come first, because only one of them can run at a time. They mostly wait, so other tests can run at

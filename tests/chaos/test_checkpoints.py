@@ -1,16 +1,13 @@
 """Kill processes while they save checkpoints."""
 
-from __future__ import annotations
-
 import sys
-from pathlib import Path
 
 import pytest
 from checkpoint_helpers import kill
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_random_kills_never_lose_an_acknowledged_checkpoint(tmp_path: Path) -> None:
+def test_random_kills_never_lose_an_acknowledged_checkpoint(tmp_path):
     counts = kill("chains", tmp_path, 12)
     assert counts["kills"] == 96
     assert counts["in the middle of a save"] >= 5  # kills outside of a save test nothing

@@ -1,16 +1,12 @@
 """Training in several processes that are killed many times, restarted by torchrun, or compiled."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
 
 import distributed_ends as ends
 import distributed_models as models
 import pytest
 import torch
 from checkout import REPO
-from process_pairs import Pairs
 from warm import warm
 
 from ssr_hydra.trainer import RunResult
@@ -20,13 +16,11 @@ TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-i
 
 
 @pytest.mark.parametrize(("parallel", "kills"), [("ddp", 10), ("fsdp", 4)])
-def test_run_whose_processes_are_killed_has_a_bitwise_equal_result(
-    pairs: Pairs, tmp_path: Path, parallel: str, kills: int
-) -> None:
+def test_run_whose_processes_are_killed_has_a_bitwise_equal_result(pairs, tmp_path, parallel, kills):
     ends.check_kills(pairs, tmp_path, parallel, kills)
 
 
-def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> None:
+def test_torchrun_restarts_killed_processes(pairs, tmp_path):
     arguments = [
         str(REPO / "train.py"),
         "trainer.progress=plain",
@@ -56,6 +50,6 @@ def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> Non
     assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
 
 
-def test_compiled_model_trains_like_an_uncompiled_model(pairs: Pairs) -> None:
+def test_compiled_model_trains_like_an_uncompiled_model(pairs):
     runs = [pairs.run(models.compiled, compile=on).values[0] for on in (False, True)]
     assert runs[0] == pytest.approx(runs[1], abs=1e-4)

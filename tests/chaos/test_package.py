@@ -1,7 +1,5 @@
 """The wheel and the editable install are complete, and their commands work in any folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -15,7 +13,7 @@ from checkout import REPO
 from doc_blocks import console_scripts
 
 
-def python(*arguments: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments, cwd, **environ):
     process = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
@@ -29,7 +27,7 @@ def python(*arguments: str | Path, cwd: Path, **environ: str) -> subprocess.Comp
     return process
 
 
-def run(command: Path, *arguments: str, cwd: Path) -> str:
+def run(command, *arguments, cwd):
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     process = subprocess.run(
         [str(command), *arguments],
@@ -45,7 +43,7 @@ def run(command: Path, *arguments: str, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sources(tmp_path_factory):
     """Return a copy of the packaged files, so that the build does not use or write other files of the checkout."""
     copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # the folder of a clone may have this name too
     copy.mkdir()
@@ -57,7 +55,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(sources, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     arguments = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder]
     python(*arguments, sources, cwd=folder)
@@ -65,7 +63,7 @@ def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def fresh_venv(folder: Path) -> Path:
+def fresh_venv(folder):
     """Create an environment that uses the dependencies of this environment. Return its bin folder.
 
     Python ignores .pth files in the folders that a .pth file adds. So the new environment does not find an editable
@@ -78,15 +76,13 @@ def fresh_venv(folder: Path) -> Path:
     return folder / ("Scripts" if sys.platform == "win32" else "bin")
 
 
-def install(target: Path | str, bin_folder: Path, *options: str, cwd: Path) -> None:
+def install(target, bin_folder, *options, cwd):
     arguments = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
     python("-m", "pip", "--python", bin_folder / "python", *arguments, *options, target, cwd=cwd)
 
 
 @pytest.mark.parametrize("how", ["wheel", "editable"])
-def test_installed_commands_find_their_configs(
-    how: str, sources: Path, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_installed_commands_find_their_configs(how, sources, request, tmp_path):
     bin_folder = fresh_venv(tmp_path / "venv")
     if how == "wheel":
         install(request.getfixturevalue("wheel"), bin_folder, cwd=tmp_path)
@@ -113,7 +109,7 @@ def test_installed_commands_find_their_configs(
     assert json.loads((elsewhere / "sweep/0/result.json").read_text(encoding="utf-8"))["steps"] == 5
 
 
-def test_wheel_contains_only_the_package(wheel: Path) -> None:
+def test_wheel_contains_only_the_package(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         entry_points = archive.read(next(n for n in archive.namelist() if n.endswith("entry_points.txt"))).decode()

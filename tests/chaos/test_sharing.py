@@ -1,12 +1,9 @@
 """Kill sweeps that share steps, under several launchers. Results stay bitwise equal, and each step is trained once."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from checkout import REPO
@@ -46,7 +43,7 @@ GRID = ("ssr=0.5,1,2", "seed=0")
 SHARED = 48 + (12 - 10) + (24 - 19)
 
 
-def sweep(folder: Path, study: str, *typed: str, kill: str = "", code: str = "") -> Answer:
+def sweep(folder, study, *typed, kill="", code=""):
     nested = not any("submitit" in each for each in typed)  # submitit starts Python itself
     environment = {"SHARING_STEPS": str(folder / f"{study}.steps"), "SHARING_KILL": kill}
     program = ("-c", code) if code else (TRAIN,)
@@ -55,26 +52,26 @@ def sweep(folder: Path, study: str, *typed: str, kill: str = "", code: str = "")
     return Answer(process.returncode, process.stdout, process.stderr)
 
 
-def trained(folder: Path, study: str) -> Counter[str]:
+def trained(folder, study):
     """Return a count for each step of each job: the number of times that the step was trained."""
     return Counter((folder / f"{study}.steps").read_text().splitlines())
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     answer = sweep(folder, "alone", "launcher=basic")
     assert answer.code == 0, answer.err
     return folder / "studies" / "alone"
 
 
-def assert_all_same(study: Path, alone: Path) -> None:
+def assert_all_same(study, alone):
     for number in range(3):
         assert json.loads((study / str(number) / "result.json").read_text())["status"] == "completed"
         assert_same_but_resumes(study / str(number), alone / str(number))
 
 
-def assert_same_but_resumes(one: Path, other: Path) -> None:
+def assert_same_but_resumes(one, other):
     """Compare two jobs, but ignore the records that a killed job was resumed."""
     copy = one.with_name(f"{one.name}.copy")
     shutil.copytree(one, copy)
@@ -86,7 +83,7 @@ def assert_same_but_resumes(one: Path, other: Path) -> None:
         shutil.rmtree(copy)
 
 
-def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, alone: Path) -> None:
+def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path, alone):
     # SSR 2 is killed before and after it publishes a checkpoint, and SSR 1 is killed after it takes shared steps.
     points = ["2 0 3", "2 0 11", "1 0 23"]
     for point in points:
@@ -104,9 +101,7 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, 
     assert_all_same(tmp_path / "studies" / "s", alone)
 
 
-def test_job_that_is_killed_while_it_takes_shared_steps_equals_the_job_trained_alone(
-    tmp_path: Path, alone: Path
-) -> None:
+def test_job_that_is_killed_while_it_takes_shared_steps_equals_the_job_trained_alone(tmp_path, alone):
     # The kills come after the job has copied the metrics log, and before it has written its first checkpoint.
     for place in ("Taken.write", "CheckpointStore.save"):
         killed = sweep(tmp_path, "s", "launcher=basic", "share=true", code=KILLED.format(place=place))
@@ -130,9 +125,7 @@ def test_job_that_is_killed_while_it_takes_shared_steps_equals_the_job_trained_a
         pytest.param("submitit_local", 2, "2 0 15", marks=pytest.mark.extra("hydra_plugins.hydra_submitit_launcher")),
     ],
 )
-def test_jobs_share_steps_under_every_launcher(
-    tmp_path: Path, alone: Path, launcher: str, workers: int, kill: str
-) -> None:
+def test_jobs_share_steps_under_every_launcher(tmp_path, alone, launcher, workers, kill):
     """The job that trains the shared steps may be killed while others wait for it."""
     answer = sweep(tmp_path, "s", f"launcher={launcher}", f"workers={workers}", "share=true", kill=kill)
     assert answer.code == 0, answer.err

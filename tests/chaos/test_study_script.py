@@ -1,15 +1,12 @@
 """The script of the documentation's study."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 from checkout import REPO
 from warm import warm
 
 
-def test_the_script_trains_only_the_missing_runs(tmp_path: Path) -> None:
+def test_the_script_trains_only_the_missing_runs(tmp_path):
     command = (str(REPO / "scripts/study.py"), "--quick", "--task", "digits", "--out", "s")
     first = warm.run(*command, cwd=tmp_path)
     assert first.returncode == 0, first.stderr

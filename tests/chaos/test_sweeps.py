@@ -1,11 +1,8 @@
 """Kill real sweeps, and run several sweeps of one study."""
 
-from __future__ import annotations
-
 import re
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from real_sweeps import TWELVE, Lab, ended
@@ -17,7 +14,7 @@ from ssr_hydra.sweeps.job_status import JobState, read_state
 SMALL = ("max_duration=4ba", "trainer.threads=1")
 
 
-def finished(lab: Lab) -> dict[Path, tuple[int, bytes]]:
+def finished(lab):
     """Return every file of the completed jobs with the time of its last change."""
     jobs = [path for path in lab.study.glob("[0-9]*") if read_state(path) is JobState.COMPLETED]
     files = [path for job in jobs for path in job.rglob("*") if path.is_file()]
@@ -25,7 +22,7 @@ def finished(lab: Lab) -> dict[Path, tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "processes"])
-def test_sweep_that_is_killed_three_times_ends_with_twelve_records(tmp_path: Path, launcher: str) -> None:
+def test_sweep_that_is_killed_three_times_ends_with_twelve_records(tmp_path, launcher):
     # The kills come after 1, 6 and 9 jobs, and two kills come while a job runs.
     lab, seeds = Lab(tmp_path), ",".join(map(str, TWELVE))
     arguments = (*SMALL, f"seed={seeds}", f"hydra/launcher={launcher}", "checkpoint.interval=1ba")
@@ -61,7 +58,7 @@ def test_sweep_that_is_killed_three_times_ends_with_twelve_records(tmp_path: Pat
     assert {record.steps for record in lab.records().values()} == {4}
 
 
-def test_two_simultaneous_sweeps_of_one_study_run_each_job_once(tmp_path: Path) -> None:
+def test_two_simultaneous_sweeps_of_one_study_run_each_job_once(tmp_path):
     # Two sweeps of twenty jobs each have ten jobs in common.
     lab, small = Lab(tmp_path), (*SMALL, "max_duration=1ba", "checkpoint.enabled=false", "hydra/launcher=basic")
     both = [lab.start(f"seed={','.join(map(str, side))}", *small) for side in (range(20), range(10, 30))]
@@ -69,7 +66,7 @@ def test_two_simultaneous_sweeps_of_one_study_run_each_job_once(tmp_path: Path) 
     assert sorted(lab.started()) == lab.completed() == list(range(30))
 
 
-def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None) -> None:
+def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra):
     began = time.process_time()
     line = parse_command_line(
         [
@@ -83,7 +80,7 @@ def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None)
     assert time.process_time() - began < 20
 
 
-def test_error_names_the_full_disk_and_no_run_is_lost(tmp_path: Path) -> None:
+def test_error_names_the_full_disk_and_no_run_is_lost(tmp_path):
     # Limits on the size of files in bytes, for heartbeats, for Hydra's files of a job, and for checkpoints.
     lab, basic = Lab(tmp_path), (*SMALL, "hydra/launcher=basic")
     assert lab.sweep(*SMALL, "seed=0").code == 0

@@ -1,14 +1,11 @@
 """Test that mypy infers the types of the public API."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
 
 import pytest
 
 
-def test_type_checkers_know_the_names_and_arguments_of_schedulers(tmp_path: Path) -> None:
+def test_type_checkers_know_the_names_and_arguments_of_schedulers(tmp_path):
     api = pytest.importorskip("mypy.api")
     file = tmp_path / "use.py"
     file.write_text(

@@ -1,16 +1,13 @@
 """The command line, as a user types it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from checkout import REPO
-from cli_helpers import Answer, cold, command
+from cli_helpers import cold, command
 from omegaconf import OmegaConf
 from warm import warm
 
@@ -21,10 +18,10 @@ Show = Callable[..., Any]
 
 
 @pytest.fixture
-def show(app: Callable[..., Answer]) -> Show:
+def show(app):
     """Return the config that the app would run."""
 
-    def run(*arguments: str) -> Any:
+    def run(*arguments):
         answer = app(*arguments, "--cfg", "job", "--resolve")
         assert answer.code == 0, answer.err
         return OmegaConf.create(answer.out)
@@ -61,16 +58,16 @@ OVERRIDES = [
 
 
 @pytest.mark.parametrize(("overrides", "place", "value"), OVERRIDES, ids=[" ".join(case[0]) for case in OVERRIDES])
-def test_override_sets_its_key(show: Show, overrides: list[str], place: str, value: object) -> None:
+def test_override_sets_its_key(show, overrides, place, value):
     assert OmegaConf.select(show(*overrides), place) == value
 
 
-def test_override_can_remove_a_part_of_a_composite_scheduler(show: Show) -> None:
+def test_override_can_remove_a_part_of_a_composite_scheduler(show):
     assert list(show("scheduler=product", "~scheduler@scheduler.factors.warmup").scheduler.factors) == ["decay"]
     assert list(show("scheduler=sequence", "~scheduler.phases.warmup").scheduler.phases) == ["decay"]
 
 
-def test_config_dir_adds_choices_of_the_user(show: Show, mine: Callable[[str, str], None]) -> None:
+def test_config_dir_adds_choices_of_the_user(show, mine):
     mine("scheduler/slow", "defaults: [cosine_warmup, _self_]\nt_warmup: 0.2dur\n")
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /scheduler: slow\nssr: 0.5\n")
     mine("optimizer/mine", "defaults: [sgd_nesterov, _self_]\nlr: 0.3\n")
@@ -80,7 +77,7 @@ def test_config_dir_adds_choices_of_the_user(show: Show, mine: Callable[[str, st
     assert (config.ssr, config.optimizer.lr, config.optimizer.nesterov) == (0.5, 0.3, True)
 
 
-def test_help_lists_groups_and_commands(app: Callable[..., Answer]) -> None:
+def test_help_lists_groups_and_commands(app):
     text = app("--help").out
     for group in ("scheduler", "optimizer", "model", "data", "trainer", "experiment"):
         assert re.search(rf"^  {group} +\w+", text, re.MULTILINE), group
@@ -92,7 +89,7 @@ def test_help_lists_groups_and_commands(app: Callable[..., Answer]) -> None:
     assert max(map(len, written)) <= 120
 
 
-def test_the_commands_in_help_are_valid(show: Show, app: Callable[..., Answer]) -> None:
+def test_the_commands_in_help_are_valid(show, app):
     for line in re.findall(r"^ +python train\.py (.*)$", app("--help").out, re.MULTILINE):
         arguments = [part for part in re.split(r"\s+", line.split("     ")[0]) if "=" in part or part == "-m"]
         if "-m" in arguments or any("mine" in part or "experiment=u" in part for part in arguments):
@@ -100,7 +97,7 @@ def test_the_commands_in_help_are_valid(show: Show, app: Callable[..., Answer]) 
         show(*[part for part in arguments if part != "job"])
 
 
-def test_flags_can_be_at_any_position_in_the_command(app: Callable[..., Answer]) -> None:
+def test_flags_can_be_at_any_position_in_the_command(app):
     answer = app("ssr=2", "--cfg", "job", "seed=3", "-p", "seed", "name=x")
     assert (answer.code, answer.out.strip()) == (0, "3")
 
@@ -109,9 +106,7 @@ def test_flags_can_be_at_any_position_in_the_command(app: Callable[..., Answer])
 
 
 @pytest.mark.parametrize(("python", "start"), [(cold, (TRAIN,)), (command, ("-m", "ssr_hydra"))])
-def test_script_and_module_can_start_a_run(
-    tmp_path: Path, python: Callable[..., Answer], start: tuple[str, ...]
-) -> None:
+def test_script_and_module_can_start_a_run(tmp_path, python, start):
     answer = python(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
     assert answer.code == 0, answer.err
     record = json.loads((tmp_path / "run/result.json").read_text())
@@ -119,7 +114,7 @@ def test_script_and_module_can_start_a_run(
     assert (tmp_path / "run/.hydra/config.yaml").is_file()
 
 
-def test_refused_command_exits_with_2_and_writes_no_file(tmp_path: Path) -> None:
+def test_refused_command_exits_with_2_and_writes_no_file(tmp_path):
     answer = command(TRAIN, "scheduler.t_warmup=10", cwd=tmp_path)
     assert answer.code == 2
     assert answer.out == ""
@@ -143,7 +138,7 @@ for arguments, code in (
 """
 
 
-def test_help_and_refused_commands_do_not_load_torch(tmp_path: Path) -> None:
+def test_help_and_refused_commands_do_not_load_torch(tmp_path):
     line = "python train.py scheduler="
     answer = cold("-c", NO_TORCH, cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
     assert answer.code == 0, answer.err
@@ -152,7 +147,7 @@ def test_help_and_refused_commands_do_not_load_torch(tmp_path: Path) -> None:
     assert "scheduler=wsd" in answer.out
 
 
-def test_completion_suggests_choices_and_keys(tmp_path: Path) -> None:
+def test_completion_suggests_choices_and_keys(tmp_path):
     for typed, expected in (
         ("optimizer=ada", {"optimizer=adam", "optimizer=adamw"}),
         ("scheduler.t_", {"scheduler.t_warmup=", "scheduler.t_max="}),
@@ -163,7 +158,7 @@ def test_completion_suggests_choices_and_keys(tmp_path: Path) -> None:
         assert expected <= set(answer.out.split()), answer
 
 
-def test_runs_started_in_the_same_second_have_different_folders(tmp_path: Path) -> None:
+def test_runs_started_in_the_same_second_have_different_folders(tmp_path):
     arguments = ([], [], [], *[["-m", "seed=0,1", "study_report=false"]] * 2)
     started = [warm.start(TRAIN, *QUICK, *each, cwd=tmp_path) for each in arguments]
     for process in started:
@@ -173,7 +168,7 @@ def test_runs_started_in_the_same_second_have_different_folders(tmp_path: Path) 
     assert len(list(tmp_path.glob("multirun/*/*/*/result.json"))) == 4
 
 
-def test_replayed_run_has_the_same_metrics_and_hash(tmp_path: Path) -> None:
+def test_replayed_run_has_the_same_metrics_and_hash(tmp_path):
     assert command(TRAIN, *QUICK, "scheduler=product", "hydra.run.dir=a", "seed=3", cwd=tmp_path).code == 0
     answer = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", cwd=tmp_path)
     assert answer.code == 0, answer.err

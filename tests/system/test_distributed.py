@@ -1,13 +1,9 @@
 """Training in several processes: the promises of the docs, tested with two processes over gloo."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
 import signal
-from pathlib import Path
-from typing import Any
 
 import distributed_cases as cases
 import distributed_ends as ends
@@ -15,7 +11,6 @@ import distributed_models as models
 import numpy as np
 import pytest
 import torch
-from process_pairs import Pairs
 from torch import nn
 
 from ssr_hydra.checkpoints import load_latest_good
@@ -24,12 +19,12 @@ from ssr_hydra.trainer import RunResult
 LENGTHS, SIZES = [1, 3, 8, 13], [1, 2, 3]
 
 
-def apart(one: Any, two: Any) -> float:
+def apart(one, two):
     """Return the largest difference between two lists of arrays."""
     return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in zip(one, two, strict=True))
 
 
-def counted(when: dict[str, Any]) -> tuple[int, int, int]:
+def counted(when):
     return when["epoch"], when["batch"], when["sample"]
 
 
@@ -37,7 +32,7 @@ def counted(when: dict[str, Any]) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("kind", ["tensors", "samples"])
-def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs, kind: str) -> None:
+def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs, kind):
     mine, other = pairs.run(cases.counts, kind=kind, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     assert len(mine) == 2 * len(LENGTHS) * len(SIZES)
@@ -49,7 +44,7 @@ def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs,
             assert counted(outcome) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
 
 
-def test_padding_samples_of_a_torch_sampler_are_counted(pairs: Pairs) -> None:
+def test_padding_samples_of_a_torch_sampler_are_counted(pairs):
     mine, other = pairs.run(cases.counts, kind="torch", lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     for length, size, drop, outcome, per_batch in mine:
@@ -61,7 +56,7 @@ def test_padding_samples_of_a_torch_sampler_are_counted(pairs: Pairs) -> None:
             assert per_batch == 2 * size  # schedules convert samples by this size: a batch of both processes
 
 
-def test_each_process_reads_different_samples_of_a_stream(pairs: Pairs) -> None:
+def test_each_process_reads_different_samples_of_a_stream(pairs):
     # 17 samples: 9 in batches of 3 and 8 in batches of 2. After three batches the first process has no samples left,
     # and the 2 remaining samples of the other process are not trained on.
     for when, per_batch in pairs.run(cases.stream).values:
@@ -81,16 +76,14 @@ def test_each_process_reads_different_samples_of_a_stream(pairs: Pairs) -> None:
         ("nothing", "had none in epoch 0"),
     ],
 )
-def test_both_processes_end_if_one_process_has_fewer_batches_than_declared(
-    pairs: Pairs, kind: str, expected: str
-) -> None:
+def test_both_processes_end_if_one_process_has_fewer_batches_than_declared(pairs, kind, expected):
     ended = pairs.run(cases.run_out, kind=kind)
     assert not ended.late
     assert ended.values[0] == ended.values[1]
     assert expected in ended.values[0]
 
 
-def test_epoch_of_unknown_length_ends_when_one_process_has_no_more_batches(pairs: Pairs) -> None:
+def test_epoch_of_unknown_length_ends_when_one_process_has_no_more_batches(pairs):
     ended = pairs.run(cases.run_out, kind="stream")
     assert ended.values[0] == ended.values[1]
     assert counted(ended.values[0]) == (2, 2 * 6, 2 * 6 * (3 + 3))
@@ -100,7 +93,7 @@ def test_epoch_of_unknown_length_ends_when_one_process_has_no_more_batches(pairs
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_gradients_are_means_over_the_samples_or_tokens_of_the_whole_batch(pairs: Pairs, ragged: bool) -> None:
+def test_gradients_are_means_over_the_samples_or_tokens_of_the_whole_batch(pairs, ragged):
     """Neither two processes nor four parts can divide the batches evenly. Compare with torch's own gradients."""
     model, loader = cases.model_and_loader(ragged)
     by_hand, tokens = [], 0
@@ -129,7 +122,7 @@ def test_gradients_are_means_over_the_samples_or_tokens_of_the_whole_batch(pairs
 # ---- 4: one process and two
 
 
-def test_two_processes_train_like_one_process(pairs: Pairs, tmp_path: Path) -> None:
+def test_two_processes_train_like_one_process(pairs, tmp_path):
     # 12 batches of 100 an epoch, the last of 98; augmentation, warmup given in samples, and three evaluations. The
     # results in float64 differ only by rounding.
     (one,) = pairs.run(cases.whole_run, world=1, folder=tmp_path / "one").values
@@ -147,7 +140,7 @@ def test_two_processes_train_like_one_process(pairs: Pairs, tmp_path: Path) -> N
     assert (two["is_main"], other["is_main"]) == (True, False)
 
 
-def test_sharded_model_trains_like_a_replicated_model(pairs: Pairs, tmp_path: Path) -> None:
+def test_sharded_model_trains_like_a_replicated_model(pairs, tmp_path):
     (one,) = pairs.run(cases.whole_run, world=1, folder=tmp_path / "one").values
     two, other = pairs.run(cases.whole_run, folder=tmp_path / "two", parallel="fsdp").values
     assert one["when"] == two["when"] == other["when"]
@@ -161,7 +154,7 @@ def test_sharded_model_trains_like_a_replicated_model(pairs: Pairs, tmp_path: Pa
 
 
 @pytest.mark.extra("safetensors")
-def test_rank_0_exports_the_unsharded_model(pairs: Pairs, tmp_path: Path) -> None:
+def test_rank_0_exports_the_unsharded_model(pairs, tmp_path):
     from safetensors.torch import load_file
 
     options = {"duration": "3ba", "checkpoint": {"export": "model.safetensors"}}
@@ -177,10 +170,8 @@ def test_rank_0_exports_the_unsharded_model(pairs: Pairs, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("before", "after", "kind"), [(2, 1, "samples"), (1, 2, "tensors")])
-def test_an_epoch_continues_with_a_different_number_of_processes(
-    pairs: Pairs, tmp_path: Path, before: int, after: int, kind: str
-) -> None:
-    options: dict[str, Any] = {"folder": tmp_path / "run", "kind": kind}
+def test_an_epoch_continues_with_a_different_number_of_processes(pairs, tmp_path, before, after, kind):
+    options = {"folder": tmp_path / "run", "kind": kind}
     (whole,) = pairs.run(cases.identities, world=1, folder=tmp_path / "whole", kind=kind).values
     first = pairs.run(cases.identities, world=before, stop=7, **options).values
     stopped = first[0]["when"]["batch"]
@@ -203,7 +194,7 @@ def test_an_epoch_continues_with_a_different_number_of_processes(
     assert apart(second[0]["weights"], whole["weights"]) < 1e-6
 
 
-def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: Pairs, tmp_path: Path) -> None:
+def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs, tmp_path):
     (whole,) = pairs.run(cases.identities, world=1, folder=tmp_path / "whole").values
     pairs.run(cases.identities, stop=7, folder=tmp_path / "run", parallel="fsdp")
     (message,) = pairs.run(cases.identities, world=1, folder=tmp_path / "run").values
@@ -220,7 +211,7 @@ def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: 
 # ---- 6: tokens
 
 
-def test_token_counts_above_the_int32_limit_are_summed_exactly(pairs: Pairs) -> None:
+def test_token_counts_above_the_int32_limit_are_summed_exactly(pairs):
     runs = pairs.run(cases.many_tokens, each=2**31).values
     # With 10 samples in batches of 3, the last batch has one sample. So the first process has 4 parts, and the other 3.
     total = 7 * 2**31 + 3 * 1000 + 10
@@ -231,11 +222,11 @@ def test_token_counts_above_the_int32_limit_are_summed_exactly(pairs: Pairs) -> 
 # ---- 8: kills
 
 
-def test_run_with_one_killed_process_has_a_bitwise_equal_result(pairs: Pairs, tmp_path: Path) -> None:
+def test_run_with_one_killed_process_has_a_bitwise_equal_result(pairs, tmp_path):
     ends.check_kills(pairs, tmp_path, "ddp", 1)  # tests/chaos has more kills, also with fsdp
 
 
-def test_a_lost_process_ends_the_run_with_a_one_line_error_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
+def test_a_lost_process_ends_the_run_with_a_one_line_error_and_a_record(pairs, tmp_path):
     ended = pairs.run(ends.lose_peer, folder=tmp_path, fails=True)
     assert ended.codes == [0, -signal.SIGKILL]
     message = ended.values[0]
@@ -257,15 +248,13 @@ def test_a_lost_process_ends_the_run_with_a_one_line_error_and_a_record(pairs: P
         ("1250sp", (13, 1198 + 100)),  # the first end of a batch at or after
     ],
 )
-def test_both_processes_end_at_the_same_batch_within_an_epoch(
-    pairs: Pairs, duration: str, expected: tuple[int, int]
-) -> None:
+def test_both_processes_end_at_the_same_batch_within_an_epoch(pairs, duration, expected):
     mine, other = pairs.run(ends.ends, duration=duration).values
     assert mine == other  # also their clocks: both use the clock of rank 0
     assert (mine["when"]["batch"], mine["when"]["sample"]) == expected
 
 
-def test_processes_with_a_time_budget_end_at_the_same_batch_with_the_same_schedule(pairs: Pairs) -> None:
+def test_processes_with_a_time_budget_end_at_the_same_batch_with_the_same_schedule(pairs):
     # 22 ms a step in rank 0, and twice that in the other process, on clocks of the test, so that a slow machine changes
     # nothing.
     mine, other = pairs.run(ends.ends, duration="0.3sec", ticks=22).values
@@ -276,7 +265,7 @@ def test_processes_with_a_time_budget_end_at_the_same_batch_with_the_same_schedu
     assert len(set(mine["lrs"])) == len(mine["lrs"])
 
 
-def test_a_signal_to_one_process_stops_both_processes_with_a_checkpoint(pairs: Pairs, tmp_path: Path) -> None:
+def test_a_signal_to_one_process_stops_both_processes_with_a_checkpoint(pairs, tmp_path):
     options = {"duration": "20ba", "number": int(signal.SIGUSR2), "folder": tmp_path / "run"}
     ended = pairs.run(ends.ends, stop_rank=1, **options)
     for value in ended.values:
@@ -291,7 +280,7 @@ def test_a_signal_to_one_process_stops_both_processes_with_a_checkpoint(pairs: P
 # ---- evaluation, normalization, clipping
 
 
-def test_evaluation_does_not_depend_on_the_number_of_processes(pairs: Pairs) -> None:
+def test_evaluation_does_not_depend_on_the_number_of_processes(pairs):
     sizes = [1, 2, 5, 33]
     (one,) = pairs.run(cases.evaluations, world=1, sizes=sizes, double=True).values
     two, other = pairs.run(cases.evaluations, sizes=sizes, double=True).values
@@ -307,7 +296,7 @@ TORCHMETRICS = pytest.mark.extra("torchmetrics")
 
 
 @pytest.mark.parametrize("kind", ["merges", pytest.param("torchmetrics", marks=TORCHMETRICS)])
-def test_metric_object_combines_the_batches_of_all_processes(pairs: Pairs, kind: str) -> None:
+def test_metric_object_combines_the_batches_of_all_processes(pairs, kind):
     lengths = [2, 5, 16] if kind == "torchmetrics" else [1, 2, 5, 16]  # length 1 would leave a process empty
     (one,) = pairs.run(cases.metric_objects, world=1, kind=kind, lengths=lengths).values
     two, other = pairs.run(cases.metric_objects, kind=kind, lengths=lengths).values
@@ -337,12 +326,12 @@ def test_metric_object_combines_the_batches_of_all_processes(pairs: Pairs, kind:
         ),
     ],
 )
-def test_metric_object_that_cannot_be_combined_is_refused(pairs: Pairs, kind: str, message: str) -> None:
+def test_metric_object_that_cannot_be_combined_is_refused(pairs, kind, message):
     for error in pairs.run(cases.metric_objects, kind=kind, lengths=[1]).values:
         assert error.startswith(message)
 
 
-def test_evaluation_of_a_sharded_model_ends_if_one_process_has_no_batch(pairs: Pairs) -> None:
+def test_evaluation_of_a_sharded_model_ends_if_one_process_has_no_batch(pairs):
     mine, other = pairs.run(models.sharded_evaluation).values
     assert mine == other
     torch.manual_seed(0)
@@ -353,7 +342,7 @@ def test_evaluation_of_a_sharded_model_ends_if_one_process_has_no_batch(pairs: P
     assert mine["eval/accuracy"] == float((outputs.argmax(1) == targets).double().mean())
 
 
-def test_batch_norm_normalizes_per_process_and_keeps_the_statistics_of_rank_0(pairs: Pairs) -> None:
+def test_batch_norm_normalizes_per_process_and_keeps_the_statistics_of_rank_0(pairs):
     length = 20
     before, mean, weights, metrics = pairs.run(models.batch_norm, length=length).values[0]
     other = pairs.run(models.batch_norm, length=length).values[1]
@@ -365,7 +354,7 @@ def test_batch_norm_normalizes_per_process_and_keeps_the_statistics_of_rank_0(pa
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_gradients_of_two_processes_are_clipped_as_in_one_process(pairs: Pairs, parallel: str) -> None:
+def test_gradients_of_two_processes_are_clipped_as_in_one_process(pairs, parallel):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
     inputs, targets = 3 * torch.randn(9, 4), torch.arange(9) % 3
@@ -391,12 +380,12 @@ def test_gradients_of_two_processes_are_clipped_as_in_one_process(pairs: Pairs, 
         ("tokens", "max_duration='100tok': is in tokens, but the batches have no tokens to count"),
     ],
 )
-def test_every_process_raises_the_same_error(pairs: Pairs, kind: str, expected: str) -> None:
+def test_every_process_raises_the_same_error(pairs, kind, expected):
     for message in pairs.run(cases.refused, kind=kind).values:
         assert message.startswith(expected)
 
 
-def test_error_of_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
+def test_error_of_every_process_names_the_settings_that_differ(pairs):
     first, second = pairs.run(cases.apart).values
     assert first == second  # equal errors, so one process can print it
     assert first.pop("") is None
@@ -414,7 +403,7 @@ def test_error_of_every_process_names_the_settings_that_differ(pairs: Pairs) -> 
     assert "max_duration: '4ba' and '6ba')" in first["max_duration"]
 
 
-def test_configs_that_differ_between_processes_are_reported_once(pairs: Pairs, tmp_path: Path) -> None:
+def test_configs_that_differ_between_processes_are_reported_once(pairs, tmp_path):
     """Each process composes its own config, because values may come from its environment."""
     key = "trainer.accumulate"
     arguments = [f"{key}=1${{oc.env:RANK}}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
@@ -435,7 +424,7 @@ def test_configs_that_differ_between_processes_are_reported_once(pairs: Pairs, t
 QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 
 
-def test_two_processes_of_the_app_make_one_run_folder_with_one_record(pairs: Pairs, tmp_path: Path) -> None:
+def test_two_processes_of_the_app_make_one_run_folder_with_one_record(pairs, tmp_path):
     arguments = [*QUICK, "ssr=0.05", f"hydra.run.dir={tmp_path}/runs/${{now:%S%f}}-${{run_id:}}"]
     ended = pairs.run(ends.app, arguments=arguments)
     (folder,) = (tmp_path / "runs").iterdir()  # named by time and random numbers, but the same in both
@@ -450,7 +439,7 @@ def test_two_processes_of_the_app_make_one_run_folder_with_one_record(pairs: Pai
     assert len(lines) == len(set(lines))
 
 
-def test_app_shards_the_model_and_refuses_fused_kernels(pairs: Pairs, tmp_path: Path) -> None:
+def test_app_shards_the_model_and_refuses_fused_kernels(pairs, tmp_path):
     arguments = [*QUICK, "ssr=0.02", "trainer.parallel=fsdp"]
     pairs.run(ends.app, arguments=[*arguments, f"hydra.run.dir={tmp_path}/fsdp"])
     assert RunResult.load(tmp_path / "fsdp").status == "completed"
@@ -467,9 +456,7 @@ def test_app_shards_the_model_and_refuses_fused_kernels(pairs: Pairs, tmp_path: 
         (["model.nothing=1"], "error: model.nothing"),
     ],
 )
-def test_error_that_all_processes_raise_is_printed_once(
-    pairs: Pairs, tmp_path: Path, arguments: list[str], expected: str
-) -> None:
+def test_error_that_all_processes_raise_is_printed_once(pairs, tmp_path, arguments, expected):
     folder = tmp_path / "run"
     folders = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
     ended = pairs.run(ends.app, arguments=[*arguments, *QUICK, *folders], all_fail=True, fails=True)
@@ -480,7 +467,7 @@ def test_error_that_all_processes_raise_is_printed_once(
     assert not folder.exists()  # as if the run had not been tried
 
 
-def test_refused_run_leaves_no_folder_even_if_one_process_is_slow(pairs: Pairs, tmp_path: Path) -> None:
+def test_refused_run_leaves_no_folder_even_if_one_process_is_slow(pairs, tmp_path):
     folder = tmp_path / "run"
     arguments = ["data.batch_size=1", *QUICK, f"hydra.run.dir={folder}"]
     ended = pairs.run(ends.slow_app, arguments=arguments, fails=True)
@@ -488,11 +475,11 @@ def test_refused_run_leaves_no_folder_even_if_one_process_is_slow(pairs: Pairs, 
     assert not folder.exists()
 
 
-def text_of(path: Path) -> str:
+def text_of(path):
     return path.read_text() if path.exists() else ""
 
 
-def test_a_killed_process_is_reported_in_one_line(pairs: Pairs, tmp_path: Path) -> None:
+def test_a_killed_process_is_reported_in_one_line(pairs, tmp_path):
     # A run that would take minutes, so that the signal comes before its end.
     arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     for victim in (1, 0):
@@ -514,7 +501,7 @@ def test_a_killed_process_is_reported_in_one_line(pairs: Pairs, tmp_path: Path) 
     assert log.count("failed: LostProcessError") == 1
 
 
-def test_sigterm_to_all_processes_is_reported_in_one_line(pairs: Pairs, tmp_path: Path) -> None:
+def test_sigterm_to_all_processes_is_reported_in_one_line(pairs, tmp_path):
     arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     ended = pairs.run(
         ends.app,

@@ -1,17 +1,13 @@
 """The tables of docs/guide/moving.md: in each batch, a scheduler has the multiplier of the one it replaces."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from cases import each
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD
 from torch.optim import lr_scheduler as lr
 
 from ssr_hydra import State, Timestamp
@@ -23,7 +19,7 @@ STEPS = 24
 EPOCH = 1  # batches per epoch: torch and timm count calls, so batches, epochs and calls are equal
 
 
-def alphas_of_torch(make: Callable[[Optimizer], Any], *, counts_epochs: bool = False) -> list[float]:
+def alphas_of_torch(make, *, counts_epochs=False):
     """Return the multiplier of each step of torch's or timm's schedule. timm gets the number of the epoch."""
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     schedule = make(optimizer)
@@ -40,16 +36,16 @@ def alphas_of_torch(make: Callable[[Optimizer], Any], *, counts_epochs: bool = F
     return alphas
 
 
-def alphas_of_ours(scheduler: Any) -> list[float]:
+def alphas_of_ours(scheduler):
     curve = bind(scheduler, State(max_duration=f"{STEPS}ba", dataloader_len=EPOCH))
     return [curve(Timestamp(batch=k, epoch=k)) for k in range(STEPS)]
 
 
-def decay_of(d: int, decay: str = "linear", floor: float = 0.0, warmup: str = "0ba") -> Any:
+def decay_of(d, decay="linear", floor=0.0, warmup="0ba"):
     return ours.WarmupStableDecayScheduler(warmup, t_decay=f"{d}ba", alpha_f=floor, decay=decay)
 
 
-def after_ramp(first: float, until: int, main: Any) -> Any:
+def after_ramp(first, until, main):
     ramp = Phase(ours.LinearScheduler(first, 1.0), until=f"{until}ba", scale=False)
     return ours.SequentialScheduler({"warmup": ramp, "main": main})
 
@@ -57,7 +53,7 @@ def after_ramp(first: float, until: int, main: Any) -> Any:
 WARM, RESTARTS = ours.CosineAnnealingWithWarmupScheduler, ours.CosineAnnealingWarmRestartsScheduler
 
 # Each case has the class of torch, its keywords, and the equal scheduler.
-TORCH: list[tuple[str, dict[str, Any], Any]] = [
+TORCH = [
     ("ConstantLR", {"factor": 0.3, "total_iters": 5}, ours.ConstantScheduler(alpha=0.3, t_max="5ba")),
     (
         "LinearLR", {"start_factor": 0.1, "end_factor": 0.8, "total_iters": 10},
@@ -73,12 +69,12 @@ TORCH: list[tuple[str, dict[str, Any], Any]] = [
 
 
 @each("name,keywords,mine", TORCH)
-def test_scheduler_equals_the_scheduler_of_torch(name: str, keywords: dict[str, Any], mine: Any) -> None:
+def test_scheduler_equals_the_scheduler_of_torch(name, keywords, mine):
     theirs = alphas_of_torch(lambda o: getattr(lr, name)(o, **keywords))
     assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-9)
 
 
-def test_combinators_equal_those_of_torch() -> None:
+def test_combinators_equal_those_of_torch():
     parts = {
         "first": Phase(ours.ConstantScheduler(0.5, t_max="100ba"), until="6ba"),
         "second": ours.ExponentialScheduler(0.9, decay_period="1ba"),
@@ -92,7 +88,7 @@ def test_combinators_equal_those_of_torch() -> None:
     assert alphas_of_ours(ours.ProductScheduler(factors)) == pytest.approx(theirs, abs=1e-9)
 
 
-def test_one_cycle_scheduler_equals_torch_if_the_optimizer_lr_is_max_lr() -> None:
+def test_one_cycle_scheduler_equals_torch_if_the_optimizer_lr_is_max_lr():
     # In torch, a schedule of n steps ends at its last step, n - 1. Here a schedule ends when the run ends, at n.
     theirs = alphas_of_torch(lambda o: lr.OneCycleLR(o, max_lr=LR, total_steps=STEPS + 1))
     # torch puts the peak at pct_start * total_steps - 1.
@@ -101,20 +97,20 @@ def test_one_cycle_scheduler_equals_torch_if_the_optimizer_lr_is_max_lr() -> Non
     assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-6)
 
 
-def _cosine_under_warmup(state: Any, ssr: float = 1.0) -> float:
+def _cosine_under_warmup(state, ssr=1.0):
     if state.timestamp < "4ep":
         return float(state.timestamp.epoch.value / 4)
     return ours.CosineAnnealingScheduler(alpha_f=0.1)(state, ssr)
 
 
-def _falling_cycle(i: int) -> Phase:
+def _falling_cycle(i):
     cycle = ours.CosineAnnealingScheduler(alpha_f=0.1 / 0.5**i)
     product = ours.ProductScheduler({"peak": ours.ConstantScheduler(0.5**i), "cycle": cycle})
     return Phase(product, until=f"{8 * (i + 1)}ep")
 
 
 # Each case has the keywords of timm's CosineLRScheduler and the equal scheduler.
-TIMM_COSINES: list[tuple[dict[str, Any], Any]] = [
+TIMM_COSINES = [
     ({"t_initial": STEPS - 4, "lr_min": 0.02, "warmup_t": 4, "warmup_prefix": True}, WARM("4ep", alpha_f=0.1)),
     ({"t_initial": 3, "cycle_mul": 2, "cycle_limit": 9}, RESTARTS("3ep", t_mult=2)),
     # Cycles of 3 and 6 epochs, and the floor from epoch 9 on.
@@ -147,7 +143,7 @@ TIMM_COSINES: list[tuple[dict[str, Any], Any]] = [
         after_ramp(0.25, 4, ours.CosineAnnealingScheduler()),
     ),
 ]  # fmt: skip
-TIMM: list[tuple[str, dict[str, Any], Any]] = [
+TIMM = [
     *(("CosineLRScheduler", keywords, mine) for keywords, mine in TIMM_COSINES),
     # timm decays one update early: milestone 6 takes effect at 5.
     ("MultiStepLRScheduler", {"decay_t": [6, 13], "decay_rate": 0.1}, ours.MultiStepScheduler(["5ep", "12ep"])),
@@ -157,7 +153,7 @@ TIMM: list[tuple[str, dict[str, Any], Any]] = [
 
 @pytest.mark.extra("timm")
 @each("name,keywords,mine", TIMM)
-def test_scheduler_equals_the_scheduler_of_timm(name: str, keywords: dict[str, Any], mine: Any) -> None:
+def test_scheduler_equals_the_scheduler_of_timm(name, keywords, mine):
     import timm.scheduler as timm
 
     theirs = alphas_of_torch(lambda o: getattr(timm, name)(o, **keywords), counts_epochs=True)
@@ -165,7 +161,7 @@ def test_scheduler_equals_the_scheduler_of_timm(name: str, keywords: dict[str, A
 
 
 # Each case has the function of transformers, its positional arguments and keywords, and the equal scheduler.
-TRANSFORMERS: list[tuple[str, tuple[int, ...], dict[str, Any], Any]] = [
+TRANSFORMERS = [
     ("get_constant_schedule_with_warmup", (4,), {}, ours.ConstantWithWarmupScheduler("4ba")),
     ("get_linear_schedule_with_warmup", (4, STEPS), {}, ours.LinearWithWarmupScheduler("4ba")),
     ("get_linear_schedule_with_warmup", (STEPS // 4, STEPS), {}, ours.LinearWithWarmupScheduler("0.25dur")),
@@ -185,9 +181,7 @@ TRANSFORMERS: list[tuple[str, tuple[int, ...], dict[str, Any], Any]] = [
 
 @pytest.mark.extra("transformers")
 @each("name,arguments,keywords,mine", TRANSFORMERS)
-def test_scheduler_equals_the_scheduler_of_transformers(
-    name: str, arguments: tuple[int, ...], keywords: dict[str, Any], mine: Any
-) -> None:
+def test_scheduler_equals_the_scheduler_of_transformers(name, arguments, keywords, mine):
     import transformers
 
     theirs = alphas_of_torch(lambda o: getattr(transformers, name)(o, *arguments, **keywords))
@@ -195,7 +189,7 @@ def test_scheduler_equals_the_scheduler_of_transformers(
 
 
 @pytest.mark.extra("transformers")
-def test_warmup_ratio_of_transformers_is_rounded_up_to_whole_steps() -> None:
+def test_warmup_ratio_of_transformers_is_rounded_up_to_whole_steps():
     import transformers
 
     arguments = inspect.signature(transformers.TrainingArguments).parameters
@@ -208,13 +202,13 @@ def test_warmup_ratio_of_transformers_is_rounded_up_to_whole_steps() -> None:
 # the rate of step k relative to the peak, for w warmup steps and d decay steps.
 
 
-def nanogpt(k: int, w: int, floor: float) -> float:
+def nanogpt(k, w, floor):
     if k < w:
         return (k + 1) / (w + 1)
     return floor + 0.5 * (1 + math.cos(math.pi * (k - w) / (STEPS - w))) * (1 - floor)
 
 
-def nanochat(k: int, w: int, d: int, floor: float) -> float:
+def nanochat(k, w, d, floor):
     if k < w:
         return (k + 1) / w
     if k <= STEPS - d:
@@ -223,7 +217,7 @@ def nanochat(k: int, w: int, d: int, floor: float) -> float:
     return left + (1 - left) * floor
 
 
-def torchtitan(k: int, w: int, d: int, decay: str, floor: float) -> float:
+def torchtitan(k, w, d, decay, floor):
     if k < w:
         return (k + 1) / w
     stable = STEPS + 1 - d  # a virtual last step, so that the last rate is not zero
@@ -234,11 +228,11 @@ def torchtitan(k: int, w: int, d: int, decay: str, floor: float) -> float:
     return floor + (1 - floor) * shape
 
 
-def olmo(k: int, w: int, shape: Callable[[float], float], floor: float) -> float:
+def olmo(k, w, shape, floor):
     return k / w if k < w else floor + (1 - floor) * shape((k - w) / (STEPS - w))
 
 
-FORMULAS: dict[str, tuple[Callable[[int], float], Any]] = {
+FORMULAS = {
     "nanoGPT": (lambda k: nanogpt(k, 5, 0.1), after_ramp(1 / 6, 5, ours.CosineAnnealingScheduler(alpha_f=0.1))),
     "nanochat": (lambda k: nanochat(k, 5, 8, 0.05), after_ramp(1 / 5, 4, decay_of(8, floor=0.05))),
     "nanochat without warmup": (lambda k: nanochat(k, 0, 8, 0.0), decay_of(8)),
@@ -258,13 +252,13 @@ FORMULAS: dict[str, tuple[Callable[[int], float], Any]] = {
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_scheduler_equals_the_formula_of_language_model_codebases(name: str) -> None:
+def test_scheduler_equals_the_formula_of_language_model_codebases(name):
     theirs, mine = FORMULAS[name]
     assert alphas_of_ours(mine) == pytest.approx([theirs(k) for k in range(STEPS)], abs=1e-12)
 
 
 # Each case has the function of optax, its positional arguments and keywords, and the equal scheduler.
-OPTAX: list[tuple[str, tuple[float, ...], dict[str, Any], Any]] = [
+OPTAX = [
     ("linear_schedule", (LR, 0.02, 10), {}, ours.LinearScheduler(alpha_f=0.1, t_max="10ba")),
     ("cosine_decay_schedule", (LR, 10, 0.1), {}, ours.CosineAnnealingScheduler("10ba", alpha_f=0.1)),
     ("warmup_cosine_decay_schedule", (0.0, LR, 4, STEPS, 0.02), {}, WARM("4ba", alpha_f=0.1)),
@@ -278,9 +272,7 @@ OPTAX: list[tuple[str, tuple[float, ...], dict[str, Any], Any]] = [
 @pytest.mark.extra("optax")
 @pytest.mark.filterwarnings("ignore")
 @each("name,arguments,keywords,mine", OPTAX)
-def test_scheduler_equals_the_schedule_of_optax(
-    name: str, arguments: tuple[float, ...], keywords: dict[str, Any], mine: Any
-) -> None:
+def test_scheduler_equals_the_schedule_of_optax(name, arguments, keywords, mine):
     import optax
 
     schedule = getattr(optax, name)(*arguments, **keywords)
@@ -290,7 +282,7 @@ def test_scheduler_equals_the_schedule_of_optax(
 
 @pytest.mark.extra("optax")
 @pytest.mark.filterwarnings("ignore")
-def test_table_of_the_step_function_can_be_used_as_an_optax_schedule() -> None:
+def test_table_of_the_step_function_can_be_used_as_an_optax_schedule():
     import jax
     import optax
 

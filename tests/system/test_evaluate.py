@@ -1,13 +1,9 @@
 """A checkpoint of a run is evaluated again: same numbers, same security checks, and an export of only the weights."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,7 +21,7 @@ ALL_DIGITS = {key: value for key, value in DIGITS.items() if key != "data.limit_
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory):
     """A finished run with averaged weights and its best checkpoint."""
     folder = tmp_path_factory.mktemp("finished")
     callbacks = ("callbacks=[ema]", "+callbacks.ema.decay=0.9")
@@ -34,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(finished: Path, in_tmp: Path, clean_hydra: None) -> Iterator[Path]:
+def run(finished, in_tmp, clean_hydra):
     shutil.copytree(finished, in_tmp / "run")
     threads = torch.get_num_threads()
     yield Path("run")
@@ -42,8 +38,8 @@ def run(finished: Path, in_tmp: Path, clean_hydra: None) -> Iterator[Path]:
 
 
 @pytest.fixture
-def app(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    def call(*typed: str) -> Answer:
+def app(capsys):
+    def call(*typed):
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
             main(typed)
@@ -54,16 +50,15 @@ def app(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     return call
 
 
-def recorded(run: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((run / "result.json").read_text())
-    return record
+def recorded(run):
+    return json.loads((run / "result.json").read_text())
 
 
-def files(run: Path) -> dict[str, int]:
+def files(run):
     return {str(path): path.stat().st_mtime_ns for path in run.rglob("*")}
 
 
-def test_final_metrics_are_bitwise_equal_to_the_record(run: Path, app: Callable[..., Answer]) -> None:
+def test_final_metrics_are_bitwise_equal_to_the_record(run, app):
     before = files(run)
     answer = app(f"run={run}", TRUST)
     assert (answer.code, answer.err) == (0, "")
@@ -77,7 +72,7 @@ def test_final_metrics_are_bitwise_equal_to_the_record(run: Path, app: Callable[
     assert not Path("outputs").exists()
 
 
-def test_evaluate_can_be_called_from_python(run: Path) -> None:
+def test_evaluate_can_be_called_from_python(run):
     evaluation = evaluate(run, trust="resume_lab")
     result = recorded(run)
     assert evaluation.metrics == {name: value for name, value in result["metrics"].items() if name != "train/loss"}
@@ -86,7 +81,7 @@ def test_evaluate_can_be_called_from_python(run: Path) -> None:
     assert evaluation.checkpoint == run / "checkpoints/ba35"
 
 
-def test_best_checkpoint_has_the_metrics_of_its_batch(run: Path) -> None:
+def test_best_checkpoint_has_the_metrics_of_its_batch(run):
     """Here the best checkpoint has the largest loss: that of the first evaluation, at batch 11."""
     evaluation = evaluate(run, "best", trust="resume_lab")
     worst = max(recorded(run)["evaluations"], key=lambda item: item["metrics"]["eval/loss"])
@@ -96,14 +91,14 @@ def test_best_checkpoint_has_the_metrics_of_its_batch(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ba28", "run/checkpoints/ba28/state.pt"])
-def test_a_checkpoint_between_two_evaluations_has_no_record(run: Path, app: Callable[..., Answer], name: str) -> None:
+def test_a_checkpoint_between_two_evaluations_has_no_record(run, app, name):
     answer = app(f"run={run}", TRUST, f"checkpoint={name}")
     assert answer.code == 0
     assert "not recorded" in answer.out
     assert answer.out.splitlines()[-1].startswith("not compared: the run recorded no metrics of these weights")
 
 
-def test_wrong_metric_in_the_record_is_detected(run: Path, app: Callable[..., Answer]) -> None:
+def test_wrong_metric_in_the_record_is_detected(run, app):
     result = recorded(run)
     result["evaluations"][-1]["metrics"]["eval/accuracy"] += 0.001
     (run / "result.json").write_text(json.dumps(result))
@@ -115,7 +110,7 @@ def test_wrong_metric_in_the_record_is_detected(run: Path, app: Callable[..., An
     assert answer.out.splitlines()[-1] == "equal to the record within 0.01"
 
 
-def test_checkpoint_with_the_weights_of_a_different_run_is_detected(run: Path, app: Callable[..., Answer]) -> None:
+def test_checkpoint_with_the_weights_of_a_different_run_is_detected(run, app):
     checkpoint = load(run / "checkpoints/ba35")
     for tensor in checkpoint.state["callbacks"]["ema"]["average"].values():
         if tensor.is_floating_point():
@@ -127,7 +122,7 @@ def test_checkpoint_with_the_weights_of_a_different_run_is_detected(run: Path, a
     assert "more than 1e-06" in answer.out
 
 
-def test_metrics_for_different_batch_sizes_are_equal_within_the_tolerance(run: Path) -> None:
+def test_metrics_for_different_batch_sizes_are_equal_within_the_tolerance(run):
     """A different order of float32 sums changes the last digits of the loss. The accuracy, a count, stays equal."""
     evaluation = evaluate(run, overrides=["data.eval_batch_size=7"], trust="resume_lab")
     assert evaluation.differences["eval/accuracy"] == 0
@@ -142,9 +137,7 @@ def test_metrics_for_different_batch_sizes_are_equal_within_the_tolerance(run: P
         ("data.augment=null", ["eval/accuracy", "eval/loss"]),
     ],
 )
-def test_metrics_on_different_data_are_not_compared_with_the_record(
-    run: Path, override: str, compared: list[str]
-) -> None:
+def test_metrics_on_different_data_are_not_compared_with_the_record(run, override, compared):
     evaluation = evaluate(run, overrides=[override], trust="resume_lab")
     assert {"eval/accuracy", "eval/loss"} <= set(evaluation.metrics)
     assert sorted(evaluation.differences) == compared
@@ -157,7 +150,7 @@ def test_metrics_on_different_data_are_not_compared_with_the_record(
         assert evaluation.is_as_recorded(0)  # so the exit code is 0
 
 
-def test_raw_weights_of_a_run_with_averaged_weights_can_be_evaluated(run: Path) -> None:
+def test_raw_weights_of_a_run_with_averaged_weights_can_be_evaluated(run):
     evaluation = evaluate(run, weights="raw", trust="resume_lab")
     assert evaluation.recorded is None
     assert evaluation.metrics != recorded(run)["metrics"]
@@ -166,7 +159,7 @@ def test_raw_weights_of_a_run_with_averaged_weights_can_be_evaluated(run: Path) 
 
 
 @pytest.mark.parametrize(("weights", "exported"), [("auto", "ema"), ("raw", "raw")])
-def test_export_writes_only_the_weights(run: Path, weights: str, exported: str) -> None:
+def test_export_writes_only_the_weights(run, weights, exported):
     evaluate(run, weights=weights, export="model.pt", trust="resume_lab")
     state = torch.load("model.pt", weights_only=True)
     Net(64, 8, 10).load_state_dict(state)
@@ -178,9 +171,7 @@ def test_export_writes_only_the_weights(run: Path, weights: str, exported: str) 
         evaluate(run, export="model.pt", trust="resume_lab")
 
 
-def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated(
-    run: Path, app: Callable[..., Answer]
-) -> None:
+def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated(run, app):
     state = run / "checkpoints/ba35/state.pt"
     state.write_bytes(state.read_bytes()[:-1])
     answer = app(f"run={run}", TRUST)
@@ -214,7 +205,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated
         (["run=run", TRUST, "+model.width=9"], "belongs to a different model: model.state.layers.1.weight was"),
     ],
 )
-def test_bad_input_gives_a_one_line_error(run: Path, app: Callable[..., Answer], typed: list[str], words: str) -> None:
+def test_bad_input_gives_a_one_line_error(run, app, typed, words):
     Path("empty").mkdir()
     before = files(run)
     answer = app(*typed)
@@ -224,9 +215,7 @@ def test_bad_input_gives_a_one_line_error(run: Path, app: Callable[..., Answer],
     assert files(run) == before
 
 
-def test_trusted_module_may_be_in_the_working_directory(
-    app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trusted_module_may_be_in_the_working_directory(app, in_tmp, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", "")
     app("run=nowhere")
@@ -235,7 +224,7 @@ def test_trusted_module_may_be_in_the_working_directory(
     assert sys.path[-1] == str(in_tmp)
 
 
-def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Answer]) -> None:
+def test_config_of_a_run_folder_is_not_trusted(run, app):
     """Ignore ``trust`` and ``hydra`` of the run's config, and import no code from it before the code is trusted."""
     config = run / ".hydra/config.yaml"
     text = config.read_text()
@@ -254,7 +243,7 @@ def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Ans
         assert words in answer.err
 
 
-def test_control_characters_in_a_record_are_escaped() -> None:
+def test_control_characters_in_a_record_are_escaped():
     evaluation = Evaluation(Path("run"), 1, "a\x1b[2J", {"eval/\x1b]0;x": 1.0}, {"eval/\x1b]0;x": 2.0})
     assert "\x1b" not in evaluation.table()
 
@@ -263,13 +252,13 @@ def test_control_characters_in_a_record_are_escaped() -> None:
     ("now", "before", "off"),
     [(0.5, 0.5, 0.0), (0.5, 0.25, 0.25), (110.0, 100.0, 0.1), (float("nan"), None, 0.0), (0.5, None, float("inf"))],
 )
-def test_difference_is_absolute_for_values_up_to_1_else_relative(now: float, before: float | None, off: float) -> None:
+def test_difference_is_absolute_for_values_up_to_1_else_relative(now, before, off):
     """A record has null for a value that is not finite."""
     evaluation = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
     assert evaluation.differences["eval/loss"] == pytest.approx(off)
 
 
-def test_command_prints_that_metrics_equal_the_record(finished: Path, tmp_path: Path) -> None:
+def test_command_prints_that_metrics_equal_the_record(finished, tmp_path):
     process = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.endswith("bitwise equal to the record\n")

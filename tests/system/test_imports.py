@@ -1,7 +1,5 @@
 """Imports load only what they need, and each module lists its public names correctly."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re
@@ -9,8 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import pytest
 from checkout import REPO
@@ -65,7 +61,7 @@ summary(load("s"))
 
 
 # Each process runs its parts in order, because later parts may load more.
-PROCESSES: list[list[tuple[str, str]]] = [
+PROCESSES = [
     [
         (SCHEDULES, "torch hydra omegaconf numpy matplotlib sklearn rich"),
         ("import ssr_hydra.configs as c; c.register()", "torch numpy"),
@@ -86,7 +82,7 @@ PROCESSES: list[list[tuple[str, str]]] = [
 
 
 @pytest.mark.parametrize("parts", PROCESSES)
-def test_modules_that_do_not_need_torch_do_not_load_torch(tmp_path: Path, parts: list[tuple[str, str]]) -> None:
+def test_modules_that_do_not_need_torch_do_not_load_torch(tmp_path, parts):
     code = "import sys\n" + "".join(
         f"{part}\nif loaded := set({heavy.split()}) & set(sys.modules): sys.exit(f'part {number}: {{loaded}}')\n"
         for number, (part, heavy) in enumerate(parts)
@@ -95,14 +91,14 @@ def test_modules_that_do_not_need_torch_do_not_load_torch(tmp_path: Path, parts:
     assert (process.returncode, process.stderr) == (0, "")
 
 
-def test_package_imports_public_names_on_first_use() -> None:
+def test_package_imports_public_names_on_first_use():
     assert ssr_hydra.Time is importlib.import_module("ssr_hydra.time").Time
     assert set(ssr_hydra.__all__) <= set(dir(ssr_hydra))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         ssr_hydra.nothing  # noqa: B018
 
 
-def problems(name: str) -> list[str]:
+def problems(name):
     """Return the problems of a module's ``__all__``."""
     module = importlib.import_module(name)
     exported = getattr(module, "__all__", [])
@@ -116,7 +112,7 @@ def problems(name: str) -> list[str]:
     return [f"{name}: not {check}" for check, holds in checks.items() if not holds]
 
 
-def test_each_list_of_public_names_is_sorted_and_correct() -> None:
+def test_each_list_of_public_names_is_sorted_and_correct():
     assert [problem for name in MODULES for problem in problems(name)] == []
 
 
@@ -126,7 +122,7 @@ TREES = {
 }
 
 
-def test_class_names_are_unique_and_function_names_are_nearly_unique() -> None:
+def test_class_names_are_unique_and_function_names_are_nearly_unique():
     classes = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)]
     assert [name for name, count in Counter(classes).items() if count > 1] == []
     functions = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -135,7 +131,7 @@ def test_class_names_are_unique_and_function_names_are_nearly_unique() -> None:
     assert {name for name, count in Counter(functions).items() if count > 2} <= of_commands
 
 
-def test_no_local_variable_has_a_name_such_as_found_or_given() -> None:
+def test_no_local_variable_has_a_name_such_as_found_or_given():
     acts = set("found made given told shown known kept taken said asked wanted seen held drawn heard done".split())
     functions = [
         (path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
@@ -204,7 +200,7 @@ LAYERS = {
 HOPS = re.findall(r"^\d+\. `([\w.]+)`", PAGE, re.MULTILINE)
 
 
-def imported(tree: ast.AST) -> set[str]:
+def imported(tree):
     """Return every module that a file imports, also inside functions."""
     modules = set()
     for node in ast.walk(tree):
@@ -216,20 +212,20 @@ def imported(tree: ast.AST) -> set[str]:
     return modules
 
 
-def test_architecture_page_has_every_module_with_its_layer() -> None:
+def test_architecture_page_has_every_module_with_its_layer():
     paths = [path for path in (REPO / "ssr_hydra").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
     assert sorted(ARROWS) == sorted(path.stem for path in paths) == sorted(LAYERS)
 
 
-def test_arrows_of_the_architecture_page_point_to_lower_layers() -> None:
+def test_arrows_of_the_architecture_page_point_to_lower_layers():
     upward = [(part, other) for part in ARROWS for other in ARROWS[part] if LAYERS[other] >= LAYERS[part]]
     assert upward == []  # so the graph has no cycle
 
 
 @pytest.mark.parametrize("hop", HOPS)
-def test_functions_of_the_architecture_page_exist(hop: str) -> None:
+def test_functions_of_the_architecture_page_exist(hop):
     parts = ["ssr_hydra", *hop.split(".")]
-    target: Any = None
+    target = None
     for length in range(len(parts), 0, -1):
         with suppress(ModuleNotFoundError):
             target = importlib.import_module(".".join(parts[:length]))
@@ -240,13 +236,13 @@ def test_functions_of_the_architecture_page_exist(hop: str) -> None:
     assert target.__module__ == ".".join(parts[:length])  # the module that defines it, not one that only imports it
 
 
-def test_architecture_page_traces_a_run_in_at_most_twelve_steps() -> None:
+def test_architecture_page_traces_a_run_in_at_most_twelve_steps():
     trace = PAGE.partition("## From the command line")[2]
     assert 2 <= len(re.findall(r"^\d+\. `", trace, re.MULTILINE)) <= 12
 
 
 @pytest.mark.parametrize("part", ARROWS)
-def test_modules_import_only_modules_of_lower_layers(part: str) -> None:
+def test_modules_import_only_modules_of_lower_layers(part):
     home = REPO / "ssr_hydra" / part
     files = home.rglob("*.py") if home.is_dir() else [home.with_suffix(".py")]
     names = {name for file in files for name in imported(ast.parse(file.read_text(encoding="utf-8")))}

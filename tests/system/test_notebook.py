@@ -1,7 +1,5 @@
 """The notebook of the documentation runs from start to end."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -9,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from checkout import REPO
@@ -17,9 +14,9 @@ from checkout import REPO
 NOTEBOOK = REPO / "docs" / "notebooks" / "a_study_in_three_minutes.ipynb"
 
 
-def outputs(notebook: Path) -> dict[str, dict[str, Any]]:
+def outputs(notebook):
     """Return the outputs of each code cell by its first line, joined by type."""
-    by_title: dict[str, dict[str, Any]] = {}
+    by_title = {}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             own = by_title.setdefault("".join(cell["source"]).splitlines()[0], {})
@@ -30,7 +27,7 @@ def outputs(notebook: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.extra("nbclient", "ipykernel")
-def test_notebook_runs_a_study_and_shows_its_table_figure_and_advice(tmp_path: Path) -> None:
+def test_notebook_runs_a_study_and_shows_its_table_figure_and_advice(tmp_path):
     shutil.copy(NOTEBOOK, tmp_path)
     tools = Path(sys.executable).parent
     places = {name: str(tmp_path / name) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
@@ -56,6 +53,6 @@ def test_notebook_runs_a_study_and_shows_its_table_figure_and_advice(tmp_path: P
     assert re.findall(r"^(\w+): SSR ", advice, re.MULTILINE) == ["cosine_warmup", "wsd"]
 
 
-def test_stored_notebook_is_small_and_has_no_measured_seconds() -> None:
+def test_stored_notebook_is_small_and_has_no_measured_seconds():
     assert NOTEBOOK.stat().st_size < 100_000
     assert all(not cell for source, cell in outputs(NOTEBOOK).items() if source.startswith("!"))

@@ -3,17 +3,10 @@
 If a data set is not on every machine, generated images with the same shape and number of classes replace it.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from checkout import REPO
 from cli_helpers import answer
-from omegaconf import DictConfig
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.train import build
@@ -25,7 +18,7 @@ FAKE_28 = [*FAKE_32, "data.train.shape=[1,28,28]"]
 FAKE_64 = [*FAKE_32, "data.train.shape=[3,64,64]", "data.train.num_classes=1000"]
 TABLE = ["data.train.path=table.csv", "model.in_features=4", "model.num_classes=3"]
 # Name: overrides that the recipe needs, overrides that replace its data, length in epochs, number of weights.
-RECIPES: dict[str, tuple[list[str], list[str], str, int]] = {
+RECIPES = {
     # The published sizes of the two ResNets.
     "resnet50_imagenet": (["data.train.root=images"], FAKE_64, "90ep", 25_557_032),
     "cifar10_resnet18": ([], FAKE_32, "200ep", 11_173_962),
@@ -40,18 +33,18 @@ OTHERS = {"digits_wsd", "digits_product", "digits_adamw_sequence", "byte_lm", "b
 
 
 @pytest.fixture
-def table(in_tmp: Path) -> None:
+def table(in_tmp):
     rng = np.random.default_rng(0)
     rows = "".join(f"{','.join(f'{v:.3f}' for v in rng.normal(size=4))},{k % 3}\n" for k in range(30))
     (in_tmp / "table.csv").write_text(f"a,b,c,d,kind\n{rows}")
 
 
-def test_every_experiment_file_has_a_test() -> None:
+def test_every_experiment_file_has_a_test():
     assert set(RECIPES) | OTHERS == {path.stem for path in (REPO / "conf/experiment").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_is_valid_at_any_ssr(table: None, composed: Callable[..., DictConfig], name: str) -> None:
+def test_recipe_is_valid_at_any_ssr(table, composed, name):
     needs, _, length, _ = RECIPES[name]
     config = composed(f"experiment={name}", *needs)
     for ssr in (0.1, 2.5):
@@ -61,14 +54,14 @@ def test_recipe_is_valid_at_any_ssr(table: None, composed: Callable[..., DictCon
 
 
 # The parameters without weight decay.
-SPARED: dict[str, Callable[[str, Any], bool]] = {
+SPARED = {
     "resnet50_imagenet": lambda name, p: p.ndim == 1 and name != "fc.bias",
     "cifar10_vit": lambda name, p: p.ndim == 1 or name in ("position", "class_token"),
 }
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_is_built_and_trains(table: None, composed: Callable[..., DictConfig], name: str) -> None:
+def test_recipe_is_built_and_trains(table, composed, name):
     _, stand_in, length, weights = RECIPES[name]
     # Half an epoch, and an epoch is one batch. A run ends at the first end of a batch at or after its length.
     quick = [f"ssr={0.5 / float(length.removesuffix('ep'))}", "trainer.device=cpu", "trainer.progress=none"]
@@ -86,9 +79,7 @@ def test_recipe_is_built_and_trains(table: None, composed: Callable[..., DictCon
     assert set(record.metrics) == {"train/loss", "eval/loss", "eval/accuracy"}
 
 
-def test_image_folders_in_the_imagenet_layout_can_be_used_for_training(
-    in_tmp: Path, clean_hydra: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_image_folders_in_the_imagenet_layout_can_be_used_for_training(in_tmp, clean_hydra, capsys):
     image = pytest.importorskip("PIL.Image")
     rng = np.random.default_rng(0)
     for split, count in (("train", 3), ("val", 1)):
@@ -122,6 +113,6 @@ def test_image_folders_in_the_imagenet_layout_can_be_used_for_training(
     assert (record.steps, record.samples) == (4, 12)
 
 
-def test_data_that_the_model_of_a_recipe_cannot_accept_is_refused(composed: Callable[..., DictConfig]) -> None:
+def test_data_that_the_model_of_a_recipe_cannot_accept_is_refused(composed):
     with pytest.raises(InputError, match=r"model.in_channels=3: must match the data, whose samples have the shape"):
         check(composed("experiment=cifar10_resnet18", "data=mnist"))

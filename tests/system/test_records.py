@@ -1,15 +1,11 @@
 """Records of several processes, and of a killed process."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 from subprocess import PIPE
-from typing import Any
 
 import pytest
 import torch
@@ -22,12 +18,12 @@ from ssr_hydra.metrics_log import MetricsLog
 from ssr_hydra.trainer import Trainer
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
+def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
-def test_a_second_run_in_the_folder_is_refused_while_the_first_is_running(tmp_path: Path) -> None:
+def test_a_second_run_in_the_folder_is_refused_while_the_first_is_running(tmp_path):
     code = f"""
 import pathlib, sys
 from ssr_hydra.metrics_log import MetricsLog
@@ -46,7 +42,7 @@ print("ready", flush=True); sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_killed_run_leaves_complete_lines_and_no_result(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_complete_lines_and_no_result(tmp_path):
     code = f"""
 from ssr_hydra.data import Digits, make_loaders
 from ssr_hydra.models import MLP
@@ -67,6 +63,6 @@ Trainer(MLP(), train, max_duration="1h", run_dir={str(tmp_path)!r}, **options).f
         json.loads(line)
     assert not (tmp_path / "result.json").exists()
     model, data = nn.Linear(4, 3), TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
-    options: dict[str, Any] = {"run_dir": tmp_path, "device": "cpu", "progress": "none"}
+    options = {"run_dir": tmp_path, "device": "cpu", "progress": "none"}
     Trainer(model, data, max_duration="1ep", **options).fit()  # a run in the same folder starts again
     assert [record["event"] for record in records(tmp_path)] == ["train"]

@@ -1,16 +1,13 @@
 """Runs of the app that are killed, stopped and changed, and then started again."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -28,13 +25,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a
 Run = Callable[..., Answer]
 
 
-def test_run_survives_kills_and_sigterm_at_random_points(tmp_path: Path) -> None:
+def test_run_survives_kills_and_sigterm_at_random_points(tmp_path):
     counts = scenarios("kills:2,signals:1", tmp_path)  # tests/chaos: 30 kills, 20 SIGTERMs, 3 of each other signal
     assert counts["kills"]["kills"] == 2
     assert [counts["signals"][name]["stopped"] for name in SIGNALS] == [1, 0, 0, 0]
 
 
-def test_repeating_a_killed_command_resumes_the_run(tmp_path: Path) -> None:
+def test_repeating_a_killed_command_resumes_the_run(tmp_path):
     """``python train.py`` with two workers, killed by the clock of this test."""
     overrides = arguments("callbacks=[ema]", optimizer="adamw", data__num_workers=2, max_duration="4ep")
     command = (str(REPO / "train.py"), *overrides)
@@ -58,29 +55,29 @@ def test_repeating_a_killed_command_resumes_the_run(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Iterator[Run]:
+def app(in_tmp, capsys, clean_hydra):
     threads = torch.get_num_threads()
     yield lambda *overrides: answer(capsys, *overrides)
     torch.set_num_threads(threads)
 
 
-def weights(run: Path) -> list[bytes]:
+def weights(run):
     """Return the weights in the last checkpoint."""
     return [tensor.numpy().tobytes() for tensor in newest(run / "checkpoints")[0].state["model"].values()]
 
 
-def records(run: Path, event: str | None = None) -> list[dict[str, Any]]:
+def records(run, event=None):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     rows = [line for line in lines if line["event"] == event or (event is None and line["event"] != "resume")]
     return [{key: value for key, value in line.items() if "seconds" not in key} for line in rows]
 
 
-def rates(run: Path, name: str = "lr") -> dict[int, Any]:
+def rates(run, name="lr"):
     """Return the rates that each batch was trained with: the record of batch k has the rate of batch k - 1."""
     return {record["batch"] - 1: record[name] for record in records(run, "train")}
 
 
-def files(run: Path) -> dict[str, tuple[int, bytes]]:
+def files(run):
     return {
         str(path.relative_to(run)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in run.rglob("*")
@@ -88,13 +85,13 @@ def files(run: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def lab(*more: str, **values: Any) -> list[str]:
+def lab(*more, **values):
     """Return the overrides of a run of 4 epochs with 10 batches each."""
     settings = {"data": DIGITS, "scheduler": "cosine", "max_duration": "4ep", "checkpoint__interval": "1ep", **values}
     return [item for item in arguments(*more, **settings) if "t_warmup" not in item]
 
 
-def refused(app: Run, run: Path, code: int, *overrides: str) -> str:
+def refused(app, run, code, *overrides):
     """Check that a command is refused in one line and changes no file of a run. Return the error."""
     before = files(run)
     completed = app(*overrides)
@@ -103,12 +100,12 @@ def refused(app: Run, run: Path, code: int, *overrides: str) -> str:
     return completed.err
 
 
-def cosine(tau: float) -> float:
+def cosine(tau):
     return (1 + math.cos(math.pi * min(tau, 1))) / 2
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory):
     """A finished run of 4 epochs with all of its checkpoints."""
     folder = tmp_path_factory.mktemp("finished")
     run_in(folder, *lab(checkpoint__keep=9))
@@ -116,20 +113,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def finished_run(finished: Path, in_tmp: Path) -> Path:
+def finished_run(finished, in_tmp):
     """A copy of the finished run."""
     return Path(shutil.copytree(finished, in_tmp / "run"))
 
 
 @pytest.fixture
-def run(finished_run: Path) -> Path:
+def run(finished_run):
     """A copy of the run after 3 of its 4 epochs: it lacks its last checkpoint and its record."""
     shutil.rmtree(finished_run / "checkpoints/ba40")
     (finished_run / "result.json").unlink()
     return finished_run
 
 
-def test_a_finished_run_is_not_trained_again(app: Run, finished_run: Path) -> None:
+def test_a_finished_run_is_not_trained_again(app, finished_run):
     before = files(finished_run)
     completed = app(*lab())
     assert (completed.code, completed.err) == (0, "")
@@ -145,16 +142,14 @@ LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does 
 
 
 @pytest.mark.parametrize(("change", "message"), LATE, ids=[change for change, _ in LATE])
-def test_run_folder_does_not_change_if_the_trainer_refuses_the_run(
-    app: Run, run: Path, change: str, message: str
-) -> None:
+def test_run_folder_does_not_change_if_the_trainer_refuses_the_run(app, run, change, message):
     on_change = "rescale" if change.startswith("control") else "extend"  # the trainer refuses this
     error = refused(app, run, 2, *lab(), change, f"resume.on_change={on_change}")
     assert message in error
     assert "never" not in error
 
 
-def test_extended_run_updates_its_config_and_continues_its_log(app: Run, run: Path) -> None:
+def test_extended_run_updates_its_config_and_continues_its_log(app, run):
     assert app(*lab(max_duration="5ep"), "resume.on_change=extend").code == 0
     assert "max_duration: 5ep" in (run / ".hydra/config.yaml").read_text()
     assert "pending" not in (run / ".hydra/hydra.yaml").read_text()
@@ -162,7 +157,7 @@ def test_extended_run_updates_its_config_and_continues_its_log(app: Run, run: Pa
     assert (run / "train.log").read_text().count("started: ") == 2  # held back until training begins
 
 
-def test_sweep_in_a_used_folder_runs_only_new_jobs(app: Run, in_tmp: Path) -> None:
+def test_sweep_in_a_used_folder_runs_only_new_jobs(app, in_tmp):
     overrides = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
     sweep = ("-m", "launcher=basic", "study_report=false", "hydra.sweep.dir=S", *overrides)
     assert app(*sweep, "optimizer.lr=0.1").code == 0
@@ -186,25 +181,23 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES, ids=[change for change, _ in CHANGES])
-def test_error_for_a_different_run_shows_both_values_and_no_file_changes(
-    app: Run, run: Path, change: str, words: str
-) -> None:
+def test_error_for_a_different_run_shows_both_values_and_no_file_changes(app, run, change, words):
     error = refused(app, run, 2, *lab(), change)
     assert error.startswith("error: resume='auto': run contains a different run: ")
     assert words in error
 
 
-def test_fields_that_do_not_affect_the_result_may_change(app: Run, run: Path) -> None:
+def test_fields_that_do_not_affect_the_result_may_change(app, run):
     changes = ("trainer.log_interval=3ba", "name=other", "checkpoint.best=eval/loss", "callbacks=[throughput]")
     assert app(*lab(), *changes).code == 0
     assert RunResult.load(run).steps == 40
 
 
-def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) -> None:
+def test_renamed_data_with_the_same_content_is_accepted(app, in_tmp):
     rows = [f"{k / 7:.3f},{k % 5},{'abc'[k % 3]}\n" for k in range(30)]
     (in_tmp / "t.csv").write_text("x,y,kind\n" + "".join(rows))
 
-    def given(path: str) -> list[str]:
+    def given(path):
         text = f"data=arrays data.train.path={path} model=mlp model.in_features=2 model.num_classes=3 scheduler=cosine"
         return f"{text} max_duration=4ep checkpoint.interval=1ep hydra.run.dir=run trainer.progress=none".split()
 
@@ -235,13 +228,11 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
     assert "data.dataset.sha256 was " in completed.err
 
 
-def test_run_with_resume_set_to_never_is_refused_in_a_used_folder(app: Run, run: Path) -> None:
+def test_run_with_resume_set_to_never_is_refused_in_a_used_folder(app, run):
     assert "resume=never starts a new run" in refused(app, run, 2, *lab(), "resume=never")
 
 
-def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_used(
-    app: Run, run: Path, finished: Path
-) -> None:
+def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_used(app, run, finished):
     torn = run / "checkpoints/ba30/state.pt"
     torn.write_bytes(torn.read_bytes()[:-100])
     completed = app(*lab(trainer__progress="plain"))
@@ -252,7 +243,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_used(
     assert records(run) == records(finished)
 
 
-def test_a_run_without_a_good_checkpoint_is_an_error(app: Run, run: Path) -> None:
+def test_a_run_without_a_good_checkpoint_is_an_error(app, run):
     for path in run.glob("checkpoints/*/state.pt"):
         path.write_bytes(b"")
     before = files(run)
@@ -265,7 +256,7 @@ def test_a_run_without_a_good_checkpoint_is_an_error(app: Run, run: Path) -> Non
     assert "none of its checkpoints" in (RunResult.load(run).error or "")
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app: Run, run: Path) -> None:
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app, run):
     shutil.rmtree(run / "checkpoints")
     completed = app(*lab(trainer__progress="plain"))
     assert completed.code == 0, completed.err
@@ -273,7 +264,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app: Run
     assert [record["batch"] for record in records(run, "train")] == list(range(1, 41))
 
 
-def test_log_has_complete_lines_after_a_power_loss(app: Run, run: Path, in_tmp: Path) -> None:
+def test_log_has_complete_lines_after_a_power_loss(app, run, in_tmp):
     """The end of the log may be lost, so that it has fewer bytes than ``log_bytes`` of the checkpoint."""
     log = run / "metrics.jsonl"
     log.write_bytes(log.read_bytes()[:700])
@@ -283,7 +274,7 @@ def test_log_has_complete_lines_after_a_power_loss(app: Run, run: Path, in_tmp: 
     assert batches == [*range(1, n_lines + 1), *range(31, 41)]
 
 
-def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, run: Path, in_tmp: Path) -> None:
+def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app, run, in_tmp):
     before = files(run)
     completed = app(*lab("hydra.run.dir=new", "resume=run"))
     assert completed.code == 0, completed.err
@@ -298,7 +289,7 @@ def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, 
     assert not (in_tmp / "other").exists()
 
 
-def test_a_finished_run_is_extended_in_its_folder(app: Run, finished_run: Path) -> None:
+def test_a_finished_run_is_extended_in_its_folder(app, finished_run):
     """Extend 4 epochs to 8, then to 10 with a larger learning rate. From batch 40 on, the new plan sets the rates."""
     completed = app(*lab(max_duration="8ep", trainer__progress="plain"), "resume.on_change=extend")
     assert completed.code == 0, completed.err
@@ -318,7 +309,7 @@ def test_a_finished_run_is_extended_in_its_folder(app: Run, finished_run: Path) 
         assert lr == pytest.approx(peak * cosine(batch / length), rel=1e-12, abs=1e-16), batch
 
 
-def test_run_that_was_killed_after_a_config_change_can_be_changed_again(app: Run, run: Path) -> None:
+def test_run_that_was_killed_after_a_config_change_can_be_changed_again(app, run):
     """Rescaled at batch 30 of 40 to 8 epochs, killed after 6 epochs, resumed, and rescaled to 7 epochs."""
     keep = {"checkpoint__keep": 9}
     assert app(*lab(max_duration="8ep", **keep), "resume.on_change=rescale").code == 0
@@ -339,7 +330,7 @@ def test_run_that_was_killed_after_a_config_change_can_be_changed_again(app: Run
         assert lr == pytest.approx(0.1 * cosine(virtual / 40), rel=1e-12), batch
 
 
-def test_resumed_run_uses_new_values_of_param_groups_and_scheduled_fields(app: Run, in_tmp: Path) -> None:
+def test_resumed_run_uses_new_values_of_param_groups_and_scheduled_fields(app, in_tmp):
     """The learning rates of two param groups and the scheduled weight decay get their new values."""
     groups = ["param_groups=[no_decay]", "+scheduler@schedules.weight_decay=linear"]
     first = lab(*groups, max_duration="2ep", optimizer="adamw", optimizer__lr="0.01", optimizer__weight_decay="0.2")
@@ -358,7 +349,7 @@ def test_resumed_run_uses_new_values_of_param_groups_and_scheduled_fields(app: R
         assert decay["default"] == pytest.approx(peak * (1 - batch / length), rel=1e-12), batch
 
 
-def test_a_run_is_replayed_from_its_folder(app: Run, in_tmp: Path) -> None:
+def test_a_run_is_replayed_from_its_folder(app, in_tmp):
     """Weights and records are bitwise equal. Only the command line can trust a package that the config names."""
     command = lab("callbacks=[ema]", "+callbacks.ema.decay=0.9", optimizer="adamw", ssr=0.5)
     assert app(*command).code == 0

@@ -1,15 +1,12 @@
 """Run folders and studies that version 0.1 wrote can still be reported, evaluated and resumed."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_helpers import Answer, answer
+from cli_helpers import answer
 
 from ssr_hydra.app.evaluate import evaluate
 from ssr_hydra.studies import load, summary
@@ -18,12 +15,12 @@ STORED = Path(__file__).resolve().parent / "stored" / "0.1"
 
 
 @pytest.fixture
-def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
+def app(in_tmp, capsys, clean_hydra):
     shutil.copytree(STORED, in_tmp, dirs_exist_ok=True)
     return lambda *arguments: answer(capsys, *arguments)
 
 
-def test_stored_study_is_read_completely() -> None:
+def test_stored_study_is_read_completely():
     study = load(STORED / "study")
     assert study.problems == ()
     assert len(study.frame) == 8
@@ -33,15 +30,13 @@ def test_stored_study_is_read_completely() -> None:
     assert now == pytest.approx(then)
 
 
-def test_stored_run_evaluates_to_its_recorded_metrics() -> None:
+def test_stored_run_evaluates_to_its_recorded_metrics():
     result = json.loads((STORED / "run" / "result.json").read_text())
     evaluation = evaluate(STORED / "run")
     assert evaluation.metrics["eval/accuracy"] == pytest.approx(result["metrics"]["eval/accuracy"], abs=0.01)
 
 
-def test_stopped_run_of_the_stored_format_continues_from_its_checkpoint(
-    app: Callable[..., Answer], in_tmp: Path
-) -> None:
+def test_stopped_run_of_the_stored_format_continues_from_its_checkpoint(app, in_tmp):
     completed = app("hydra.run.dir=stopped", "ssr=0.5", "scheduler=wsd", "checkpoint.interval=50ba")
     assert (completed.code, completed.err) == (0, "")
     result = json.loads(Path("stopped/result.json").read_text())

@@ -1,7 +1,5 @@
 """The study of the documentation: the page agrees with the reports, and the reports agree with the runs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -12,7 +10,6 @@ from functools import cache
 from html import unescape
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -37,17 +34,17 @@ STATISTICS = "table pareto doublings winners paired controls speedup equal_time 
 
 
 @cache
-def runs(task: str) -> pd.DataFrame:
+def runs(task):
     return study_page.read_runs(FOLDER / task / "runs.csv")
 
 
-def study(task: str) -> studies.Study:
+def study(task):
     stored = REPORTS[task]
     return studies.Study(runs(task), as_curves(), stored["objective"], stored["direction"])
 
 
 @cache
-def again(task: str) -> report.Content:
+def again(task):
     """Return the report's statistics, computed from the checked-in runs."""
     return report.build(study(task), report.Options(tolerance=script.TASKS[task].tolerance, equal="steps"))
 
@@ -55,7 +52,7 @@ def again(task: str) -> report.Content:
 REPORTS = study_page.read_reports(FOLDER / "index.md")
 
 
-def close(one: Any, other: Any) -> bool:
+def close(one, other):
     """Compare numbers to nine digits, because a mean may be summed in a different order."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
@@ -67,7 +64,7 @@ def close(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_statistic_can_be_computed_from_the_runs(task: str) -> None:
+def test_every_statistic_can_be_computed_from_the_runs(task):
     content = again(task)
     computed = json.loads(as_json(content))
     for name in STATISTICS:
@@ -79,7 +76,7 @@ def test_every_statistic_can_be_computed_from_the_runs(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_stored_runs_equal_the_runs_that_the_script_plans(task: str) -> None:
+def test_stored_runs_equal_the_runs_that_the_script_plans(task):
     frame = runs(task)
     assert set(frame["status"]) == {"completed"}
     stored = set(zip(frame["recipe"], frame["control"], frame["ssr"], frame["seed"].astype(int), strict=True))
@@ -94,9 +91,9 @@ def test_stored_runs_equal_the_runs_that_the_script_plans(task: str) -> None:
     assert stored == planned
 
 
-def settings(task: str) -> dict[str, dict[str, tuple[float, float, int]]]:
+def settings(task):
     """Return mean, sd and count of the searched settings of each schedule."""
-    by_schedule: dict[str, dict[str, tuple[float, float, int]]] = {}
+    by_schedule = {}
     for row in csv.DictReader(io.StringIO((FOLDER / f"tuning/{task}.csv").read_text(encoding="utf-8"))):
         schedule, _, setting = row["recipe"].partition(" ")
         by_schedule.setdefault(schedule, {})[setting] = (float(row["mean"]), float(row["sd"]), int(row["n"]))
@@ -104,7 +101,7 @@ def settings(task: str) -> dict[str, dict[str, tuple[float, float, int]]]:
 
 
 @pytest.mark.parametrize(("task", "preset"), [("digits", "optimizer.lr=0.1"), ("byte_lm", "optimizer.lr=0.01")])
-def test_script_uses_the_best_settings_of_the_search(task: str, preset: str) -> None:
+def test_script_uses_the_best_settings_of_the_search(task, preset):
     sign = 1 if REPORTS[task]["direction"] == "max" else -1
     for schedule, results in settings(task).items():
         best = max(results, key=lambda setting: sign * results[setting][0])
@@ -114,7 +111,7 @@ def test_script_uses_the_best_settings_of_the_search(task: str, preset: str) -> 
         assert chosen == " ".join(script.TUNED[task][schedule]), schedule
 
 
-def test_tables_of_the_page_equal_the_tables_of_the_reports() -> None:
+def test_tables_of_the_page_equal_the_tables_of_the_reports():
     assert study_page.filled(PAGE, REPORTS) == PAGE
     assert PAGE.count("<!-- table: ") == PAGE.count("<!-- end -->") > 4
 
@@ -122,40 +119,40 @@ def test_tables_of_the_page_equal_the_tables_of_the_reports() -> None:
 # The sentences of the page, made from the reports: the page has each of them, and no other number.
 
 
-def rows(task: str, table: str, **values: object) -> list[dict[str, Any]]:
+def rows(task, table, **values):
     """Return the rows of a table of a report in which the columns ``values`` have these values."""
     return [row for row in REPORTS[task][table] if all(row[name] == value for name, value in values.items())]
 
 
-def cell(task: str, recipe: str, ssr: float, control: str = "", table: str = "table") -> dict[str, Any]:
+def cell(task, recipe, ssr, control="", table="table"):
     (row,) = rows(task, table, recipe=recipe, control=control, ssr=ssr)
     return row
 
 
-def span(values: list[float], decimals: int) -> str:
+def span(values, decimals):
     return f"{min(values):.{decimals}f} to {max(values):.{decimals}f}"
 
 
-def effect(task: str, value: float, low: float, high: float, sign: bool = False) -> str:
+def effect(task, value, low, high, sign=False):
     return f"{study_page.number(task, value, sign=sign)} {study_page.interval(task, low, high)}"
 
 
-def gains(task: str, ssr: float) -> list[float]:
+def gains(task, ssr):
     doublings = rows(task, "doublings", control="", ssr=ssr)
     assert len(doublings) == 4
     return [study_page.scaled(task, row["gain"]) for row in doublings]
 
 
-def verdicts(task: str, control: str) -> dict[str, int]:
+def verdicts(task, control):
     winners = [row["winner"] for row in rows(task, "controls", control=control) if row["winner"] != "same"]
     return {name: winners.count(name) for name in ("scaling", "control", "undecided")} | {"all": len(winners)}
 
 
-def fits(task: str, kind: str) -> list[str]:
+def fits(task, kind):
     return sorted(fit["verdict"] for fit in rows(task, "fits", kind=kind, control=""))
 
 
-def repeated(task: str) -> pd.DataFrame:
+def repeated(task):
     """Compare the three runs of each schedule and seed at SSR 1, where there is nothing to scale or cut off."""
     frame = runs(task)
     groups = frame[frame["ssr"] == 1].groupby(["recipe", "seed"])
@@ -165,52 +162,52 @@ def repeated(task: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_repeated_run_has_the_same_quality(task: str) -> None:
+def test_repeated_run_has_the_same_quality(task):
     frame = repeated(task)
     assert (set(frame["n"]), set(frame["values"])) == ({3}, {1})
 
 
-def difference(task: str, a: str, b: str, ssr: float) -> str:
+def difference(task, a, b, ssr):
     """Return how much better a schedule ``a`` is than ``b``, with its interval, in the format of the page."""
     (row,) = (row for row in rows(task, "paired", ssr=ssr) if {row["a"], row["b"]} == {a, b})
     turn = 1 if row["a"] == a else -1
     return effect(task, turn * row["difference"], *sorted((turn * row["low"], turn * row["high"])))
 
 
-def doubling(task: str, recipe: str, ssr: float) -> str:
+def doubling(task, recipe, ssr):
     row = cell(task, recipe, ssr, table="doublings")
     return effect(task, row["gain"], row["low"], row["high"])
 
 
-def gain(task: str, control: str, recipe: str, ssr: float) -> str:
+def gain(task, control, recipe, ssr):
     row = cell(task, recipe, ssr, control, table="controls")
     return effect(task, row["gain"], row["low"], row["high"], sign=True)
 
 
-def open_cases(task: str, control: str) -> set[tuple[str, float]]:
+def open_cases(task, control):
     return {(row["recipe"], row["ssr"]) for row in rows(task, "controls", control=control, winner="undecided")}
 
 
-def errors(task: str, kind: str) -> list[float]:
+def errors(task, kind):
     """Return the error of each back-test at the largest SSR."""
     last_tests = [fit["back_tests"][-1] for fit in rows(task, "fits", kind=kind, control="")]
     assert {test["ssr"] for test in last_tests} == {2.0}
     return [study_page.scaled(task, abs(test["predicted"] - test["observed"])) for test in last_tests]
 
 
-def spread(task: str) -> tuple[str, str]:
+def spread(task):
     ratios = repeated(task)["high"] / repeated(task)["low"]
     return f"{ratios.median():.2f}", f"{ratios.max():.2f}"
 
 
-def pooled_effect(task: str, control: str) -> tuple[str, str]:
+def pooled_effect(task, control):
     """Return the effect of a control over all schedules and SSRs, in the format of the page, and its p-value."""
     estimate = pooled_control(again(task).study, control)
     assert estimate is not None
     return effect(task, estimate.value, estimate.low, estimate.high, sign=True), f"{estimate.p:.1g}"
 
 
-def sentences() -> list[str]:
+def sentences():
     """Return the numbers in the text of the page, made from the reports."""
     digits, lm = "digits", "byte_lm"
     doubled = {
@@ -289,14 +286,14 @@ def sentences() -> list[str]:
 SETTINGS = {"0.125", "0.25", "0.5", "1", "2", "99", "50"}  # SSRs; the level of verdicts; ResNet-50
 
 
-def prose() -> str:
+def prose():
     """Return the page as one line, without tables, code, link targets and markers for tools."""
     text = re.sub(r"```.*?```|<!--.*?-->|^\|.*?$", "", PAGE, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return " ".join(text.split())
 
 
-def test_every_number_on_the_page_is_a_setting_or_is_computed_from_the_reports() -> None:
+def test_every_number_on_the_page_is_a_setting_or_is_computed_from_the_reports():
     text = prose()
     for sentence in sentences():
         assert sentence in text, sentence
@@ -305,7 +302,7 @@ def test_every_number_on_the_page_is_a_setting_or_is_computed_from_the_reports()
     assert set(re.findall(r"\d[\d,.]*\d|\d", remaining)) <= SETTINGS
 
 
-def test_statements_of_the_page_agree_with_the_reports() -> None:
+def test_statements_of_the_page_agree_with_the_reports():
     best = {row["ssr"]: row["best"] for row in rows("byte_lm", "winners", decided=True)}
     assert best == dict.fromkeys((0.125, 0.25, 0.5, 1.0), "linear_warmup")
     assert rows("digits", "winners", decided=True) == rows("digits", "crossings", certain=True) == []
@@ -334,7 +331,7 @@ def test_statements_of_the_page_agree_with_the_reports() -> None:
                for row in REPORTS["byte_lm"]["paired"] if "multistep_warmup" in (row["a"], row["b"]))  # fmt: skip
 
 
-def test_the_page_names_the_settings() -> None:
+def test_the_page_names_the_settings():
     for schedule in script.SEARCHED:
         (row,) = re.findall(rf"^\| `{schedule}` \| (lr .*) \| (lr .*) \|$", PAGE, re.MULTILINE)
         for task, entry in zip(TASKS, row, strict=True):
@@ -345,7 +342,7 @@ def test_the_page_names_the_settings() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_stored_report_contains_the_current_script_and_style(task: str) -> None:
+def test_stored_report_contains_the_current_script_and_style(task):
     template = REPO / "ssr_hydra/report/template"
     script = "".join((template / name).read_text(encoding="utf-8") for name in ("chart.js", "report.js"))
     style = (template / "report.css").read_text(encoding="utf-8")
@@ -355,14 +352,14 @@ def test_stored_report_contains_the_current_script_and_style(task: str) -> None:
     assert policy(style, script) in unescape(stored)  # a browser runs only a script with the hash in the policy
 
 
-def test_page_names_the_hashes_and_the_version_of_the_data() -> None:
+def test_page_names_the_hashes_and_the_version_of_the_data():
     for task in TASKS:
         data = json.loads((FOLDER / task / "data.json").read_text(encoding="utf-8"))
         assert f"`{data['sha256'][:16]}`" in PAGE
     assert data["version"] in PAGE
 
 
-def test_default_report_does_not_compare_recipes_by_seconds() -> None:
+def test_default_report_does_not_compare_recipes_by_seconds():
     """The page warns about the clock: the machine was busy during some schedules."""
     stored = study("byte_lm")
     content = report.build(stored, report.Options(tolerance=0.05))
@@ -375,7 +372,7 @@ def test_default_report_does_not_compare_recipes_by_seconds() -> None:
     assert by_clock.choice.recipe == "cosine_warmup"
 
 
-def test_readme_states_the_results_of_the_study() -> None:
+def test_readme_states_the_results_of_the_study():
     won = [verdicts(task, "truncate") for task in TASKS]
     scaling, control, undecided, every = (sum(counts[name] for counts in won) for name in won[0])
     assert (control, undecided) == (0, 9)

@@ -1,17 +1,11 @@
 """From a composed config to a trained model, in this process."""
 
-from __future__ import annotations
-
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
-from cli_helpers import Answer
-from omegaconf import DictConfig
 from refusals import refused as refuses
 
 from ssr_hydra.app.train import build, train
@@ -25,12 +19,12 @@ pytestmark = pytest.mark.usefixtures("keep_threads")
 
 
 @pytest.fixture
-def composed(composed: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+def composed(composed):
     """Compose a short experiment."""
     return lambda *overrides: composed(*QUICK, *overrides)
 
 
-def test_function_train_returns_the_objective(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+def test_function_train_returns_the_objective(composed, tmp_path):
     value = train(composed(), run_dir=tmp_path)
     record = RunResult.load(tmp_path)
     assert value == record.metrics["eval/accuracy"]
@@ -42,14 +36,14 @@ def test_function_train_returns_the_objective(composed: Callable[..., DictConfig
     assert 0 < loss < 5
 
 
-def test_initial_weights_depend_on_the_seed(composed: Callable[..., DictConfig]) -> None:
+def test_initial_weights_depend_on_the_seed(composed):
     torch.manual_seed(5)
     expected = ConvNet().state_dict()
     weights = build(composed("seed=5")).model.state_dict()
     assert all(torch.equal(expected[key], weights[key].cpu()) for key in expected)
 
 
-def test_config_sets_the_number_of_torch_threads(composed: Callable[..., DictConfig]) -> None:
+def test_config_sets_the_number_of_torch_threads(composed):
     build(composed("trainer.threads=2"))
     assert torch.get_num_threads() == 2
     build(composed("trainer.threads=null"))
@@ -61,19 +55,19 @@ def test_config_sets_the_number_of_torch_threads(composed: Callable[..., DictCon
 @pytest.mark.parametrize(
     "name", "sgd adam adamw adamax adadelta adagrad adafactor asgd nadam radam rmsprop rprop".split()
 )
-def test_run_with_any_optimizer_trains(composed: Callable[..., DictConfig], name: str) -> None:
+def test_run_with_any_optimizer_trains(composed, name):
     value = train(composed(f"optimizer={name}", "max_duration=2ba"))
     assert value is not None
     assert math.isfinite(value)
 
 
-def test_several_schedulers_multiply_the_learning_rate(composed: Callable[..., DictConfig]) -> None:
+def test_several_schedulers_multiply_the_learning_rate(composed):
     cfg = composed("optimizer=sgd", "optimizer.lr=1", "scheduler=constant", "scheduler.alpha=0.5")
     trainer = build({**cfg, "scheduler": [cfg.scheduler, {**cfg.scheduler, "alpha": 0.2}]})
     assert trainer.state.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1)
 
 
-def test_run_with_a_torch_scheduler_trains(composed: Callable[..., DictConfig]) -> None:
+def test_run_with_a_torch_scheduler_trains(composed):
     target = "scheduler._target_=torch.optim.lr_scheduler.StepLR"
     cfg = composed("scheduler=custom", target, "+scheduler.step_size=1", "optimizer=sgd", "max_duration=76ba")
     trainer = build(cfg)
@@ -81,7 +75,7 @@ def test_run_with_a_torch_scheduler_trains(composed: Callable[..., DictConfig]) 
     assert trainer.state.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
-def test_error_about_a_torch_scheduler_names_its_config_key(composed: Callable[..., DictConfig]) -> None:
+def test_error_about_a_torch_scheduler_names_its_config_key(composed):
     node = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 0}
     good = {**node, "step_size": 3}
     for scheduler, place in ((node, "scheduler.step_size"), ([good, node], "scheduler[1].step_size")):
@@ -89,16 +83,16 @@ def test_error_about_a_torch_scheduler_names_its_config_key(composed: Callable[.
             build({**composed("ssr=0.5"), "scheduler": scheduler})
 
 
-def test_run_without_a_scheduler_trains(composed: Callable[..., DictConfig]) -> None:
+def test_run_without_a_scheduler_trains(composed):
     assert train({**composed(), "scheduler": None}) is not None
 
 
 @pytest.mark.parametrize("name", ["digits_wsd", "digits_adamw_sequence", "digits_product"])
-def test_every_experiment_can_be_trained(composed: Callable[..., DictConfig], name: str) -> None:
+def test_every_experiment_can_be_trained(composed, name):
     assert train(composed(f"experiment={name}", "max_duration=160ba", "ssr=0.25")) is not None
 
 
-def test_the_default_task_learns(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+def test_the_default_task_learns(composed, tmp_path):
     """The accuracy is about 94% at ssr 0.5 and about 84% at ssr 0.125."""
     train(composed("max_duration=16ep", "ssr=0.5"), run_dir=tmp_path / "long")
     train(composed("max_duration=16ep", "ssr=0.125"), run_dir=tmp_path / "short")
@@ -152,7 +146,7 @@ def right(outputs, targets):
 
 
 @pytest.fixture
-def my_lab(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, mine: Callable[[str, str], None]) -> Iterator[Path]:
+def my_lab(in_tmp, monkeypatch, mine):
     (in_tmp / "my_lab.py").write_text(MY_LAB)
     monkeypatch.syspath_prepend(str(in_tmp))
     config = {
@@ -180,10 +174,10 @@ def my_lab(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, mine: Callable[[str, s
 
 
 @pytest.fixture
-def lab(my_lab: Path, app: Callable[..., Answer]) -> Callable[..., Answer]:
+def lab(my_lab, app):
     """Run the experiment ``lab`` of the user's config folder, and check that an error has one line."""
 
-    def run(*more: str) -> Answer:
+    def run(*more):
         answer = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", *QUICK, *more)
         assert (answer.code == 0) == (answer.err == "")
         assert answer.err.count("\n") == (answer.code != 0)
@@ -192,18 +186,18 @@ def lab(my_lab: Path, app: Callable[..., Answer]) -> Callable[..., Answer]:
     return run
 
 
-def results(folder: Path) -> list[RunResult]:
+def results(folder):
     return [RunResult.load(path) for path in sorted(folder.rglob("result.json"))]
 
 
-def test_run_with_custom_data_and_model_and_scheduler_trains(my_lab: Path, lab: Callable[..., Answer]) -> None:
+def test_run_with_custom_data_and_model_and_scheduler_trains(my_lab, lab):
     assert lab("ssr=0.5").code == 0
     (record,) = results(my_lab)
     assert record.name == "lab"
     assert set(record.metrics) >= {"eval/right", "eval/accuracy", "eval/loss"}
 
 
-def test_custom_classes_can_be_set_on_the_command_line(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_custom_classes_can_be_set_on_the_command_line(my_lab, app):
     answer = app(
         "--config-dir=mine", "data=waves", "model=custom", "model._target_=my_lab.Net", "+model.width=4",
         "scheduler=custom", "scheduler._target_=my_lab.Steep", "+scheduler.power=2", "trust=my_lab", *QUICK,
@@ -212,7 +206,7 @@ def test_custom_classes_can_be_set_on_the_command_line(my_lab: Path, app: Callab
     assert len(results(my_lab)) == 1
 
 
-def test_untrusted_module_is_not_imported(my_lab: Path, refused: Callable[..., str]) -> None:
+def test_untrusted_module_is_not_imported(my_lab, refused):
     assert "trust=[my_lab]" in refused("--config-dir", "mine", "experiment=lab", *QUICK)
     assert "my_lab" not in sys.modules
 
@@ -228,9 +222,7 @@ def test_untrusted_module_is_not_imported(my_lab: Path, refused: Callable[..., s
         ),
     ],
 )
-def test_error_of_custom_code_is_one_line_and_the_record_and_the_log_explain_it(
-    my_lab: Path, lab: Callable[..., Answer], typed: str, error: str, logged: str
-) -> None:
+def test_error_of_custom_code_is_one_line_and_the_record_and_the_log_explain_it(my_lab, lab, typed, error, logged):
     answer = lab("hydra.run.dir=run", "ssr=0.5", "seed=3", *typed.split())
     assert answer.code == 1
     assert re.fullmatch(rf"error: {error} \(train\.log has its traceback\)\n", answer.err)
@@ -243,7 +235,7 @@ def test_error_of_custom_code_is_one_line_and_the_record_and_the_log_explain_it(
     assert record.config_hash is not None
 
 
-def test_custom_model_can_compute_its_loss(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_custom_model_can_compute_its_loss(my_lab, app):
     with (my_lab / "my_lab.py").open("a") as file:
         file.write(
             "class Own(Net):\n    def forward(self, x, y):\n"
@@ -278,9 +270,7 @@ LONG_WARMUP = (
         ("data.train.size=0", "data.train=0: "),
     ],
 )
-def test_error_that_needs_the_data_leaves_no_folder(
-    my_lab: Path, lab: Callable[..., Answer], typed: str, error: str
-) -> None:
+def test_error_that_needs_the_data_leaves_no_folder(my_lab, lab, typed, error):
     answer = lab(*typed.split())
     assert answer.code == 2
     assert answer.err.startswith(f"error: {error}")
@@ -288,11 +278,11 @@ def test_error_that_needs_the_data_leaves_no_folder(
 
 
 @pytest.mark.parametrize("typed", ["optimizer=muon", "trainer.device=cuda:99", "data.num_workers=2"])
-def test_error_raised_by_torch_or_by_the_data_is_one_line(refused: Callable[..., str], typed: str) -> None:
+def test_error_raised_by_torch_or_by_the_data_is_one_line(refused, typed):
     assert refused(typed, *QUICK).startswith(f"error: {typed.partition('=')[0]}")
 
 
-def test_refused_run_deletes_no_file_of_the_user(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_refused_run_deletes_no_file_of_the_user(app, in_tmp):
     (in_tmp / "outputs").mkdir()
     (in_tmp / "run").mkdir()
     (in_tmp / "run/notes").touch()
@@ -302,7 +292,7 @@ def test_refused_run_deletes_no_file_of_the_user(app: Callable[..., Answer], in_
     assert (in_tmp / "run/notes").exists()
 
 
-def test_divergence_gives_a_one_line_error_and_is_recorded(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_divergence_gives_a_one_line_error_and_is_recorded(app, in_tmp):
     answer = app("optimizer=sgd", "optimizer.lr=1e12", "scheduler=constant", *QUICK)
     assert answer.code == 1
     assert re.fullmatch("error: train/loss.*\n", answer.err)
@@ -310,9 +300,7 @@ def test_divergence_gives_a_one_line_error_and_is_recorded(app: Callable[..., An
     assert record.status == "diverged"
 
 
-def test_experiment_can_define_a_sweep(
-    app: Callable[..., Answer], in_tmp: Path, mine: Callable[[str, str], None]
-) -> None:
+def test_experiment_can_define_a_sweep(app, in_tmp, mine):
     mine("experiment/s", "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {ssr: '0.5,1'}}}\n")
     answer = app("--config-dir", "mine", "experiment=s", "launcher=basic", "study_report=false", *QUICK)
     assert answer.code == 0, answer.err

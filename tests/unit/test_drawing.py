@@ -1,9 +1,6 @@
 """The common style of pictures, and their bytes."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +15,7 @@ from ssr_hydra.drawing import FORMATS, HUES, check_math, render, style
 from ssr_hydra.errors import FormatError
 
 
-def drawn() -> Figure:
+def drawn():
     with style():
         figure = Figure(figsize=(2, 1))
         figure.add_subplot().plot([0, 1], [1, 0], color=HUES[0], label="a")
@@ -26,13 +23,13 @@ def drawn() -> Figure:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_picture_bytes_do_not_depend_on_settings_of_the_machine(file_format: str) -> None:
+def test_picture_bytes_do_not_depend_on_settings_of_the_machine(file_format):
     first = render(drawn(), file_format)
     with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "savefig.dpi": 40}):
         assert render(drawn(), file_format) == first
 
 
-def test_invalid_math_text_is_refused() -> None:
+def test_invalid_math_text_is_refused():
     check_math("title", r"a $\alpha$, and a $ alone")
     with refused("title", FormatError):
         check_math("title", r"$\nothing$")
@@ -51,19 +48,19 @@ XYZ = np.array(
 )
 
 
-def linear(colours: Sequence[str]) -> np.ndarray:
+def linear(colours):
     rgb = np.array([to_rgb(colour) for colour in colours])
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
-def lab(rgb: np.ndarray) -> np.ndarray:
+def lab(rgb):
     """CIELAB, in which a distance of 2.3 is just noticeable."""
     ratios = np.clip(rgb @ XYZ.T, 0, 1)
     x, y, z = np.where(ratios > 216 / 24389, np.cbrt(ratios), (24389 / 27 * ratios + 16) / 116).T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
-def page_palette(place: int) -> list[str]:
+def page_palette(place):
     css = (REPO / "ssr_hydra/report/template/report.css").read_text(encoding="utf-8")
     return [pair[place] for pair in re.findall(r"--h\d: light-dark\((#\w+), (#\w+)\);", css)]
 
@@ -71,7 +68,7 @@ def page_palette(place: int) -> list[str]:
 @pytest.mark.parametrize(
     ("palette", "paper"), [(HUES, "#ffffff"), (page_palette(0), "#ffffff"), (page_palette(1), "#15171b")]
 )
-def test_eight_colours_can_be_distinguished(palette: Sequence[str], paper: str) -> None:
+def test_eight_colours_can_be_distinguished(palette, paper):
     rgb = linear(palette)
     assert len(rgb) == 8
     for name, matrix in VISION.items():
@@ -84,5 +81,5 @@ def test_eight_colours_can_be_distinguished(palette: Sequence[str], paper: str) 
     assert contrast.min() > 3  # for graphics, by the Web Content Accessibility Guidelines
 
 
-def test_page_and_figures_have_the_same_light_colours() -> None:
+def test_page_and_figures_have_the_same_light_colours():
     assert page_palette(0) == list(HUES)

@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 import errno
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 from refusals import refused
@@ -13,13 +10,11 @@ from ssr_hydra.errors import PathError, WrongTypeError
 from ssr_hydra.files import check_path, try_lock, write_atomically
 
 
-def test_failed_write_keeps_the_old_file_and_the_error_has_path_and_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_keeps_the_old_file_and_the_error_has_path_and_size(tmp_path, monkeypatch):
     path = tmp_path / "result.json"
     path.write_text("before")
 
-    def full(_: int) -> None:
+    def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
@@ -31,13 +26,13 @@ def test_failed_write_keeps_the_old_file_and_the_error_has_path_and_size(
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_a_record_has_the_default_permissions(tmp_path: Path) -> None:
+def test_a_record_has_the_default_permissions(tmp_path):
     (tmp_path / "plain").write_text("")
     write_atomically(tmp_path / "record", "x")
     assert stat.S_IMODE((tmp_path / "record").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
-def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / f".record.{os.getpid()}.tmp").symlink_to(tmp_path / "mine")
     (tmp_path / "record").symlink_to(tmp_path / "mine")
@@ -49,7 +44,7 @@ def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * 256, "\ud800", "/".join(["a" * 200] * 30)])
-def test_invalid_path_is_a_one_line_error(path: str) -> None:
+def test_invalid_path_is_a_one_line_error(path):
     with refused("run_dir", PathError) as caught:
         check_path(path, "run_dir")
     assert "\n" not in str(caught.value)
@@ -57,13 +52,13 @@ def test_invalid_path_is_a_one_line_error(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [3, True, b"a", ["a"]])
-def test_path_of_a_wrong_type_is_refused(path: Any) -> None:
+def test_path_of_a_wrong_type_is_refused(path):
     with refused("run_dir", WrongTypeError):
         check_path(path, "run_dir")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no flock")
-def test_lock_is_held_until_its_file_is_closed(tmp_path: Path) -> None:
+def test_lock_is_held_until_its_file_is_closed(tmp_path):
     with (tmp_path / "lock").open("ab") as other:
         with (tmp_path / "lock").open("ab") as first:
             assert try_lock(first.fileno())

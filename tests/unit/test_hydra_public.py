@@ -1,7 +1,5 @@
 """Hydra's private modules are not used: they change between its releases."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,5 +12,5 @@ FILES = sorted(
 PRIVATE = "hydra." + "_internal"
 
 
-def test_no_file_uses_private_modules_of_hydra() -> None:
+def test_no_file_uses_private_modules_of_hydra():
     assert [path for path in FILES if PRIVATE in path.read_text(encoding="utf-8")] == []

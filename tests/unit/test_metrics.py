@@ -1,7 +1,5 @@
 """The direction of a metric by its name."""
 
-from __future__ import annotations
-
 from cases import each
 from refusals import refused
 
@@ -37,11 +35,11 @@ not_accuracy lossless accurate mapping eval/ loss_gain inverse_error
         *((name, None) for name in (*UNKNOWN, "1 - accuracy", "")),
     ],
 )
-def test_direction_is_read_from_the_name(metric: str, direction: str | None) -> None:
+def test_direction_is_read_from_the_name(metric, direction):
     assert direction_by_name(metric) == direction
 
 
-def test_mode_is_needed_only_for_an_unknown_name() -> None:
+def test_mode_is_needed_only_for_an_unknown_name():
     for metric in ("eval/wer_accuracy", "eval/thing"):
         with refused("checkpoint.mode", MissingValueError) as caught:
             resolve_direction("auto", metric, "checkpoint.mode")

@@ -1,14 +1,11 @@
 """Errors of the parser that all commands share; tests/system/test_output.py has the tests of the streams."""
 
-from __future__ import annotations
-
 import pytest
 from refusals import refused
 
 from ssr_hydra.errors import (
     ConflictError,
     FormatError,
-    InputError,
     MissingValueError,
     UnknownNameError,
     WrongTypeError,
@@ -16,7 +13,7 @@ from ssr_hydra.errors import (
 from ssr_hydra.output import Parser
 
 
-def parser() -> Parser:
+def parser():
     parser = Parser(prog="command", unknown="write no dashes")
     parser.add_argument("--count", "-c", type=int)
     parser.add_argument("--rate", type=float)
@@ -42,15 +39,13 @@ def parser() -> Parser:
         ("--xyz", "flags", FormatError, "write no dashes"),
     ],
 )
-def test_error_for_a_flag_names_the_flag_and_the_fix(
-    typed: str, field: str, kind: type[InputError], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_error_for_a_flag_names_the_flag_and_the_fix(typed, field, kind, message, capsys):
     with refused(field, kind) as caught:
         parser().parse(typed.split())
     assert message in str(caught.value)
     assert capsys.readouterr() == ("", "")
 
 
-def test_flags_may_stand_between_other_arguments() -> None:
+def test_flags_may_stand_between_other_arguments():
     parsed = parser().parse("a --rate 0.5 b --low".split())
     assert (parsed.names, parsed.rate, parsed.low) == (["a", "b"], 0.5, True)

@@ -1,7 +1,5 @@
 """Tests of the metadata of the package, and of the commands that README and ``.ci/run`` share."""
 
-from __future__ import annotations
-
 import re
 from importlib import metadata
 
@@ -10,7 +8,7 @@ from checkout import REPO
 PYPROJECT = (REPO / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_every_package_is_listed_in_pyproject() -> None:
+def test_every_package_is_listed_in_pyproject():
     listed = re.findall(
         r'^  "(ssr_hydra[\w.]*)",$', PYPROJECT.split("packages = [", 1)[1].split("]", 1)[0], re.MULTILINE
     )
@@ -20,7 +18,7 @@ def test_every_package_is_listed_in_pyproject() -> None:
     assert listed == sorted(tree)
 
 
-def test_version_is_the_same_everywhere() -> None:
+def test_version_is_the_same_everywhere():
     import ssr_hydra
 
     (declared,) = re.findall(r'^version = "(.+)"$', PYPROJECT, re.MULTILINE)
@@ -35,22 +33,22 @@ def test_version_is_the_same_everywhere() -> None:
     assert installed == declared
 
 
-def test_the_readme_and_the_checks_run_the_same_test_command() -> None:
+def test_the_readme_and_the_checks_run_the_same_test_command():
     (command,) = re.findall(r'^(python -m pip install -e "\.\[dev\]" && python -m pytest.*)$', _read("README.md"), re.M)
     assert command in [line.strip() for line in _read(".ci/run").splitlines()]
 
 
-def test_the_readme_installs_and_runs_the_main_job_in_one_line() -> None:
+def test_the_readme_installs_and_runs_the_main_job_in_one_line():
     assert re.search(
         r"^python -m pip install -e \. && python train\.py scheduler=cosine_warmup ssr=0\.5$", _read("README.md"), re.M
     )
 
 
-def _read(name: str) -> str:
+def _read(name):
     return (REPO / name).read_text(encoding="utf-8")
 
 
-def test_class_variables_have_a_type() -> None:
+def test_class_variables_have_a_type():
     # Python 3.10 cannot read the hints of a dataclass with a bare ClassVar, and the app reads them when it starts.
     sources = [path.read_text(encoding="utf-8") for path in (REPO / "ssr_hydra").rglob("*.py")]
     assert [line for text in sources for line in re.findall(r".*: ClassVar(?!\[).*", text)] == []

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib
@@ -9,10 +7,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 from checkpoint_helpers import largest_file
@@ -29,8 +25,8 @@ KEYS = (
 ).split()
 
 
-def result(**changes: Any) -> RunResult:
-    values: dict[str, Any] = {
+def result(**changes):
+    values = {
         "status": "completed",
         "error": None,
         "name": "été <b>",
@@ -51,14 +47,14 @@ def result(**changes: Any) -> RunResult:
 TEXT = result().to_json()
 
 
-def test_result_is_saved_with_exactly_the_promised_keys_and_loaded_unchanged(tmp_path: Path) -> None:
+def test_result_is_saved_with_exactly_the_promised_keys_and_loaded_unchanged(tmp_path):
     path = result().save(tmp_path)
     assert list(json.loads(path.read_text("utf-8"))) == KEYS
     assert RunResult.load(path) == result() == RunResult.load(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_non_finite_numbers_are_null(tmp_path: Path) -> None:
+def test_non_finite_numbers_are_null(tmp_path):
     bad = result(metrics={"eval/loss": math.nan, "x": math.inf}, evaluations=[{"metrics": {"y": -math.inf}}])
     read = RunResult.load(bad.save(tmp_path))
     assert read.metrics == {"eval/loss": None, "x": None}
@@ -69,17 +65,17 @@ def test_non_finite_numbers_are_null(tmp_path: Path) -> None:
     "text",
     ["", "{", "[]", "{}", TEXT[:-5], TEXT.replace('"ssr"', '"more": 1, "ssr"'), TEXT.replace("completed", "running")],
 )
-def test_incomplete_records_are_refused(tmp_path: Path, text: str) -> None:
+def test_incomplete_records_are_refused(tmp_path, text):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(InputError, match="result"):
         RunResult.load(tmp_path)
 
 
-def lines(folder: Path) -> list[dict[str, Any]]:
+def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
+def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
     with MetricsLog(tmp_path / "new" / "folder") as log:
         log.write({"batch": 1, "loss": 0.5})
         assert lines(tmp_path / "new" / "folder") == [{"batch": 1, "loss": 0.5}]
@@ -97,9 +93,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
         ("stopped", 5, "b", True),
     ],
 )
-def test_folder_of_a_run_is_refused_unless_the_run_may_start_again(
-    tmp_path: Path, status: str, steps: int, hashed: str | None, is_refused: bool
-) -> None:
+def test_folder_of_a_run_is_refused_unless_the_run_may_start_again(tmp_path, status, steps, hashed, is_refused):
     before = result(status=status, error="E", steps=steps, config_hash="a").save(tmp_path).read_bytes()
     with refused("run_dir", ConflictError) if is_refused else nullcontext():
         refuse_finished(tmp_path, hashed=hashed)
@@ -109,7 +103,7 @@ def test_folder_of_a_run_is_refused_unless_the_run_may_start_again(
 @pytest.mark.parametrize(
     "error", ["KeyboardInterrupt: interrupted", "terminated by SIGTERM, with a checkpoint at batch 7"]
 )
-def test_stopped_run_of_an_earlier_release_is_read_as_stopped(tmp_path: Path, error: str) -> None:
+def test_stopped_run_of_an_earlier_release_is_read_as_stopped(tmp_path, error):
     # Earlier releases wrote the status `failed` for these.
     (tmp_path / "result.json").write_text(result(status="failed", error=error).to_json())
     assert RunResult.load(tmp_path).status == "stopped"
@@ -117,7 +111,7 @@ def test_stopped_run_of_an_earlier_release_is_read_as_stopped(tmp_path: Path, er
     assert RunResult.load(tmp_path).status == "failed"
 
 
-def test_resumed_run_keeps_log_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
+def test_resumed_run_keeps_log_lines_up_to_the_checkpoint(tmp_path):
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 1})
         size = log.sync()
@@ -132,7 +126,7 @@ def test_resumed_run_keeps_log_lines_up_to_the_checkpoint(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
-def test_full_disk_is_reported_with_path_and_size(tmp_path: Path) -> None:
+def test_full_disk_is_reported_with_path_and_size(tmp_path):
     with MetricsLog(tmp_path) as log, largest_file(40):
         log.write({"batch": 1})
         with pytest.raises(OSError, match="cannot write [0-9]+ bytes") as caught:
@@ -141,7 +135,7 @@ def test_full_disk_is_reported_with_path_and_size(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "metrics.jsonl")
 
 
-def test_config_hash_depends_on_values_and_not_on_the_order_of_keys() -> None:
+def test_config_hash_depends_on_values_and_not_on_the_order_of_keys():
     assert config_hash(None) is None
     a = config_hash({"ssr": 1.0, "model": {"widths": [8, 16]}})
     assert a == config_hash({"model": {"widths": [8, 16]}, "ssr": 1.0})
@@ -151,12 +145,12 @@ def test_config_hash_depends_on_values_and_not_on_the_order_of_keys() -> None:
 
 
 @pytest.mark.parametrize("config", [{"lr": math.nan}, {"path": Path()}, {"x": {1, 2}}])
-def test_config_in_a_record_must_be_plain_data(config: Any) -> None:
+def test_config_in_a_record_must_be_plain_data(config):
     with refused("config", WrongTypeError):
         config_hash(config)
 
 
-def test_invalid_evaluations_of_a_log_are_refused(tmp_path: Path) -> None:
+def test_invalid_evaluations_of_a_log_are_refused(tmp_path):
     clocks = {"epoch": 1, "batch": 4, "sample": 16, "token": 0, "train_seconds": 0.5}
     evaluation = {"timestamp": clocks, "metrics": {"eval/loss": 0.25, "eval/x": None}, "seconds": 0.1}
     with MetricsLog(tmp_path) as log:
@@ -174,7 +168,7 @@ def test_invalid_evaluations_of_a_log_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", [Path.hardlink_to, Path.symlink_to])
-def test_resume_does_not_change_a_log_that_is_linked(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+def test_resume_does_not_change_a_log_that_is_linked(tmp_path, link):
     with MetricsLog(tmp_path / "elsewhere") as log:
         log.write({"batch": 10})
         first = log.sync()
@@ -189,13 +183,13 @@ def test_resume_does_not_change_a_log_that_is_linked(tmp_path: Path, link: Calla
     assert [file.is_symlink() for file in (tmp_path / "run").iterdir()] == [False]
 
 
-def test_pipe_in_place_of_the_log_is_refused(tmp_path: Path) -> None:
+def test_pipe_in_place_of_the_log_is_refused(tmp_path):
     os.mkfifo(tmp_path / METRICS)
     with refused("run_dir", PathError):
         MetricsLog(tmp_path)
 
 
-HARMS: dict[str, Callable[[Path], object]] = {
+HARMS = {
     "moved": lambda path: path.parent.rename(path.parent.with_name("moved")),
     "removed": lambda path: shutil.rmtree(path.parent),
     "cut": lambda path: os.truncate(path, 5),
@@ -204,7 +198,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_run_ends_at_the_next_record_if_its_log_is_lost(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+def test_run_ends_at_the_next_record_if_its_log_is_lost(tmp_path, harm):
     with MetricsLog(tmp_path / "run") as log:
         log.write({"batch": 10})
         harm(log.path)
@@ -214,11 +208,11 @@ def test_run_ends_at_the_next_record_if_its_log_is_lost(tmp_path: Path, harm: Ca
             log.sync()
 
 
-def _no_locks(descriptor: int, operation: int) -> None:
+def _no_locks(descriptor, operation):
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
-def test_second_run_is_refused_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_run_is_refused_on_a_file_system_without_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", _no_locks)
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 1})
@@ -230,7 +224,7 @@ def test_second_run_is_refused_on_a_file_system_without_locks(tmp_path: Path, mo
         assert log.sync() == len(b'{"batch":1}\n{"batch":2}\n')
 
 
-def test_soft_lock_of_a_dead_process_does_not_block_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_soft_lock_of_a_dead_process_does_not_block_a_resume(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", _no_locks)
     with MetricsLog(tmp_path):
         (lock,) = set(tmp_path.iterdir()) - {tmp_path / METRICS}

@@ -1,9 +1,5 @@
 """Selections and rules as plain data: what they select, and which are invalid."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from cases import each
 from refusals import refused
@@ -43,7 +39,7 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
         ({"ndim": 1, "name": None}, "norm bias"),  # null removes a condition
     ],
 )
-def test_selection_matches_the_expected_parameters(setting: Any, expected: str) -> None:
+def test_selection_matches_the_expected_parameters(setting, expected):
     selections = parse_selection(setting, "params")
     assert [name for name, parameter in ALL.items() if selects(selections, parameter)] == expected.split()
 
@@ -59,12 +55,12 @@ def test_selection_matches_the_expected_parameters(setting: Any, expected: str) 
         ([{"ndim": 1}, {"ndim": "x"}], "params[1].ndim"),
     ],
 )  # fmt: skip
-def test_invalid_selections_are_refused(setting: Any, field: str) -> None:
+def test_invalid_selections_are_refused(setting, field):
     with refused(field):
         parse_selection(setting, "params")
 
 
-def test_rule_is_parsed() -> None:
+def test_rule_is_parsed():
     (rule,) = parse_rules({"head": {"params": {"layer": -1}, "betas": [0.9, 0.95], "lr_scale": 10, "layer_decay": 0.5}})
     assert (rule.name, rule.path) == ("head", "param_groups.head")
     assert rule.values == {"betas": (0.9, 0.95)}
@@ -98,12 +94,12 @@ def test_rule_is_parsed() -> None:
         ({"a": {"lr": 1}, "b": {"lr": 1, "params": {"x": 1}}}, "param_groups.b.params.x"),
     ],
 )
-def test_invalid_rules_are_refused(rules: Any, field: str) -> None:
+def test_invalid_rules_are_refused(rules, field):
     with refused(field):
         parse_rules(rules)
 
 
-def test_ranges_of_hyperparameters_are_checked_by_name() -> None:
+def test_ranges_of_hyperparameters_are_checked_by_name():
     for key, value in (("lr", 0), ("betas", (0, 0.999)), ("nesterov", True), ("amsgrad", False), ("foreach", None)):
         check_hyperparameter(key, value, key)
     for key, value, field in (

@@ -1,10 +1,7 @@
 """docs/reference/tables.md has every choice and key of the configs, and is up to date."""
 
-from __future__ import annotations
-
 import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,20 +9,20 @@ from ssr_hydra.configs import GROUPS
 
 
 @pytest.fixture(scope="module")
-def script() -> dict[str, Any]:
+def script():
     return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "tables.py"))
 
 
 @pytest.fixture(scope="module")
-def page(script: dict[str, Any]) -> str:
+def page(script):
     return str(script["page"]())
 
 
-def test_tables_of_the_reference_are_up_to_date(script: dict[str, Any], page: str) -> None:
+def test_tables_of_the_reference_are_up_to_date(script, page):
     assert script["PAGE"].read_text(encoding="utf-8") == page, "run: python scripts/tables.py"
 
 
-def test_table_has_a_row_for_each_choice(page: str) -> None:
+def test_table_has_a_row_for_each_choice(page):
     rows = {}
     for block in page.split("\n## ")[1:]:
         group, _, text = block.partition("\n")
@@ -36,7 +33,7 @@ def test_table_has_a_row_for_each_choice(page: str) -> None:
     assert "digits_wsd" in rows["experiment"]
 
 
-def test_table_rows_of_rex_have_the_type_and_the_default_and_the_meaning(page: str) -> None:
+def test_table_rows_of_rex_have_the_type_and_the_default_and_the_meaning(page):
     lines = page.splitlines()
     (rex,) = (line for line in lines if line.startswith("| `rex` "))
     assert rex.startswith(
@@ -46,7 +43,7 @@ def test_table_rows_of_rex_have_the_type_and_the_default_and_the_meaning(page: s
     assert alpha_f.split(" | ")[1:3] == ["`float`", "Multiplier from `t_max` on, at least 0."]
 
 
-def test_meaning_of_an_argument_may_span_lines(script: dict[str, Any]) -> None:
+def test_meaning_of_an_argument_may_span_lines(script):
     class Documented:
         """Summary.
 

@@ -1,25 +1,18 @@
-from __future__ import annotations
-
 import importlib
 import sys
-from pathlib import Path
-
-import pytest
 
 from ssr_hydra import versions as code
 from ssr_hydra.versions import code_version
 
 
-def test_digest_depends_on_path_and_content_of_every_source_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_digest_depends_on_path_and_content_of_every_source_file(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     package = tmp_path / "my_code_package"
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "inner/a.py").write_text("x = 1\n")
 
-    def version() -> str:
+    def version():
         return code_version(["my_code_package.inner.a"])["my_code_package"]
 
     first = version()
@@ -33,9 +26,7 @@ def test_digest_depends_on_path_and_content_of_every_source_file(
     assert version() not in (first, second)
 
 
-def test_imported_package_keeps_its_digest_when_its_files_are_edited(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imported_package_keeps_its_digest_when_its_files_are_edited(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_code_imported.py").write_text("x = 1\n")
     first = code_version(["my_code_imported"])
@@ -48,7 +39,7 @@ def test_imported_package_keeps_its_digest_when_its_files_are_edited(
     assert code_version(["my_code_imported"]) != first
 
 
-def test_digest_supports_single_files_and_missing_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_supports_single_files_and_missing_modules(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_code_file.py").write_text("x = 1\n")
     versions = code_version(["my_code_file", "my_missing_code", "sys"])

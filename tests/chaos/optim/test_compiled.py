@@ -1,10 +1,5 @@
 """Optimizer steps that are compiled, or captured as a CUDA graph, use the scheduled rate."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 from optim_helpers import tick
@@ -14,7 +9,7 @@ from ssr_hydra.schedulers import LinearScheduler
 from ssr_hydra.state import State
 
 
-def moved(optimizer: torch.optim.Optimizer, make_step: Callable[[], Callable[[], object]]) -> list[float]:
+def moved(optimizer, make_step):
     """Return how far each of four scheduled steps moves the only weight, whose gradient is 1."""
     state = State("4ba", optimizers=optimizer)
     scheduler = compile_composer_scheduler(LinearScheduler(), state)
@@ -29,19 +24,19 @@ def moved(optimizer: torch.optim.Optimizer, make_step: Callable[[], Callable[[],
     return steps
 
 
-def test_a_compiled_optimizer_step_uses_the_new_rate() -> None:
+def test_a_compiled_optimizer_step_uses_the_new_rate():
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0))
     graphs = 0
 
-    def backend(graph: Any, inputs: Any) -> Any:
+    def backend(graph, inputs):
         nonlocal graphs
         graphs += 1
         return graph.forward
 
     @torch.compile(backend=backend)
-    def step() -> None:
+    def step():
         optimizer.step()
 
     assert moved(optimizer, lambda: step) == [1.0, 0.75, 0.5, 0.25]
@@ -49,12 +44,12 @@ def test_a_compiled_optimizer_step_uses_the_new_rate() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_captured_graph_uses_the_new_rate() -> None:
+def test_a_captured_graph_uses_the_new_rate():
     weight = torch.nn.Parameter(torch.zeros(1, device="cuda"))
     weight.grad = torch.ones(1, device="cuda")
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0, device="cuda"))
 
-    def capture() -> Callable[[], object]:
+    def capture():
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
             optimizer.step()

@@ -1,14 +1,11 @@
 """Ten thousand records: the page stays small, says what it leaves out, and the whole stays below a gigabyte."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from report_study import accuracy, write_run
 
@@ -18,7 +15,7 @@ from ssr_hydra.studies import from_csv
 RECIPES, SSRS, SEEDS = 20, (0.25, 0.5, 1.0, 2.0, 4.0), 100
 
 
-def test_study_of_ten_thousand_records_is_read_in_bounded_time(repo: Path, tmp_path: Path) -> None:
+def test_study_of_ten_thousand_records_is_read_in_bounded_time(repo, tmp_path):
     # The test writes one run of each recipe and SSR. The other seeds are copies of it in which a few numbers differ.
     study = tmp_path / "large"
     for recipe in range(RECIPES):
@@ -60,7 +57,7 @@ print(Path("/proc/self/status").read_text() if sys.platform == "linux" else "", 
     assert (tmp_path / "report/runs.csv").read_text(encoding="utf-8").count("\n") == 10_001
 
 
-def _table(path: Path, ratios: int, seeds: int, recipes: int) -> Path:
+def _table(path, ratios, seeds, recipes):
     """A table of noisy rows. The curves of a third of its recipes cross."""
     with path.open("w", encoding="utf-8") as file:
         file.write("ssr,top1,seconds,method,seed\n")
@@ -73,19 +70,19 @@ def _table(path: Path, ratios: int, seeds: int, recipes: int) -> Path:
     return path
 
 
-def _seconds(path: Path) -> float:
+def _seconds(path):
     """Return the CPU seconds that this process needs for a report. Other processes do not affect them."""
     before = time.process_time()
     build(from_csv(path, "ssr", "top1", "seconds", recipe="method", seed="seed"))
     return time.process_time() - before
 
 
-def test_cost_of_a_report_is_linear_in_the_number_of_ssrs(tmp_path: Path) -> None:
+def test_cost_of_a_report_is_linear_in_the_number_of_ssrs(tmp_path):
     small, large = (_seconds(_table(tmp_path / f"{count}.csv", count, 1, 3)) for count in (150, 1200))
     assert large < 24 * small  # 8 times as many SSRs; a quadratic cost would be 64 times as high
 
 
-def test_table_of_a_million_rows_is_reported_in_bounded_time(repo: Path, tmp_path: Path) -> None:
+def test_table_of_a_million_rows_is_reported_in_bounded_time(repo, tmp_path):
     path = _table(tmp_path / "table.csv", 10, 10_000, 10)
     command = [sys.executable, "scripts/report.py", "--csv", str(path), "--ssr", "ssr", "--quality", "top1"]
     command += ["--seconds", "seconds", "--recipe", "method", "--seed", "seed", "--out", str(tmp_path / "report")]

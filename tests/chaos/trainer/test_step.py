@@ -1,15 +1,10 @@
 """Tests of compiled training steps."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import torch
-from fake_clock import Clock
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo.callback import callback_handler
 
 from ssr_hydra.checkpoints import load_latest_good
@@ -19,11 +14,11 @@ from ssr_hydra.trainer import Trainer
 
 
 @pytest.fixture
-def compilations(clock: Clock) -> Iterator[list[int]]:
+def compilations(clock):
     """Return the list of compilations, each of which takes a minute on the test's clock."""
-    calls: list[int] = []
+    calls = []
 
-    def end(_: object) -> None:
+    def end(_):
         calls.append(len(calls))
         clock.sleep(60_000)
 
@@ -33,10 +28,10 @@ def compilations(clock: Clock) -> Iterator[list[int]]:
     callback_handler.remove_end_callback(end)
 
 
-def test_compile_time_does_not_count_as_training_time(tmp_path: Path, clock: Clock, compilations: list[int]) -> None:
+def test_compile_time_does_not_count_as_training_time(tmp_path, clock, compilations):
     images, classes = torch.randn(64, 1, 8, 8), torch.arange(64) % 10
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(outputs, targets):
         clock.sleep(10 if outputs.requires_grad else 0)
         return nn.functional.cross_entropy(outputs, targets)
 

@@ -1,10 +1,7 @@
 """Test of a process that ends while the workers of its loader are alive."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from pathlib import Path
 
 _RUN = """
 import torch
@@ -18,7 +15,7 @@ print(trainer.fit().status)
 """
 
 
-def test_a_run_with_workers_prints_no_traceback_at_its_end(tmp_path: Path) -> None:
+def test_a_run_with_workers_prints_no_traceback_at_its_end(tmp_path):
     # The workers are alive when the interpreter exits: the loader keeps them for the next epoch.
     process = subprocess.run([sys.executable, "-c", _RUN], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert (process.returncode, process.stdout, process.stderr) == (0, "completed\n", "")

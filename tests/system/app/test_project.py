@@ -1,14 +1,11 @@
 """A new project works immediately: its test trains a model, and a sweep of its experiment completes."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 from cli_helpers import command
 
 
-def test_new_project_runs_a_sweep_and_passes_its_test(in_tmp: Path) -> None:
+def test_new_project_runs_a_sweep_and_passes_its_test(in_tmp):
     assert command("-m", "ssr_hydra", "--new", "new_lab", cwd=in_tmp).code == 0
     folder = in_tmp / "new_lab"
     swept = command("train.py", "-m", "experiment=waves", "max_duration=4ba", "ssr=0.5,1", "study=first", cwd=folder)

@@ -1,14 +1,11 @@
 """Every end of a job is recorded, logged and shown by the exit code."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,7 +25,7 @@ TRAIN = str(REPO / "train.py")
 QUICK = ("max_duration=4ba", "trainer.progress=none")
 
 
-def test_a_sweep_prints_a_table_that_includes_refused_jobs(app: App, in_tmp: Path) -> None:
+def test_a_sweep_prints_a_table_that_includes_refused_jobs(app, in_tmp):
     answer = app("-m", "optimizer=muon,adamw", "launcher=basic", "study_report=false", *QUICK, "hydra.sweep.dir=sweep")
     assert answer.code == 1
     assert "1 of 2 jobs did not complete: 0 (optimizer=muon" in answer.err
@@ -37,7 +34,7 @@ def test_a_sweep_prints_a_table_that_includes_refused_jobs(app: App, in_tmp: Pat
     assert "optimizer=muon" in answer.out
 
 
-def test_refused_input_writes_no_record_and_records_of_different_runs_stay(tmp_path: Path) -> None:
+def test_refused_input_writes_no_record_and_records_of_different_runs_stay(tmp_path):
     with pytest.raises(InputError), recorded({}, tmp_path):
         raise InputError("a", 1, "must be 2", "write 2")
     assert not list(tmp_path.iterdir())
@@ -55,9 +52,7 @@ def test_refused_input_writes_no_record_and_records_of_different_runs_stay(tmp_p
         (signal.SIGINT, 130, "KeyboardInterrupt: interrupted"),
     ],
 )
-def test_stopped_run_is_recorded_and_prints_the_command_to_continue(
-    tmp_path: Path, number: int, code: int, error: str
-) -> None:
+def test_stopped_run_is_recorded_and_prints_the_command_to_continue(tmp_path, number, code, error):
     place = "hydra.run.dir=runs/${seed}"  # the printed command has the value of seed
     arguments = (TRAIN, "max_duration=1h", "trainer.progress=none", place, "resume=never")
     with warm.start(*arguments, cwd=tmp_path, stdout=None) as process:
@@ -85,7 +80,7 @@ def test_stopped_run_is_recorded_and_prints_the_command_to_continue(
     assert (again.status, again.steps, again.resumes) == ("completed", record.steps + 1, 1)
 
 
-def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     with (
         Heartbeat(tmp_path / HEARTBEAT),
@@ -98,15 +93,13 @@ def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path: Path, m
     assert not (tmp_path / HEARTBEAT).exists()
 
 
-def test_requeued_job_waits_for_the_heartbeat_of_the_previous_machine_to_expire(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeued_job_waits_for_the_heartbeat_of_the_previous_machine_to_expire(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     sign = tmp_path / HEARTBEAT
     sign.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": "1", "attempt": 1}))
-    waited: list[float] = []
+    waited = []
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds):
         waited.append(seconds)
         if len(waited) == 3:  # so old that the heartbeat has expired
             os.utime(sign, (1, 1))

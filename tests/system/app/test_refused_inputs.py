@@ -1,26 +1,20 @@
 """Run the table of refused inputs against the app."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_helpers import Answer
-from refused_inputs import ALL, Refused
+from refused_inputs import ALL
 
 ROWS = [pytest.param(row, id=f"{kind}: {name}") for kind, rows in ALL.items() for name, row in rows.items()]
 SECONDS = 5.0
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_refused_input_gives_a_one_line_error_and_changes_no_file(
-    app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch, row: Refused
-) -> None:
+def test_refused_input_gives_a_one_line_error_and_changes_no_file(app, in_tmp, monkeypatch, row):
     folder = in_tmp / "outside" / "inside"  # so that paths out of the folder are detected
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)

@@ -1,12 +1,8 @@
 """Loggers and callbacks in real runs, with and without an interruption."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,7 +20,7 @@ class _Killed(Exception):
     pass
 
 
-def trainer(run_dir: Path | None, **changes: Any) -> Trainer:
+def trainer(run_dir, **changes):
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 10)
@@ -32,7 +28,7 @@ def trainer(run_dir: Path | None, **changes: Any) -> Trainer:
     body, head = list(model[1].parameters()), [*model[2].parameters(), *model[5].parameters()]
     train, evaluation = make_loaders(Digits("train"), Digits("eval"), batch_size=32, seed=3)
     groups = [{"params": body, "lr": 0.1, "weight_decay": 0.01}, {"params": head, "lr": 0.2, "weight_decay": 0.01}]
-    settings: dict[str, Any] = {
+    settings = {
         "max_duration": "48ba",
         "eval_interval": "16ba",
         "log_interval": "4ba",
@@ -48,10 +44,10 @@ def trainer(run_dir: Path | None, **changes: Any) -> Trainer:
     return Trainer(model, train, evaluation, optimizer, [CosineAnnealingScheduler()], **{**settings, **changes})
 
 
-def fail_after(run: Trainer, batch: int) -> None:
+def fail_after(run, batch):
     """Train a run until it fails after a batch."""
 
-    def stop(run: Trainer, loss: torch.Tensor) -> None:
+    def stop(run, loss):
         if run.state.timestamp.batch.value == batch:
             raise _Killed
 
@@ -60,16 +56,16 @@ def fail_after(run: Trainer, batch: int) -> None:
         run.fit()
 
 
-def records(run_dir: Path) -> list[dict[str, Any]]:
+def records(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-def table(run_dir: Path) -> list[dict[str, str]]:
+def table(run_dir):
     with (run_dir / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def test_interrupted_run_has_every_record_once_and_the_right_rates(tmp_path: Path) -> None:
+def test_interrupted_run_has_every_record_once_and_the_right_rates(tmp_path):
     fail_after(trainer(tmp_path, loggers=[CSVLogger(), TensorBoardLogger()]), 37)  # the last checkpoint is at 30
     assert trainer(tmp_path, loggers=[CSVLogger(), TensorBoardLogger()]).fit().status == "completed"
     rows = table(tmp_path)
@@ -92,8 +88,8 @@ def test_interrupted_run_has_every_record_once_and_the_right_rates(tmp_path: Pat
             assert scalars[name][number][1] == pytest.approx(float(trained[batch][name]), rel=1e-6)
 
 
-def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tmp_path: Path) -> None:
-    def parts() -> dict[str, Any]:
+def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tmp_path):
+    def parts():
         return {"callbacks": {"ema": EMA(decay=0.9)}}
 
     whole = trainer(tmp_path / "whole", **parts())
@@ -113,15 +109,15 @@ def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tm
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_failing_logger_ends_the_run_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+def test_failing_logger_ends_the_run_and_the_run_can_be_resumed(tmp_path):
     class Far:
         closed = 0
 
-        def log(self, run: Trainer, record: dict[str, Any]) -> None:
+        def log(self, run, record):
             if record["batch"] == 36:
                 raise ConnectionError("gone")
 
-        def close(self) -> None:
+        def close(self):
             self.closed += 1
 
     far = Far()
@@ -136,7 +132,7 @@ def test_failing_logger_ends_the_run_and_the_run_can_be_resumed(tmp_path: Path) 
     assert [record["batch"] for record in records(tmp_path) if record["event"] == "train"] == list(range(4, 49, 4))
 
 
-def test_run_with_callbacks_equals_the_run_without_callbacks(tmp_path: Path) -> None:
+def test_run_with_callbacks_equals_the_run_without_callbacks(tmp_path):
     plain = trainer(None)
     bare = plain.fit()
     watched = trainer(
@@ -154,8 +150,8 @@ def test_run_with_callbacks_equals_the_run_without_callbacks(tmp_path: Path) -> 
     assert all(float(rate) > 0 for rate in rates[1:])
 
 
-def test_callback_needs_no_base_class_and_gets_all_events_in_order(tmp_path: Path) -> None:
-    calls: list[str] = []
+def test_callback_needs_no_base_class_and_gets_all_events_in_order(tmp_path):
+    calls = []
     run = trainer(tmp_path, max_duration="20ba", eval_interval="10ba", log_interval="10ba")
     for event in ("fit_start", "epoch_end", "eval_start", "eval_end", "checkpoint_saved", "fit_end", "close"):
         run.on(event, lambda *arguments, event=event: calls.append(event))

@@ -1,16 +1,13 @@
 """Processes that are killed while they save, and several processes that save into one folder."""
 
-from __future__ import annotations
-
 import sys
-from pathlib import Path
 
 import pytest
 from checkpoint_helpers import kill
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_kill_before_any_file_operation_of_a_save_leaves_an_intact_checkpoint(tmp_path: Path) -> None:
+def test_kill_before_any_file_operation_of_a_save_leaves_an_intact_checkpoint(tmp_path):
     points = kill("steps", tmp_path)
     # For each file operation of a save, one save was killed before it: writes of at least two files, their syncs, the
     # rename and a removal.
@@ -20,5 +17,5 @@ def test_kill_before_any_file_operation_of_a_save_leaves_an_intact_checkpoint(tm
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_reader_gets_complete_checkpoints_while_two_processes_save(tmp_path: Path) -> None:
+def test_reader_gets_complete_checkpoints_while_two_processes_save(tmp_path):
     assert kill("writers", tmp_path)["reads"] > 20

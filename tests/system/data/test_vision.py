@@ -1,11 +1,7 @@
 """Processes that download the same data set simultaneously."""
 
-from __future__ import annotations
-
 import multiprocessing
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 from local_server import small_cifar
@@ -13,19 +9,17 @@ from local_server import small_cifar
 from ssr_hydra.data import SmallImages
 
 
-def _load(root: str, results: Any, all_run: Any) -> None:
+def _load(root, results, all_run):
     all_run.wait(300)
     results.put(SmallImages("cifar10", root=root).describe()["sha256"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the processes inherit the server's address by fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_processes_that_download_simultaneously_get_the_same_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_that_download_simultaneously_get_the_same_data(tmp_path, monkeypatch):
     root = tmp_path / "root"
     context = multiprocessing.get_context("fork")
-    results: Any = context.Queue()
+    results = context.Queue()
     all_run = context.Barrier(3)  # the server forks no process while one of its threads answers a request
     processes = [context.Process(target=_load, args=(str(root), results, all_run)) for _ in range(3)]
     with small_cifar(tmp_path / "served", monkeypatch):

@@ -1,11 +1,7 @@
 """Workers of a loader read the same data as the process itself."""
 
-from __future__ import annotations
-
 import random
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +14,7 @@ from ssr_hydra.data import ImageFolder, StdlibDocuments, make_loaders
 from ssr_hydra.errors import RunError, UserCodeError
 
 
-def epochs(data: Any, workers: int, numbers: tuple[int, ...] = (0, 1), **settings: Any) -> dict[int, list[Any]]:
+def epochs(data, workers, numbers=(0, 1), **settings):
     """Return the batches of these epochs, in this order."""
     loader, _ = make_loaders(data, batch_size=4, seed=5, num_workers=workers, **settings)
     read = {}
@@ -28,7 +24,7 @@ def epochs(data: Any, workers: int, numbers: tuple[int, ...] = (0, 1), **setting
     return read
 
 
-def images(folder: Path) -> Dataset[Any]:
+def images(folder):
     image = pytest.importorskip("PIL.Image")
     transforms = pytest.importorskip("torchvision.transforms.v2")
     for name in ("ant", "bee"):
@@ -42,25 +38,25 @@ def images(folder: Path) -> Dataset[Any]:
 class Broken(Dataset[Any]):
     """Data that raises an error for each sample."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error):
         self.error = error
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 4
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index):
         raise self.error
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_error_of_a_file_is_one_line_with_and_without_workers(workers: int) -> None:
+def test_error_of_a_file_is_one_line_with_and_without_workers(workers):
     with pytest.raises(RunError) as caught:
         epochs(Broken(RunError("a/b.png cannot be read: truncated")), workers)
     assert str(caught.value) == "a/b.png cannot be read: truncated"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_error_of_a_custom_data_set_names_the_sample_and_the_line(workers: int) -> None:
+def test_error_of_a_custom_data_set_names_the_sample_and_the_line(workers):
     with pytest.raises(UserCodeError) as caught:
         epochs(Broken(KeyError("label")), workers)
     line = Broken.__getitem__.__code__.co_firstlineno + 1
@@ -73,7 +69,7 @@ def test_error_of_a_custom_data_set_names_the_sample_and_the_line(workers: int) 
 class BrokenStream(IterableDataset[int]):
     """A stream whose third sample raises an error."""
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self):
         yield from (1, 2)
         raise ValueError("bad shard")
 
@@ -81,13 +77,13 @@ class BrokenStream(IterableDataset[int]):
 class BrokenCollate(Dataset[int]):
     """Data with a collate_fn that raises an error."""
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 4
 
-    def __getitem__(self, index: int) -> int:
+    def __getitem__(self, index):
         return index
 
-    def collate_fn(self, samples: list[int]) -> Any:
+    def collate_fn(self, samples):
         raise ValueError("bad shard")
 
 
@@ -99,9 +95,7 @@ class BrokenCollate(Dataset[int]):
         (BrokenCollate(), "collate_fn", BrokenCollate.collate_fn.__code__.co_firstlineno + 1),
     ],
 )
-def test_error_of_a_stream_or_collate_fn_names_the_part_and_the_line(
-    workers: int, data: Any, part: str, line: int
-) -> None:
+def test_error_of_a_stream_or_collate_fn_names_the_part_and_the_line(workers, data, part, line):
     with pytest.raises(UserCodeError) as caught:
         epochs(data, workers, shuffle=False)
     cause = f"ValueError: bad shard (test_workers.py, line {line})"
@@ -109,8 +103,8 @@ def test_error_of_a_stream_or_collate_fn_names_the_part_and_the_line(
 
 
 @pytest.mark.parametrize("name", ["numbers", "images", "text"])
-def test_batches_do_not_depend_on_the_number_of_workers(tmp_path: Path, name: str) -> None:
-    data: Any = {
+def test_batches_do_not_depend_on_the_number_of_workers(tmp_path, name):
+    data = {
         "numbers": Noisy,  # draws from every global generator
         "images": lambda: images(tmp_path),
         "text": lambda: StdlibDocuments("eval", max_length=100, limit=10),  # has its own collate_fn
@@ -120,7 +114,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(tmp_path: Path, name: st
     assert epochs(data, 2, (1, 0)) == alone  # the same worker processes, with the epochs in a different order
 
 
-def test_batches_of_a_stream_in_workers_depend_only_on_seed_and_epoch() -> None:
+def test_batches_of_a_stream_in_workers_depend_only_on_seed_and_epoch():
     before = random.getstate()
     first = epochs(NoisyStream(), 1, (0, 1, 2), shuffle=False)
     assert random.getstate() == before

@@ -1,10 +1,5 @@
 """The schedulers inside the training loops of other libraries: Lightning, transformers, Accelerate, Composer."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 from optim_helpers import rates
@@ -21,12 +16,12 @@ pytestmark = [pytest.mark.filterwarnings("ignore")]
 _SCHEDULE = CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
 
 
-def _expected(batches: int, lr: float = 0.5) -> list[float]:
+def _expected(batches, lr=0.5):
     curve = _SCHEDULE.bind(State(f"{batches}ba"))
     return [lr * curve(Timestamp(batch=k)) for k in range(batches)]
 
 
-def _data(samples: int = 24) -> TensorDataset:
+def _data(samples=24):
     generator = torch.Generator().manual_seed(0)
     return TensorDataset(torch.randn(samples, 3, generator=generator), torch.randn(samples, 1, generator=generator))
 
@@ -34,11 +29,11 @@ def _data(samples: int = 24) -> TensorDataset:
 class Recorder(torch.optim.SGD):
     """An optimizer that records the rate of each step."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.seen: list[float] = []
+        self.seen = []
 
-    def step(self, closure: Any = None) -> Any:
+    def step(self, closure=None):
         self.seen += rates(self)
         return super().step(closure)
 
@@ -46,18 +41,18 @@ class Recorder(torch.optim.SGD):
 # --- Lightning ----------------------------------------------------------------------------------------------------
 
 
-def _lightning_module(max_duration: str) -> Any:
+def _lightning_module(max_duration):
     import lightning
 
     class Module(lightning.LightningModule):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.layer = torch.nn.Linear(3, 1)
 
-        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        def training_step(self, batch, index):
             return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
 
-        def configure_optimizers(self) -> Any:
+        def configure_optimizers(self):
             self.recorder = Recorder(self.parameters(), lr=0.5)
             self.schedule = ScheduledLR(self.recorder, _SCHEDULE, max_duration=max_duration)
             return {"optimizer": self.recorder, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
@@ -65,7 +60,7 @@ def _lightning_module(max_duration: str) -> Any:
     return Module()
 
 
-def _lightning_trainer(folder: Path, **options: Any) -> Any:
+def _lightning_trainer(folder, **options):
     import lightning
 
     quiet = dict.fromkeys(["logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"], False)
@@ -73,7 +68,7 @@ def _lightning_trainer(folder: Path, **options: Any) -> Any:
 
 
 @pytest.mark.extra("lightning")
-def test_lightning_steps_the_scheduler_every_batch_also_after_a_resume(tmp_path: Path) -> None:
+def test_lightning_steps_the_scheduler_every_batch_also_after_a_resume(tmp_path):
     loader = DataLoader(_data(), batch_size=4)
     module = _lightning_module("12ba")
     _lightning_trainer(tmp_path, max_epochs=2).fit(module, loader)
@@ -89,7 +84,7 @@ def test_lightning_steps_the_scheduler_every_batch_also_after_a_resume(tmp_path:
 
 
 @pytest.mark.extra("lightning")
-def test_lightning_steps_the_scheduler_once_per_accumulated_batch(tmp_path: Path) -> None:
+def test_lightning_steps_the_scheduler_once_per_accumulated_batch(tmp_path):
     module = _lightning_module("6ba")
     trainer = _lightning_trainer(tmp_path, max_epochs=2, accumulate_grad_batches=2)
     trainer.fit(module, DataLoader(_data(), batch_size=4))
@@ -99,15 +94,15 @@ def test_lightning_steps_the_scheduler_once_per_accumulated_batch(tmp_path: Path
 # --- transformers and Accelerate --------------------------------------------------------------------------------
 
 
-def _transformers_trainer(folder: Path, max_steps: int, **options: Any) -> tuple[Any, Recorder, ScheduledLR]:
+def _transformers_trainer(folder, max_steps, **options):
     import transformers
 
     class Model(torch.nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.layer = torch.nn.Linear(3, 1)
 
-        def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        def forward(self, x, labels):
             return {"loss": torch.nn.functional.mse_loss(self.layer(x), labels)}
 
     torch.manual_seed(0)
@@ -131,7 +126,7 @@ def _transformers_trainer(folder: Path, max_steps: int, **options: Any) -> tuple
 
 
 @pytest.mark.extra("transformers", "accelerate")
-def test_transformers_trainer_steps_the_scheduler_also_after_a_resume(tmp_path: Path) -> None:
+def test_transformers_trainer_steps_the_scheduler_also_after_a_resume(tmp_path):
     trainer, optimizer, scheduler = _transformers_trainer(tmp_path, 12, save_strategy="steps")
     trainer.train()
     assert optimizer.seen == _expected(12)
@@ -146,7 +141,7 @@ def test_transformers_trainer_steps_the_scheduler_also_after_a_resume(tmp_path: 
 
 
 @pytest.mark.extra("accelerate")
-def test_accelerate_prepares_the_scheduler() -> None:
+def test_accelerate_prepares_the_scheduler():
     import accelerate
 
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
@@ -170,18 +165,18 @@ def test_accelerate_prepares_the_scheduler() -> None:
 # --- Composer -----------------------------------------------------------------------------------------------------
 
 
-def test_composer_trainer_accepts_the_schedulers() -> None:
+def test_composer_trainer_accepts_the_schedulers():
     composer = pytest.importorskip("composer")
 
-    class Model(composer.models.ComposerModel):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
+    class Model(composer.models.ComposerModel):
+        def __init__(self):
             super().__init__()
             self.layer = torch.nn.Linear(3, 1)
 
-        def forward(self, batch: Any) -> torch.Tensor:
-            return self.layer(batch[0])  # type: ignore[no-any-return]
+        def forward(self, batch):
+            return self.layer(batch[0])
 
-        def loss(self, outputs: torch.Tensor, batch: Any) -> torch.Tensor:
+        def loss(self, outputs, batch):
             return torch.nn.functional.mse_loss(outputs, batch[1])
 
     model = Model()

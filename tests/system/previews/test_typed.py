@@ -1,10 +1,7 @@
 """The command line of ssr-preview."""
 
-from __future__ import annotations
-
 import shlex
 import sys
-from pathlib import Path
 
 # A process without a font cache may print that it builds one, so this line builds the cache first.
 import matplotlib.font_manager  # noqa: F401
@@ -15,9 +12,9 @@ from ssr_hydra.previews import main
 pytestmark = pytest.mark.usefixtures("clean_hydra")
 
 
-def rows(output: str) -> dict[str, dict[str, list[str]]]:
+def rows(output):
     """Return curve -> landmark -> the cells after it."""
-    curves: dict[str, dict[str, list[str]]] = {}
+    curves = {}
     name = ""
     for line in output.splitlines()[1:]:
         if line.startswith("  "):
@@ -29,7 +26,7 @@ def rows(output: str) -> dict[str, dict[str, list[str]]]:
     return curves
 
 
-def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, list[str]]]:
+def show(capsys, *arguments):
     main([*arguments, "--out", "shown.svg"])
     output = capsys.readouterr()
     assert output.err == ""
@@ -52,13 +49,11 @@ def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[
         ("-m scheduler=rex ssr=0.5,1 \"name='a, b'\"", ["rex, ssr 0.5", "rex, ssr 1"]),
     ],
 )  # fmt: skip
-def test_preview_splits_sweeps_as_hydra_does(
-    arguments: str, names: list[str], in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_preview_splits_sweeps_as_hydra_does(arguments, names, in_tmp, capsys):
     assert list(show(capsys, *shlex.split(arguments))) == names
 
 
-def test_preview_applies_overrides_to_the_schedule(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preview_applies_overrides_to_the_schedule(in_tmp, capsys):
     schedule = "scheduler=wsd scheduler.t_decay=0.2dur scheduler.decay=linear max_duration=2000ba ssr=0.5"
     main([*f"{schedule} optimizer=adamw optimizer.lr=3e-4 --alpha --normalize --title WSD".split()])
     *table, picture, vectors = capsys.readouterr().out.splitlines()
@@ -68,9 +63,7 @@ def test_preview_applies_overrides_to_the_schedule(in_tmp: Path, capsys: pytest.
     assert (in_tmp / "preview.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_preview_draws_every_job_of_an_experiment_that_defines_a_sweep(
-    in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_preview_draws_every_job_of_an_experiment_that_defines_a_sweep(in_tmp, capsys):
     folder = in_tmp / "mine" / "experiment"
     folder.mkdir(parents=True)
     params = "scheduler: cosine,linear\n      ssr: 0.5,1"
@@ -80,9 +73,7 @@ def test_preview_draws_every_job_of_an_experiment_that_defines_a_sweep(
     assert list(curves) == ["cosine, ssr 2", "linear, ssr 2"]
 
 
-def test_batch_and_sample_rates_come_from_the_data_or_from_flags(
-    in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_batch_and_sample_rates_come_from_the_data_or_from_flags(in_tmp, capsys):
     for arguments, step in (
         ("step_size=150ba", "2ep"),  # 75 batches of digits are an epoch
         ("step_size=150ba --dataloader-len 50", "3ep"),
@@ -94,9 +85,7 @@ def test_batch_and_sample_rates_come_from_the_data_or_from_flags(
         assert curves["step, ssr 1"]["step 1"][0] == step
 
 
-def test_custom_scheduler_can_be_previewed(
-    in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_custom_scheduler_can_be_previewed(in_tmp, capsys, monkeypatch):
     text = "def halves(every):\n    return lambda state, ssr: 0.5 ** (state.timestamp.batch.value // (every * ssr))\n"
     (in_tmp / "my_schedules.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(in_tmp)
@@ -119,7 +108,7 @@ def test_custom_scheduler_can_be_previewed(
         assert error.count("\n") == 1
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def refused(capsys, *arguments):
     with pytest.raises(SystemExit) as caught:
         main(list(arguments))
     output = capsys.readouterr()
@@ -149,9 +138,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--title", "$x_$"], "error: --title='$x_$': must have valid matplotlib math"),
     ],
 )
-def test_bad_input_gives_a_one_line_error_and_writes_no_file(
-    arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_gives_a_one_line_error_and_writes_no_file(arguments, message, in_tmp, capsys):
     error = refused(capsys, *arguments)
     assert message in error
     assert error.startswith("error: ")
@@ -159,9 +146,7 @@ def test_bad_input_gives_a_one_line_error_and_writes_no_file(
     assert list(in_tmp.iterdir()) == []
 
 
-def test_trusted_module_may_be_in_the_working_directory(
-    in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trusted_module_may_be_in_the_working_directory(in_tmp, capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", "")
     (in_tmp / "lab_of_preview.py").write_text("def two_thirds(state, ssr=1.0):\n    return 2 / 3\n")
@@ -170,7 +155,7 @@ def test_trusted_module_may_be_in_the_working_directory(
     assert curve["50 %"][-2] == "0.666667"
 
 
-def test_data_of_unknown_length_needs_the_flag_dataloader_len(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_of_unknown_length_needs_the_flag_dataloader_len(in_tmp, capsys):
     data = ["data=custom", "data.train._target_=mine.Data", "trust=[mine]", "trainer.objective=null", "scheduler=step"]
     assert "--dataloader-len N" in refused(capsys, *data, "scheduler.step_size=100ba")
     curves = show(capsys, *data, "scheduler.step_size=100ba", "--dataloader-len", "50")

@@ -1,29 +1,25 @@
 """The report at the end of a sweep uses all records of the sweep and never makes the sweep fail."""
 
-from __future__ import annotations
-
 import io
-from pathlib import Path
 
-import pytest
 from report_study import write_run, write_study
 
 from ssr_hydra.report import after_sweep
 from ssr_hydra.report.after_sweep import report_of_sweep
 
 
-def printed_report(folder: Path) -> str:
+def printed_report(folder):
     stream = io.StringIO()
     report_of_sweep(folder, stream)
     return stream.getvalue()
 
 
-def bare(text: str) -> str:
+def bare(text):
     """Remove white space, because line breaks depend on the length of the folder's path."""
     return "".join(text.split())
 
 
-def test_a_sweep_writes_its_report_into_its_folder_and_prints_the_answer(tmp_path: Path) -> None:
+def test_a_sweep_writes_its_report_into_its_folder_and_prints_the_answer(tmp_path):
     folder = write_study(tmp_path, recipes=("wsd",), ssrs=(0.5, 1.0), seeds=(0, 1), controls=("",))
     text = printed_report(folder)
     assert text.startswith("recipe  ")
@@ -32,7 +28,7 @@ def test_a_sweep_writes_its_report_into_its_folder_and_prints_the_answer(tmp_pat
     assert printed_report(folder) == text  # the report in this folder is not a run
 
 
-def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) -> None:
+def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path):
     for ssr in (0.5, 1.0):
         write_run(tmp_path / f"{ssr}", ssr=ssr, quality=None, status="failed", error="RuntimeError: no memory")
     (write_run(tmp_path / "torn") / "result.json").write_text("{", encoding="utf-8")
@@ -44,7 +40,7 @@ def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) 
     assert not (tmp_path / "report").exists()
 
 
-def test_reason_for_a_missing_report_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reason_for_a_missing_report_is_one_line(tmp_path, monkeypatch):
     assert printed_report(tmp_path) == "No report: no runs found (give the folder of a study).\n"
     write_run(tmp_path / "0", metric="eval/foo")
     assert bare(printed_report(tmp_path)) == bare(
@@ -55,14 +51,14 @@ def test_reason_for_a_missing_report_is_one_line(tmp_path: Path, monkeypatch: py
     (tmp_path / "other/report").write_text("a file where the folder would be", encoding="utf-8")
     assert "Not a directory" in printed_report(tmp_path / "other")
 
-    def broken(*_: object, **__: object) -> None:
+    def broken(*_, **__):
         raise ZeroDivisionError("of a kind that nobody has thought of")
 
     monkeypatch.setattr(after_sweep, "build", broken)
     assert printed_report(tmp_path / "other").startswith("No report: ZeroDivisionError: of a kind")
 
 
-def test_new_report_deletes_figures_of_an_earlier_report(tmp_path: Path) -> None:
+def test_new_report_deletes_figures_of_an_earlier_report(tmp_path):
     write_run(tmp_path / "0", ssr=0.5)
     second = write_run(tmp_path / "1", ssr=1.0)
     printed_report(tmp_path)

@@ -1,7 +1,5 @@
 """The command line of ssr-report."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty
@@ -21,7 +19,7 @@ from ssr_hydra.report import main
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tmp_path_factory):
     """Two recipes at two SSRs, with two seeds each."""
     return write_study(tmp_path_factory.mktemp("small") / "s", ("wsd", "cosine"), (1.0, 2.0), (0, 1), ("",))
 
@@ -29,7 +27,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FILES = ["figures", "report.html", "report.json", "runs.csv", "table.csv", "table.md", "table.tex"]
 
 
-def test_command_prints_the_table_and_writes_the_report(repo: Path, study_folder: Path, tmp_path: Path) -> None:
+def test_command_prints_the_table_and_writes_the_report(repo, study_folder, tmp_path):
     command = (str(repo / "scripts/report.py"), str(study_folder), "--out", "made", "--price-per-hour", "2")
     process = warm.run(*command, cwd=tmp_path, env={"COLUMNS": "100"})
     assert (process.returncode, process.stderr) == (0, "")
@@ -45,9 +43,7 @@ def test_command_prints_the_table_and_writes_the_report(repo: Path, study_folder
     ]
 
 
-def test_terminal_report_uses_the_width_and_colours_of_the_terminal(
-    repo: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_terminal_report_uses_the_width_and_colours_of_the_terminal(repo, small, tmp_path, monkeypatch):
     parent, child = pty.openpty()
     for name in ("NO_COLOR", "LINES"):
         monkeypatch.delenv(name, raising=False)
@@ -70,9 +66,7 @@ def test_terminal_report_uses_the_width_and_colours_of_the_terminal(
     assert max(len(line) for line in plain if not line.startswith("/")) <= 64
 
 
-def test_report_is_written_into_the_study_folder_and_is_reproducible(
-    small: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_is_written_into_the_study_folder_and_is_reproducible(small, capsys):
     outputs = []
     for _ in range(2):  # a report in the study's folder is not a run
         main([str(small), "--tolerance", "0.01"])
@@ -81,7 +75,7 @@ def test_report_is_written_into_the_study_folder_and_is_reproducible(
     assert outputs[0] == outputs[1]
 
 
-def test_several_studies_make_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_studies_make_one_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, recipe in (("a", "wsd"), ("b", "cosine_warmup")):
         write_study(tmp_path / name, recipes=(recipe,), ssrs=(1.0, 2.0), seeds=(0, 1), controls=("",))
@@ -92,9 +86,7 @@ def test_several_studies_make_one_report(tmp_path: Path, monkeypatch: pytest.Mon
     assert {row["recipe"] for row in report["speedup"]} == {"cosine_warmup"}
 
 
-def test_report_rejects_the_power_law_of_the_published_table(
-    resnet50: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_rejects_the_power_law_of_the_published_table(resnet50, capsys):
     main(["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--seconds", "seconds", "--tolerance", "0.3"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "Run resnet50 at SSR 1; the noise was not measured." in printed  # it gains 1.16 to SSR 1, and 0.25 to SSR 2
@@ -102,7 +94,7 @@ def test_report_rejects_the_power_law_of_the_published_table(
     assert (resnet50.parent / "resnet50_report/report.html").exists()
 
 
-def test_report_uses_every_option(small: Path, tmp_path: Path) -> None:
+def test_report_uses_every_option(small, tmp_path):
     options = "--tolerance .002 --target .9 --price-per-hour 3 --confidence .8 --reference wsd --equal steps"
     options += " --noise cell --objective eval/accuracy --direction min"
     main([str(small), *options.split(), "--out", str(tmp_path)])
@@ -114,7 +106,7 @@ def test_report_uses_every_option(small: Path, tmp_path: Path) -> None:
     assert (report["direction"], report["objective"]) == ("min", "eval/accuracy")
 
 
-def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_replace_names_in_every_file_of_the_report(resnet50, capsys):
     options = ["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--label", "resnet50=ResNet-50"]
     main([*options, "--label", "top1=Accuracy (%)"])
     printed = capsys.readouterr().out
@@ -148,9 +140,7 @@ def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys
         ("SMALL --out t.csv", "error: --out='t.csv': cannot be written ("),
     ],
 )
-def test_invalid_values_give_a_one_line_error(
-    arguments: str, message: str, small: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_values_give_a_one_line_error(arguments, message, small, in_tmp, capsys):
     (in_tmp / "t.csv").write_text("x,y\n1,2\n", encoding="utf-8")
     with pytest.raises(SystemExit) as ended:
         main(arguments.replace("SMALL", str(small)).split())
@@ -161,9 +151,7 @@ def test_invalid_values_give_a_one_line_error(
 
 
 @pytest.mark.parametrize("name", ["report", "report/figures"])
-def test_link_in_a_study_is_not_followed_unless_out_names_it(
-    name: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_link_in_a_study_is_not_followed_unless_out_names_it(name, small, tmp_path, capsys):
     study, outside = tmp_path / "study", tmp_path / "outside"
     shutil.copytree(small, study, ignore=shutil.ignore_patterns("report"))
     outside.mkdir()
@@ -180,7 +168,7 @@ def test_link_in_a_study_is_not_followed_unless_out_names_it(
     assert any(outside.iterdir())
 
 
-def test_report_loads_neither_torch_nor_hydra_and_prints_no_font_warnings(small: Path, tmp_path: Path) -> None:
+def test_report_loads_neither_torch_nor_hydra_and_prints_no_font_warnings(small, tmp_path):
     code = f"""
 import logging, sys
 logging.basicConfig(level=logging.INFO)

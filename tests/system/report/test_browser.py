@@ -1,22 +1,17 @@
 """The page in a real browser: headless Chromium, opened from disk, without a network."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
 from report_study import write_run, write_study
 from study_runs import study_of
 
 from ssr_hydra.errors import visible
-from ssr_hydra.report import Content, Options, build
+from ssr_hydra.report import Options, build
 from ssr_hydra.report.page import page
 from ssr_hydra.report.write import write
 from ssr_hydra.studies import Note, load
@@ -26,14 +21,14 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
-def box_of(locator: Any) -> tuple[float, float, float, float]:
+def box_of(locator):
     """Return left, top, right, bottom."""
     box = locator.bounding_box()
     return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser():
     """A Chromium of the machine, or the one that CHROMIUM names; nothing is downloaded."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
@@ -49,14 +44,14 @@ def browser() -> Iterator[Any]:
 class Opened:
     """A page, and every forbidden action that it took."""
 
-    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
+    def __init__(self, browser, path, **context):
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
         self.context.set_offline(True)
         self.page = self.context.new_page()
         self.page.set_default_timeout(180_000)  # a slow machine must not fail the test
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.failures: list[str] = []
+        self.requests = []
+        self.complaints = []
+        self.failures = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("requestfailed", lambda request: self.failures.append(request.failure))
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -64,59 +59,58 @@ class Opened:
         self.page.on("dialog", self._dialog)
         self.page.goto(path.as_uri())
 
-    def _dialog(self, dialog: Any) -> None:
+    def _dialog(self, dialog):
         self.complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def __enter__(self) -> Opened:
+    def __enter__(self):
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         self.context.close()
 
-    def hover(self, mark: Any) -> list[str]:
+    def hover(self, mark):
         """Move the mouse to a mark, and return the lines of the tooltip."""
         left, top, right, bottom = box_of(mark)
         self.page.mouse.move((left + right) / 2, (top + bottom) / 2)
         return self.tip()
 
-    def button(self, bar: str, text: str) -> Any:
+    def button(self, bar, text):
         return self.page.locator(f"#{bar} button", has_text=re.compile(f"^{re.escape(text)}$"))
 
-    def count(self, selector: str) -> int:
-        number: int = self.page.locator(selector).count()
-        return number
+    def count(self, selector):
+        return self.page.locator(selector).count()
 
-    def tip(self, chart: str = "frontier") -> list[str]:
+    def tip(self, chart="frontier"):
         """Return the lines of the tooltip, or an empty list without a tooltip."""
         tip = self.page.locator(f"#{chart} .tip")
         return [] if tip.is_hidden() else tip.locator("b, span").all_text_contents()
 
-    def background(self) -> list[int]:
+    def background(self):
         colour = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
         return [int(part) for part in re.findall(r"\d+", colour)[:3]]
 
 
 @pytest.fixture(scope="module")
-def report(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(content, tmp_path_factory):
     return write(content, tmp_path_factory.mktemp("report"))[0]
 
 
 @pytest.fixture
-def opened(browser: Any, report: Path) -> Iterator[Opened]:
+def opened(browser, report):
     with Opened(browser, report) as report_page:
         yield report_page
         assert report_page.complaints == []
         assert [url for url in report_page.requests if not url.startswith(("file:", "data:"))] == []
 
 
-def test_page_opens_from_disk_without_a_network(opened: Opened) -> None:
+def test_page_opens_from_disk_without_a_network(opened):
     assert opened.page.locator("h1").text_content() == "Run wsd at SSR 2 or longer; 1 of 5 runs diverged."
     assert [opened.count(f"#{chart} svg") for chart in ("frontier", "gains", "learning", "rates")] == [1, 1, 1, 1]
     assert len([url for url in opened.requests if url.startswith("file:")]) == 1  # the page itself
 
 
-def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
+def test_tooltip_shows_the_run(opened, content):
     marks = opened.page.locator("#frontier svg path.raw")
     frame = content.study.completed
     assert marks.count() == len(frame)
@@ -131,7 +125,7 @@ def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
     assert opened.tip() == []
 
 
-def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content) -> None:
+def test_tooltip_shows_a_mean_with_its_interval(opened, content):
     row = content.summary.iloc[0]
     mark = opened.page.locator("#frontier svg path.dot").first  # the shortest run of the first recipe
     mark.scroll_into_view_if_needed()
@@ -150,7 +144,7 @@ def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content
     assert any(line.endswith(", by steps") for line in opened.tip())
 
 
-def test_arrow_keys_move_through_the_marks(opened: Opened) -> None:
+def test_arrow_keys_move_through_the_marks(opened):
     opened.page.locator("#gains svg").focus()
     tips = []
     for _ in range(3):
@@ -161,7 +155,7 @@ def test_arrow_keys_move_through_the_marks(opened: Opened) -> None:
     assert opened.tip("gains") == []
 
 
-def test_buttons_hide_and_show_marks(opened: Opened) -> None:
+def test_buttons_hide_and_show_marks(opened):
     marks = {"each run": "path.raw", "intervals": "path.whisker", "controls": "path.line.control"}
     for text, selector in marks.items():
         before = opened.count(f"#frontier svg {selector}")
@@ -174,7 +168,7 @@ def test_buttons_hide_and_show_marks(opened: Opened) -> None:
         assert opened.count(f"#frontier svg {selector}") == before
 
 
-def test_a_recipe_can_be_hidden_in_every_chart(opened: Opened) -> None:
+def test_a_recipe_can_be_hidden_in_every_chart(opened):
     charts = ("frontier", "gains", "learning", "rates")
     assert all(opened.count(f"#{chart} svg .hue2") for chart in charts)
     opened.button("frontier-bar", "wsd").click()
@@ -183,12 +177,11 @@ def test_a_recipe_can_be_hidden_in_every_chart(opened: Opened) -> None:
     assert opened.button("curves-bar", "wsd").get_attribute("aria-pressed") == "false"
 
 
-def ticks(opened: Opened, chart: str = "frontier") -> list[str]:
-    labels: list[str] = opened.page.locator(f"#{chart} svg text[text-anchor=middle]").all_text_contents()
-    return labels
+def ticks(opened, chart="frontier"):
+    return opened.page.locator(f"#{chart} svg text[text-anchor=middle]").all_text_contents()
 
 
-def test_buttons_change_the_axis(opened: Opened) -> None:
+def test_buttons_change_the_axis(opened):
     labels = {"SSR": "Scale schedule ratio (SSR)", "Steps": "optimizer steps", "Samples": "samples"}
     labels |= {"Cost": "cost of a run", "Time": "training time (seconds)"}
     for text, label in labels.items():
@@ -199,7 +192,7 @@ def test_buttons_change_the_axis(opened: Opened) -> None:
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
-def test_each_gain_is_marked_at_a_tick_of_the_axis(opened: Opened, content: Content) -> None:
+def test_each_gain_is_marked_at_a_tick_of_the_axis(opened, content):
     places = [box_of(line)[0] for line in opened.page.locator("#gains svg line.tick").all()]
     assert len(places) == content.doublings["ssr"].nunique()
     gap = min(b - a for a, b in pairwise(places))
@@ -209,7 +202,7 @@ def test_each_gain_is_marked_at_a_tick_of_the_axis(opened: Opened, content: Cont
         assert min(abs((left + right) / 2 - place) for place in places) < 0.05 * gap + 1
 
 
-def test_very_large_intervals_do_not_stretch_the_axis(browser: Any, tmp_path: Path) -> None:
+def test_very_large_intervals_do_not_stretch_the_axis(browser, tmp_path):
     study = study_of({"a": {1.0: [0.80, 0.82], 2.0: [0.84, 0.90], 4.0: [0.90, 0.92]}})
     content = build(replace(study, objective="q"), Options(noise="cell"))  # no bounds
     assert content.summary["high"].max() > 1.2  # +-12.7 standard errors with two seeds; an accuracy is at most 1
@@ -221,12 +214,12 @@ def test_very_large_intervals_do_not_stretch_the_axis(browser: Any, tmp_path: Pa
             assert top < box_of(whisker)[1] < box_of(whisker)[3] < bottom - 40
 
 
-def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def overlap(a, b):
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path: Path, width: int) -> None:
+def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser, tmp_path, width):
     # Two seeds give intervals that cross the whole plot. The target is just above the recommended mark's value.
     cells = {2.0**i: [0.8 + 0.05 * i, 0.82 + 0.07 * i] for i in range(3)}
     content = build(study_of({"a": cells, "b": cells}), Options(tolerance=0.045, target=0.935))
@@ -242,8 +235,8 @@ def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path
                 assert not any(overlap(letters, box) for box in obstacles), name.text_content()
 
 
-def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened: Opened) -> None:
-    def places() -> list[float]:
+def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened):
+    def places():
         """Return the positions of the first marks of the three recipes and their controls."""
         marks = opened.page.locator("#frontier svg path.dot")
         boxes = [box_of(marks.nth(place)) for place in (0, 5, 8, 13, 16, 21)]
@@ -256,7 +249,7 @@ def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened: Opened) -> No
     assert max(places()) - min(places()) < 1  # these runs took exactly the same time
 
 
-def test_run_with_one_evaluation_is_drawn_as_a_point(browser: Any, tmp_path: Path) -> None:
+def test_run_with_one_evaluation_is_drawn_as_a_point(browser, tmp_path):
     write_run(tmp_path / "s/0", evaluations=1)
     write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)
     report = write(build(load(tmp_path / "s")), tmp_path / "out")[0]
@@ -266,7 +259,7 @@ def test_run_with_one_evaluation_is_drawn_as_a_point(browser: Any, tmp_path: Pat
         assert box_of(opened.page.locator("#learning svg path.dot"))[2] > 0
 
 
-def test_legend_shows_the_ssr_of_each_shade(opened: Opened) -> None:
+def test_legend_shows_the_ssr_of_each_shade(opened):
     shades = opened.page.locator("#curves-bar .shade")
     assert shades.all_text_contents() == ["0.125", "0.25", "0.5", "1", "2"]
     swatches = [float(each.get_attribute("stroke-opacity")) for each in shades.locator("path").all()]
@@ -275,7 +268,7 @@ def test_legend_shows_the_ssr_of_each_shade(opened: Opened) -> None:
     assert {float(line.get_attribute("stroke-opacity")) for line in lines} == set(swatches)
 
 
-def test_on_a_phone_tiles_fill_their_rows_and_tables_show_that_they_can_be_scrolled(browser: Any, report: Path) -> None:
+def test_on_a_phone_tiles_fill_their_rows_and_tables_show_that_they_can_be_scrolled(browser, report):
     with Opened(browser, report, viewport={"width": 390, "height": 800}) as opened:
         tiles = opened.page.locator(".facts div")
         right = box_of(opened.page.locator(".facts"))[2]
@@ -293,8 +286,8 @@ def test_on_a_phone_tiles_fill_their_rows_and_tables_show_that_they_can_be_scrol
         assert box_of(why)[3] - box_of(why)[1] < 100
 
 
-def test_axis_can_be_linear_or_logarithmic(opened: Opened) -> None:
-    def places() -> list[float]:
+def test_axis_can_be_linear_or_logarithmic(opened):
+    def places():
         return [mark.bounding_box()["x"] for mark in opened.page.locator("#frontier svg path.dot").all()[:5]]
 
     opened.button("frontier-bar", "Steps").click()
@@ -307,7 +300,7 @@ def test_axis_can_be_linear_or_logarithmic(opened: Opened) -> None:
     assert gaps[3] / gaps[0] == pytest.approx(8, rel=0.05)  # (2400 - 1200) / (300 - 150)
 
 
-def test_untrusted_fit_is_not_drawn_beyond_the_measured_range(opened: Opened, content: Content) -> None:
+def test_untrusted_fit_is_not_drawn_beyond_the_measured_range(opened, content):
     trusted = [fit for fit in content.fits if fit.verdict == "trusted"]
     others = [fit for fit in content.fits if fit.verdict != "trusted"]
     assert others
@@ -321,7 +314,7 @@ def test_untrusted_fit_is_not_drawn_beyond_the_measured_range(opened: Opened, co
         assert box["x"] + box["width"] < right + 12
 
 
-def test_page_remembers_whether_the_user_chose_light_or_dark(browser: Any, report: Path) -> None:
+def test_page_remembers_whether_the_user_chose_light_or_dark(browser, report):
     for scheme, bright in (("light", True), ("dark", False)):
         with Opened(browser, report, color_scheme=scheme) as opened:
             assert (sum(opened.background()) > 600) == bright
@@ -337,7 +330,7 @@ def test_page_remembers_whether_the_user_chose_light_or_dark(browser: Any, repor
 
 
 @pytest.mark.parametrize("width", [320, 400, 1600])
-def test_the_page_is_never_wider_than_the_window(browser: Any, report: Path, width: int) -> None:
+def test_the_page_is_never_wider_than_the_window(browser, report, width):
     with Opened(browser, report, viewport={"width": width, "height": 800}) as opened:
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
         for chart in ("frontier", "gains", "learning", "rates"):
@@ -346,14 +339,14 @@ def test_the_page_is_never_wider_than_the_window(browser: Any, report: Path, wid
             assert box["x"] + box["width"] <= width
 
 
-def test_without_scripts_the_page_shows_tables_and_a_picture(browser: Any, report: Path) -> None:
+def test_without_scripts_the_page_shows_tables_and_a_picture(browser, report):
     with Opened(browser, report, java_script_enabled=False) as opened:
         assert opened.page.locator("noscript img").bounding_box()["height"] > 100
         assert opened.page.locator("table").first.is_visible()
         assert opened.page.locator("#theme").is_hidden()
 
 
-def test_security_policy_blocks_an_injected_script_and_every_fetch(browser: Any, report: Path) -> None:
+def test_security_policy_blocks_an_injected_script_and_every_fetch(browser, report):
     with Opened(browser, report) as opened:
         opened.page.evaluate("""() => {
             const script = document.createElement("script");
@@ -408,7 +401,7 @@ OWN = dict.fromkeys(("img", "iframe", "form", "base"), 0)
 OWN |= {"script": 2, "style": 1, "meta": 4, "link": 1, "title": 1, "body": 1}
 
 
-def assert_inert(opened: Opened) -> None:
+def assert_inert(opened):
     """Check that the page opens no dialog, runs no foreign script, has only its own elements and fetches nothing."""
     opened.page.wait_for_timeout(100)
     assert opened.page.evaluate("window.pwned") is None
@@ -422,7 +415,7 @@ def assert_inert(opened: Opened) -> None:
     assert opened.page.evaluate(handlers) == 0
 
 
-def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
+def test_hostile_names_of_recipes_are_shown_as_text(browser, tmp_path):
     assert len(set(PAYLOADS)) == 30
     recipes = {
         payload: {ssr: [ssr + place, ssr + place + 1] for ssr in (1.0, 2.0)} for place, payload in enumerate(PAYLOADS)
@@ -446,7 +439,7 @@ def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path
         assert_inert(opened)
 
 
-def test_hostile_values_of_records_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
+def test_hostile_values_of_records_are_shown_as_text(browser, tmp_path):
     study = write_study(tmp_path / "s", recipes=("wsd",), ssrs=(1.0, 2.0), seeds=(0, 1), controls=("",))
     for place, payload in enumerate(PAYLOADS):
         folder = study / f"{place} {payload.replace('/', '_')}"[:200]

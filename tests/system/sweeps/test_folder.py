@@ -1,8 +1,5 @@
 """Two processes that claim folders of one study at the same time."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from subprocess import PIPE
 
 from warm import warm
@@ -29,7 +26,7 @@ with Heartbeat(folder.sign):
 """
 
 
-def test_two_simultaneous_sweeps_get_different_folders(tmp_path: Path) -> None:
+def test_two_simultaneous_sweeps_get_different_folders(tmp_path):
     # Twice, two processes claim fifty jobs each, in batches of ten.
     for time in range(2):
         study = tmp_path / str(time)

@@ -1,13 +1,9 @@
-from __future__ import annotations
-
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -24,14 +20,14 @@ with Heartbeat(Path(sys.argv[1])) as beat:
 """
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(is_so):
     until = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
-def child(path: Path) -> tuple[subprocess.Popen[str], int]:
+def child(path):
     """Start a process with a heartbeat, and return its attempt number."""
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -40,9 +36,9 @@ def child(path: Path) -> tuple[subprocess.Popen[str], int]:
     return process, int(process.stdout.readline())
 
 
-def test_mean_of_other_jobs_may_be_read_while_the_thread_counts(tmp_path: Path) -> None:
+def test_mean_of_other_jobs_may_be_read_while_the_thread_counts(tmp_path):
     class Count(int):
-        def __mul__(self, times: int) -> int:
+        def __mul__(self, times):
             beat._counts[9] += 1  # the thread adds a new number during the sum
             return int(self) * times
 
@@ -51,7 +47,7 @@ def test_mean_of_other_jobs_may_be_read_while_the_thread_counts(tmp_path: Path) 
     assert beat.jobs_beside() == 2.0
 
 
-def test_process_is_alive_until_killed_and_each_death_counts_as_an_attempt(tmp_path: Path) -> None:
+def test_process_is_alive_until_killed_and_each_death_counts_as_an_attempt(tmp_path):
     path = tmp_path / "heartbeat.json"
     for attempt in (1, 2):
         process, reported = child(path)
@@ -69,7 +65,7 @@ def test_process_is_alive_until_killed_and_each_death_counts_as_an_attempt(tmp_p
         assert not path.exists()
 
 
-def test_a_reused_process_id_is_a_different_process(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_a_different_process(tmp_path):
     path = tmp_path / "a"
     with Heartbeat(path):
         content = json.loads(path.read_text())
@@ -78,14 +74,12 @@ def test_a_reused_process_id_is_a_different_process(tmp_path: Path) -> None:
         assert not is_alive(path)
 
 
-def test_job_of_a_different_machine_is_dead_if_the_heartbeat_is_too_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_of_a_different_machine_is_dead_if_the_heartbeat_is_too_old(tmp_path, monkeypatch):
     # The age of the heartbeat decides, by the clock of the file system.
     path = tmp_path / "a"
     path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
     now = clock_of(tmp_path)
-    folders: list[Path] = []
+    folders = []
     monkeypatch.setattr(heartbeat, "clock_of", lambda folder: folders.append(folder) or now)
     ages = ((0, True), (SILENT_SECONDS - 1, True), (SILENT_SECONDS + 1, False), (-1, True), (-3600, False))
     for age, alive in ages:  # a negative age is a time in the future
@@ -97,7 +91,7 @@ def test_job_of_a_different_machine_is_dead_if_the_heartbeat_is_too_old(
     assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # a living process may miss a few heartbeats
 
 
-def test_heartbeat_file_is_touched_repeatedly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_file_is_touched_repeatedly(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "_INTERVAL", 0.01)
     path = tmp_path / "a"
     with Heartbeat(path):
@@ -105,10 +99,10 @@ def test_heartbeat_file_is_touched_repeatedly(tmp_path: Path, monkeypatch: pytes
         wait_until(lambda: path.stat().st_mtime > 1)
 
 
-def test_heartbeat_file_has_the_current_progress_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_file_has_the_current_progress_of_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.01)
 
-    def frac_done() -> float | None:
+    def frac_done():
         pulse = Pulse.read(tmp_path / "a")
         return None if pulse is None else pulse.frac_done
 
@@ -116,13 +110,13 @@ def test_heartbeat_file_has_the_current_progress_of_the_run(tmp_path: Path, monk
         first = Pulse.read(tmp_path / "a")
         assert frac_done() is None
         for frac in (0.25, 1.0):
-            beat.frac_done = lambda frac=frac: frac  # type: ignore[misc]
+            beat.frac_done = lambda frac=frac: frac
             wait_until(lambda frac=frac: frac_done() == frac)
         assert Pulse.read(tmp_path / "a") == first  # it is still the same heartbeat
         assert is_alive(tmp_path / "a")
 
 
-def test_other_living_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
+def test_other_living_jobs_of_this_machine_are_counted(tmp_path):
     study = tmp_path / "studies/s"
     own = study / "0" / heartbeat.HEARTBEAT
     signs = [study / name / heartbeat.HEARTBEAT for name in "01234"]
@@ -138,7 +132,7 @@ def test_other_living_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
     assert count_living(study, 1, own) == 0
 
 
-def test_number_of_other_jobs_is_averaged_from_the_start_of_training(tmp_path: Path) -> None:
+def test_number_of_other_jobs_is_averaged_from_the_start_of_training(tmp_path):
     counts = iter([2, 2, 0, 1, 0])
     beat = Heartbeat(tmp_path / "a", lambda: next(counts))
     beat.begin()
@@ -149,14 +143,14 @@ def test_number_of_other_jobs_is_averaged_from_the_start_of_training(tmp_path: P
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"', "\0"])
-def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: str) -> None:
+def test_invalid_heartbeat_file_is_ignored(tmp_path, content):
     (tmp_path / "a").write_text(content)
     assert Pulse.read(tmp_path / "a") is None
     assert not is_alive(tmp_path / "a")
     assert not is_alive(tmp_path / "missing")
 
 
-def test_clock_of_a_folder_has_the_time_of_the_file_system(tmp_path: Path) -> None:
+def test_clock_of_a_folder_has_the_time_of_the_file_system(tmp_path):
     before = time.time()
     assert before - 1 < clock_of(tmp_path) < time.time() + 1
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,5 @@
 """Sweeps whose jobs share steps: each job is bitwise the same as alone, and each shared step is trained once."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -22,20 +20,20 @@ from ssr_hydra.sweeps.sharing.orders import Point, Taken, cost_of, taken_in
 App = Callable[..., Answer]
 
 
-def sweep(app: App, study: str, *typed: str, code: int = 0) -> Answer:
+def sweep(app, study, *typed, code=0):
     answer = app("-m", f"study={study}", *typed)
     assert answer.code == code, answer.err
     return answer
 
 
-def steps_of(answer: Answer) -> tuple[int, int]:
+def steps_of(answer):
     """Return the steps of a plan with and without sharing."""
     match = re.search(r"steps: ([\d,]+) with shared prefixes, ([\d,]+) without", answer.out)
     assert match is not None, answer.out
     return int(match[1].replace(",", "")), int(match[2].replace(",", ""))
 
 
-def jobs_of(study: str) -> dict[str, Path]:
+def jobs_of(study):
     """Return the folders of a study's jobs by their overrides, without overrides about studies."""
     folders = {}
     for path in Path("studies", study).glob("*/job.json"):
@@ -45,7 +43,7 @@ def jobs_of(study: str) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trunk(tmp_path_factory):
     """Return studies with published checkpoints at steps 10 and 19, and with a run of 48 steps trained alone."""
     folder = tmp_path_factory.mktemp("trunk")
     run_in(folder, "-m", "study=s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
@@ -53,7 +51,7 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "studies"
 
 
-def test_every_job_that_shares_steps_equals_the_job_trained_alone(app: App, in_tmp: Path) -> None:
+def test_every_job_that_shares_steps_equals_the_job_trained_alone(app, in_tmp):
     """The jobs have batch norm, dropout, augmentation, a smaller last batch, EMA and a scheduled weight decay."""
     grid = ("scheduler=wsd,multistep_warmup,cosine_warmup", "ssr=0.5,1", "scheduler.t_warmup=4ba")
     shared = sweep(app, "shared", *SMALL, *RICH, *grid, "seed=0,1", "share=true")
@@ -68,7 +66,7 @@ def test_every_job_that_shares_steps_equals_the_job_trained_alone(app: App, in_t
         assert_same(mine[name], folder)
 
 
-def test_larger_study_starts_from_published_checkpoints(app: App, in_tmp: Path) -> None:
+def test_larger_study_starts_from_published_checkpoints(app, in_tmp):
     first = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
     assert "cost of the study: 26 steps in" in first.out
     # The decay of SSR 0.5 begins at step 9 of 12; its first step is still at the peak.
@@ -89,7 +87,7 @@ def test_larger_study_starts_from_published_checkpoints(app: App, in_tmp: Path) 
     assert max(each["train_seconds"] for each in records) < record["train_seconds"]
 
 
-def test_jobs_share_no_steps_if_a_callback_may_depend_on_the_run_length(app: App, in_tmp: Path) -> None:
+def test_jobs_share_no_steps_if_a_callback_may_depend_on_the_run_length(app, in_tmp):
     nudge = ("trust=[sharing_lab]", "+callbacks.nudge._target_=sharing_lab.Nudge")
     refused = sweep(app, "s", *SMALL, *WSD, *nudge, "ssr=0.5,1", "share=true", "plan=true")
     assert "2 jobs share no steps: callbacks.nudge (sharing_lab.Nudge) may depend on the length" in refused.out
@@ -97,7 +95,7 @@ def test_jobs_share_no_steps_if_a_callback_may_depend_on_the_run_length(app: App
     assert steps_of(sweep(app, "s", *SMALL, *WSD, *notes, "ssr=0.5,1", "share=true", "plan=true")) == (26, 36)
 
 
-def test_damaged_checkpoint_is_refused_until_removed(app: App, in_tmp: Path) -> None:
+def test_damaged_checkpoint_is_refused_until_removed(app, in_tmp):
     sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
     (damaged,) = Path("studies/s/shared/points").glob("*-ba19")
     with (damaged / "checkpoints/ba19/state.pt").open("r+b") as file:
@@ -116,9 +114,7 @@ def test_damaged_checkpoint_is_refused_until_removed(app: App, in_tmp: Path) -> 
     assert cost_of(Path("studies/s")) is None
 
 
-def test_repeated_command_completes_a_job_that_ended_while_copying_shared_steps(
-    app: App, in_tmp: Path, trunk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_command_completes_a_job_that_ended_while_copying_shared_steps(app, in_tmp, trunk, monkeypatch):
     """The job ends after it has copied the metrics log, and before it has written its first checkpoint."""
     shutil.copytree(trunk, "studies")
     job, save = Path("studies/s/2"), CheckpointStore.save
@@ -131,7 +127,7 @@ def test_repeated_command_completes_a_job_that_ended_while_copying_shared_steps(
     ):
         act = getattr(place, name)
 
-        def end(*arguments: Any, act: Any = act, error: BaseException = error, **_: Any) -> None:
+        def end(*arguments, act=act, error=error, **_):
             if act is not save:  # the job ends before it saves: a checkpoint is never incomplete
                 act(*arguments)
             raise error
@@ -147,9 +143,7 @@ def test_repeated_command_completes_a_job_that_ended_while_copying_shared_steps(
         shutil.rmtree(job)
 
 
-def test_shared_steps_from_different_data_or_thread_counts_are_refused(
-    app: App, in_tmp: Path, keep_threads: None
-) -> None:
+def test_shared_steps_from_different_data_or_thread_counts_are_refused(app, in_tmp, keep_threads):
     images = torch.rand(1198, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     torch.save(images, "images.pt")
     own = ("trust=[sharing_lab]", "data=custom", "data.train._target_=sharing_lab.stored_images")
@@ -167,7 +161,7 @@ def test_shared_steps_from_different_data_or_thread_counts_are_refused(
     sweep(app, "s", *SMALL, *WSD, *own, "ssr=2")
 
 
-def test_launcher_that_cannot_share_steps_is_refused_in_one_line(app: App, in_tmp: Path) -> None:
+def test_launcher_that_cannot_share_steps_is_refused_in_one_line(app, in_tmp):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     answer = app("-m", "ssr=0.5,1", "share=true", "hydra/launcher=submitit_slurm")
     assert answer.code == 2

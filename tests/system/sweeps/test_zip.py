@@ -1,13 +1,9 @@
 """A sweep with paired values, from the command line to the report."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from cli_helpers import Answer
 
 from ssr_hydra.records import RunResult
 from ssr_hydra.studies import load as load_study
@@ -16,14 +12,12 @@ QUIET = ("launcher=basic", "trainer.progress=none", "max_duration=24ba", "data.b
 PAIRS = ("ssr=0.5,1", "scheduler=rex,linear", "seed=0,1", "zip=ssr,scheduler", "study=pairs")
 
 
-def overrides_of(folder: str) -> list[str]:
+def overrides_of(folder):
     listed = yaml.safe_load(Path("studies/pairs", folder, ".hydra/overrides.yaml").read_text())
     return [each for each in listed if each.partition("=")[0] in ("ssr", "scheduler", "seed", "zip")]
 
 
-def test_study_with_a_zip_can_be_extended_and_reported_and_can_share_steps(
-    app: Callable[..., Answer], in_tmp: Path
-) -> None:
+def test_study_with_a_zip_can_be_extended_and_reported_and_can_share_steps(app, in_tmp):
     first = app("-m", *QUIET, *PAIRS)
     assert first.code == 0, first.err
     assert "4 jobs in studies/pairs: 4 completed" in first.out

@@ -1,11 +1,6 @@
-from __future__ import annotations
-
-from pathlib import Path
-
 import distributed_models as models
 import pytest
 import torch
-from process_pairs import Pairs
 from refusals import refused
 from torch import nn
 
@@ -15,7 +10,7 @@ from ssr_hydra.trainer.processes import ALONE
 CPU = torch.device("cpu")
 
 
-def test_single_process_uses_the_unwrapped_model_and_refuses_sharding() -> None:
+def test_single_process_uses_the_unwrapped_model_and_refuses_sharding():
     model = nn.Linear(2, 2)
     assert wrapped(model, "ddp", ALONE, CPU) is model
     for call in (lambda: wrapped(model, "fsdp", ALONE, CPU), lambda: shard(model, ALONE, CPU)):
@@ -23,7 +18,7 @@ def test_single_process_uses_the_unwrapped_model_and_refuses_sharding() -> None:
             call()
 
 
-def test_sharded_state_is_gathered_and_loaded(pairs: Pairs) -> None:
+def test_sharded_state_is_gathered_and_loaded(pairs):
     mine, other = pairs.run(models.sharded_state).values
     # Only rank 0 has the gathered state, which equals the state of one process.
     (alone,) = pairs.run(models.sharded_state, world=1).values
@@ -36,7 +31,7 @@ def test_sharded_state_is_gathered_and_loaded(pairs: Pairs) -> None:
         assert actual["again"]  # loaded into other shards, it is bitwise equal
 
 
-def test_a_process_without_a_batch_computes_a_padding_batch(pairs: Pairs) -> None:
+def test_a_process_without_a_batch_computes_a_padding_batch(pairs):
     mine, other = pairs.run(models.steps_of, batches=[3, 1]).values
     assert mine == ["0", "1", "2"]
     assert other == ["0", "padding 0", "padding 0"]
@@ -44,7 +39,7 @@ def test_a_process_without_a_batch_computes_a_padding_batch(pairs: Pairs) -> Non
         assert error_fields == ["eval_dataloader"]
 
 
-def test_run_with_three_processes_resumes_with_bitwise_equal_weights(pairs: Pairs, tmp_path: Path) -> None:
+def test_run_with_three_processes_resumes_with_bitwise_equal_weights(pairs, tmp_path):
     # The parameters need several buckets (DDP's first bucket holds 1 MiB). With three or more processes, the order of a
     # sum depends on the position of the gradient in its bucket.
     options = {"world": 3, "parallel": "ddp"}

@@ -1,11 +1,6 @@
-from __future__ import annotations
-
-from collections.abc import Mapping
-
 import distributed_ends as ends
 import pytest
 import torch
-from process_pairs import Pairs
 from refusals import refused
 
 from ssr_hydra.trainer.processes import ALONE, LostProcessError, Processes, RankAndSize, _address, launched
@@ -40,9 +35,7 @@ SBATCH = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SL
         ({"RANK": "1"}, None),
     ],
 )
-def test_rank_and_size_are_read_from_the_environment(
-    environment: Mapping[str, str], expected: RankAndSize | None
-) -> None:
+def test_rank_and_size_are_read_from_the_environment(environment, expected):
     assert launched(environment) == expected
 
 
@@ -56,7 +49,7 @@ def test_rank_and_size_are_read_from_the_environment(
         ({**SRUN, "SLURM_PROCID": "8"}, "SLURM_PROCID"),
     ],
 )
-def test_inconsistent_rank_and_size_are_refused(environment: Mapping[str, str], field: str) -> None:
+def test_inconsistent_rank_and_size_are_refused(environment, field):
     with refused(field):
         launched(environment)
 
@@ -72,17 +65,17 @@ def test_inconsistent_rank_and_size_are_refused(environment: Mapping[str, str], 
         ("a,b", "a"),
     ],
 )
-def test_rank_0_listens_on_the_first_node_of_the_slurm_step(nodes: str, first: str) -> None:
+def test_rank_0_listens_on_the_first_node_of_the_slurm_step(nodes, first):
     assert _address({**SRUN, "SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == first
 
 
-def test_address_in_the_environment_variables_is_used() -> None:
+def test_address_in_the_environment_variables_is_used():
     assert _address(TORCHRUN) == {"MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
     assert _address({**SRUN, "MASTER_PORT": "1234"}) == {"MASTER_ADDR": "gpu07", "MASTER_PORT": "1234"}
     assert _address({**SRUN, "SLURM_STEP_NUM_NODES": "1"})["MASTER_ADDR"] == "127.0.0.1"
 
 
-def test_concurrent_slurm_steps_use_different_ports() -> None:
+def test_concurrent_slurm_steps_use_different_ports():
     ports = {
         int(_address({**SRUN, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})["MASTER_PORT"])
         for job in range(900_000, 900_100)
@@ -94,7 +87,7 @@ def test_concurrent_slurm_steps_use_different_ports() -> None:
     assert 15000 <= int(_address({**SRUN, "SLURM_STEP_ID": "4294967291"})["MASTER_PORT"]) < 32000
 
 
-def test_single_process_returns_its_own_values() -> None:
+def test_single_process_returns_its_own_values():
     assert ALONE.is_main
     assert ALONE.sum([1, 2**60]) == [1, 2**60]
     assert ALONE.sum_floats([0.1]) == [0.1]
@@ -106,7 +99,7 @@ def test_single_process_returns_its_own_values() -> None:
     assert Processes.start().world_size == 1  # no launcher started this test
 
 
-def test_processes_exchange_values(pairs: Pairs) -> None:
+def test_processes_exchange_values(pairs):
     mine, other = pairs.run(ends.basics).values
     rest = {
         "sum": [2**63 - 1, 1, -2],  # the largest int64
@@ -122,7 +115,7 @@ def test_processes_exchange_values(pairs: Pairs) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_dead_process_is_detected(pairs: Pairs, rank: int) -> None:
+def test_dead_process_is_detected(pairs, rank):
     ended = pairs.run(ends.lost, rank_that_ends=rank, fails=True)
     assert ended.codes[rank] == 7
     message = ended.values[1 - rank]
@@ -130,7 +123,7 @@ def test_dead_process_is_detected(pairs: Pairs, rank: int) -> None:
     assert "gloo" not in message  # the location inside gloo would not help the user
 
 
-def test_process_that_never_connects_causes_a_timeout(pairs: Pairs) -> None:
+def test_process_that_never_connects_causes_a_timeout(pairs):
     ended = pairs.run(ends.absent, fails=True)
     assert ended.codes == [0, 7]
     assert ended.values[0].startswith("another process of this run has ended or cannot be reached, seen at the start (")
@@ -144,13 +137,13 @@ def test_process_that_never_connects_causes_a_timeout(pairs: Pairs) -> None:
         (["nothing", "wrong"], [None, False]),
     ],
 )
-def test_message_of_rank_0_is_printed_once(pairs: Pairs, messages: list[str], expected: list[object]) -> None:
+def test_message_of_rank_0_is_printed_once(pairs, messages, expected):
     ended = pairs.run(ends.told, messages=messages)
     assert ended.values == expected
     assert ended.errs == ["", ""]
 
 
-def test_message_about_a_lost_process_is_one_line() -> None:
+def test_message_about_a_lost_process_is_one_line():
     text = "[/src/pair.cc:545] Read error [10.0.0.1]:32909: Connection reset by peer. This is typically\nmuch more"
     assert str(LostProcessError("a batch", RuntimeError(text))) == (
         "another process of this run has ended or cannot be reached, seen at a batch "

@@ -1,14 +1,9 @@
 """Runs from Python that are interrupted and resumed, with any loader, in any unit, with all their state."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -35,15 +30,15 @@ class Cut(Exception):
 class Noisy(Dataset[tuple[Tensor, int]]):
     """Samples from the global random numbers, as in data sets without seeds."""
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 26
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index):
         return torch.randn(4) + index / 26, index % 3
 
 
 class Stream(IterableDataset[tuple[Tensor, int]]):
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+    def __iter__(self):
         for index in range(26):
             yield torch.randn(4) + index / 26, index % 3
 
@@ -51,18 +46,18 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
 class NoLength:
     """A loader of ready batches without ``len()``."""
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self):
         generator = torch.Generator().manual_seed(5)
         for _ in range(BATCHES):
             yield torch.randn(3, 4, generator=generator), torch.arange(3)
 
 
-def tokens() -> list[dict[str, Tensor]]:
+def tokens():
     generator = torch.Generator().manual_seed(5)
     return [{"input_ids": torch.randint(0, 9, (2, 5 + number % 4), generator=generator)} for number in range(BATCHES)]
 
 
-LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
+LOADERS = {
     "seeded": lambda: make_loaders(Noisy(), batch_size=3, seed=1)[0],
     "plain": lambda: DataLoader(Noisy(), 3, shuffle=True),
     "workers": lambda: DataLoader(Noisy(), 3, shuffle=True, num_workers=2),
@@ -74,13 +69,13 @@ LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
 }
 
 
-def trainer(run_dir: Path | None, loader: Iterable[Any], max_duration: str = "3ep", **more: Any) -> Trainer:
+def trainer(run_dir, loader, max_duration="3ep", **more):
     seed_everything(0)
     model = more.pop("model", None)
     if model is None:
         model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3))
     optimizer = more.pop("optimizer", torch.optim.AdamW(model.parameters(), lr=0.05))
-    arguments: dict[str, Any] = {
+    arguments = {
         "seed": 0, "device": "cpu", "progress": "none", "run_dir": run_dir, "log_interval": "1ba",
         "checkpoint": {"interval": None, "keep": 9}, **more,
     }  # fmt: skip
@@ -88,11 +83,11 @@ def trainer(run_dir: Path | None, loader: Iterable[Any], max_duration: str = "3e
     return Trainer(model, loader, arguments.pop("evaluation", None), optimizer, scheduler, max_duration, **arguments)
 
 
-def cut(run: Trainer, batch: int, *earlier: int) -> None:
+def cut(run, batch, *earlier):
     """Train until the checkpoint at a batch, and then fail. Write checkpoints at earlier batches too."""
     run.checkpoints_at = [*earlier, batch]
 
-    def fall(trainer: Trainer, path: Path) -> None:
+    def fall(trainer, path):
         if trainer.state.timestamp.batches == batch:
             raise Cut
 
@@ -101,23 +96,23 @@ def cut(run: Trainer, batch: int, *earlier: int) -> None:
         run.fit()
 
 
-def bits(run: Trainer) -> list[bytes]:
+def bits(run):
     return [tensor.numpy().tobytes() for tensor in run.model.state_dict().values()]
 
 
-def log(folder: Path, event: str = "train") -> list[dict[str, Any]]:
+def log(folder, event="train"):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if "seconds" not in k} for line in lines if line["event"] == event]
 
 
 @pytest.mark.parametrize("batch", [9, 14])
 @pytest.mark.parametrize("name", LOADERS)
-def test_run_with_any_loader_resumes_with_bitwise_equal_results(tmp_path: Path, name: str, batch: int) -> None:
+def test_run_with_any_loader_resumes_with_bitwise_equal_results(tmp_path, name, batch):
     """A run that stops at the end of the first epoch or within the second epoch resumes bitwise."""
     make = LOADERS[name]
     duration = "25ba" if name in ("stream", "no length") else "3ep"  # a schedule of epochs needs their length
 
-    def again(folder: str) -> Trainer:
+    def again(folder):
         seed_everything(7)  # the list of batches depends on this seed
         return trainer(tmp_path / folder, make(), duration)
 
@@ -134,17 +129,17 @@ def test_run_with_any_loader_resumes_with_bitwise_equal_results(tmp_path: Path, 
 
 
 class Bag(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9)
 
-    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+    def forward(self, input_ids):
         logits = self.head(self.embedding(input_ids[:, :-1]))
         return {"loss": nn.functional.cross_entropy(logits.transpose(1, 2), input_ids[:, 1:])}
 
 
 @pytest.mark.parametrize(("length", "batch"), [("170tok", 5), ("31sp", 9), ("17ba", 5), ("3iter", 9), ("1.9ep", 5)])
-def test_run_with_a_length_in_any_unit_can_be_resumed(tmp_path: Path, length: str, batch: int) -> None:
+def test_run_with_a_length_in_any_unit_can_be_resumed(tmp_path, length, batch):
     """Batches of tokens with different lengths: evaluations and checkpoints occur at the same batches."""
     options = {
         "counts": {"iteration_length": "5ba"},
@@ -152,7 +147,7 @@ def test_run_with_a_length_in_any_unit_can_be_resumed(tmp_path: Path, length: st
         "eval_interval": "7sp",
     }
 
-    def again(folder: str) -> Trainer:
+    def again(folder):
         seed_everything(3)
         return trainer(tmp_path / folder, tokens(), length, model=Bag(), evaluation=tokens()[:2], metrics={}, **options)
 
@@ -172,18 +167,18 @@ def test_run_with_a_length_in_any_unit_can_be_resumed(tmp_path: Path, length: st
     assert saved == {path.name for path in (tmp_path / "whole/checkpoints").glob("ba*")} | {f"ba{batch}"}
 
 
-def interrupt_at(run: Trainer, batch: int, number: int = signal.SIGTERM) -> None:
-    def send(trainer: Trainer, loss: Tensor) -> None:
+def interrupt_at(run, batch, number=signal.SIGTERM):
+    def send(trainer, loss):
         if trainer.state.timestamp.batches == batch:
             os.kill(os.getpid(), number)
 
     run.on("batch_end", send)
 
 
-def test_resumed_run_has_the_remaining_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
+def test_resumed_run_has_the_remaining_time_budget(tmp_path, monkeypatch, clock):
     """2 seconds in steps of 100 ms: interrupted after 0.7 s, 1.3 s remain, and the hour between does not count."""
 
-    def again() -> Trainer:
+    def again():
         run = trainer(
             tmp_path, [(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))] * 5, "2sec", schedulers=LinearScheduler()
         )
@@ -198,10 +193,10 @@ def test_resumed_run_has_the_remaining_time_budget(tmp_path: Path, monkeypatch: 
     assert [record["lr"] for record in log(tmp_path)] == pytest.approx([0.05 * (1 - k / 20) for k in range(20)])
 
 
-def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
+def test_the_scale_of_an_fp16_loss_is_restored(tmp_path):
     """A gradient that overflows in batch 3 halves the scale; a resumed run with the first scale would differ."""
 
-    def again(folder: str) -> Trainer:
+    def again(folder):
         run = trainer(tmp_path / folder, LOADERS["seeded"](), "12ba", precision="fp16")
         weight = next(run.model.parameters())
         weight.register_hook(lambda grad: grad * math.inf if run.state.timestamp.batches == 3 else grad)
@@ -217,15 +212,15 @@ def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
     assert scales == {3: 65536.0, 4: 32768.0, 12: 32768.0}
 
 
-def test_resumed_run_restores_the_best_value_of_the_metric(tmp_path: Path) -> None:
+def test_resumed_run_restores_the_best_value_of_the_metric(tmp_path):
     """The test sets the metric: 0.9 at batch 2 stays the best value, before and after the interruption."""
     accuracies = {2: 0.9, 4: 0.5, 6: 0.6, 8: 0.7, 10: 0.8, 12: 0.1}
 
     class Teller:
-        def eval_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        def eval_end(self, trainer, metrics):
             metrics["eval/accuracy"] = accuracies[trainer.state.timestamp.batches]
 
-    def again(folder: str) -> Trainer:
+    def again(folder):
         return trainer(
             tmp_path / folder, LOADERS["seeded"](), "12ba", evaluation=LOADERS["list"](), eval_interval="2ba",
             callbacks=[Teller()], checkpoint={"interval": None, "best": "eval/accuracy"},
@@ -246,10 +241,10 @@ def test_resumed_run_restores_the_best_value_of_the_metric(tmp_path: Path) -> No
 class _Evaluated:
     """Sends a signal in the first few evaluations after the trial evaluation."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times):
         self.times, self.tried = times, False
 
-    def __call__(self, module: nn.Module, *_: Any) -> None:
+    def __call__(self, module, *_):
         if module.training:
             return
         if self.tried and self.times:
@@ -258,10 +253,10 @@ class _Evaluated:
         self.tried = True
 
 
-def test_resumed_run_repeats_an_interrupted_evaluation_at_the_same_batch(tmp_path: Path) -> None:
+def test_resumed_run_repeats_an_interrupted_evaluation_at_the_same_batch(tmp_path):
     """The checkpoint of that evaluation is the best one, as in an uninterrupted run."""
 
-    def again(folder: str, times: int = 0) -> Trainer:
+    def again(folder, times=0):
         seed_everything(7)
         run = trainer(
             tmp_path / folder, LOADERS["seeded"](), "12ba", evaluation=LOADERS["list"](), eval_interval="5ba",
@@ -288,10 +283,10 @@ def test_resumed_run_repeats_an_interrupted_evaluation_at_the_same_batch(tmp_pat
 
 
 @pytest.mark.parametrize("has_folder", [True, False])
-def test_ctrl_c_interrupts_a_run_without_checkpoints_immediately(tmp_path: Path, has_folder: bool) -> None:
+def test_ctrl_c_interrupts_a_run_without_checkpoints_immediately(tmp_path, has_folder):
     run = trainer(tmp_path if has_folder else None, LOADERS["seeded"](), checkpoint={"enabled": not has_folder})
     interrupt_at(run, 4, signal.SIGINT)
-    later: list[int] = []
+    later = []
     run.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp.batches))
     with pytest.raises(KeyboardInterrupt):
         run.fit()
@@ -302,7 +297,7 @@ def test_ctrl_c_interrupts_a_run_without_checkpoints_immediately(tmp_path: Path,
         assert (record.status, record.error, record.steps) == ("stopped", "KeyboardInterrupt: interrupted", 4)
 
 
-def test_signal_after_the_last_batch_changes_nothing(tmp_path: Path) -> None:
+def test_signal_after_the_last_batch_changes_nothing(tmp_path):
     run = trainer(tmp_path, LOADERS["seeded"](), "9ba")
     interrupt_at(run, 9)
     assert run.fit().status == "completed"
@@ -311,7 +306,7 @@ def test_signal_after_the_last_batch_changes_nothing(tmp_path: Path) -> None:
 # ---- where a run begins
 
 
-def test_damaged_checkpoint_that_resume_skips_is_recorded(tmp_path: Path) -> None:
+def test_damaged_checkpoint_that_resume_skips_is_recorded(tmp_path):
     cut(trainer(tmp_path, LOADERS["seeded"]()), 5, 4)
     newest = tmp_path / "checkpoints" / "ba5" / "state.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -322,10 +317,8 @@ def test_damaged_checkpoint_that_resume_skips_is_recorded(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("ours", "other"), [(True, {"eval_interval": "1ba"}), (False, {"objective": "eval/accuracy"})])
-def test_resume_refuses_changed_evaluations_if_the_scheduler_uses_metrics(
-    tmp_path: Path, ours: bool, other: dict[str, Any]
-) -> None:
-    def made(run_dir: Path, plateau: bool = True, **more: Any) -> Trainer:
+def test_resume_refuses_changed_evaluations_if_the_scheduler_uses_metrics(tmp_path, ours, other):
+    def made(run_dir, plateau=True, **more):
         model = nn.Linear(4, 3)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         mode = "max" if more.get("objective") == "eval/accuracy" else "min"
@@ -344,7 +337,7 @@ def test_resume_refuses_changed_evaluations_if_the_scheduler_uses_metrics(
     made(tmp_path / "cosine", plateau=False, **other)  # without a plateau, evaluations do not change the run
 
 
-def test_refused_resume_does_not_change_the_record(tmp_path: Path) -> None:
+def test_refused_resume_does_not_change_the_record(tmp_path):
     trainer(tmp_path, LOADERS["seeded"]()).fit()
     before, extend = (tmp_path / "result.json").read_bytes(), {"on_change": "extend"}
     for options in (
@@ -361,11 +354,11 @@ def test_refused_resume_does_not_change_the_record(tmp_path: Path) -> None:
     assert (tmp_path / "result.json").read_bytes() == before
 
 
-def test_two_simultaneous_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+def test_two_simultaneous_runs_in_one_folder_are_refused(tmp_path):
     first, second = (trainer(tmp_path, LOADERS["seeded"]()) for _ in range(2))
-    tried: list[str] = []
+    tried = []
 
-    def start_another(trainer: Trainer, loss: Tensor) -> None:
+    def start_another(trainer, loss):
         if trainer.state.timestamp.batches == 3:
             with refused("run_dir", ConflictError):
                 second.fit()
@@ -376,7 +369,7 @@ def test_two_simultaneous_runs_in_one_folder_are_refused(tmp_path: Path) -> None
     assert tried == ["yes"]
 
 
-def test_checkpoint_is_not_resumed_into_a_folder_with_a_record_of_a_different_run(tmp_path: Path) -> None:
+def test_checkpoint_is_not_resumed_into_a_folder_with_a_record_of_a_different_run(tmp_path):
     trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"}).fit()
     trainer(tmp_path / "b", LOADERS["seeded"](), checkpoint={"enabled": False}).fit()
     with refused("run_dir", ConflictError):
@@ -384,7 +377,7 @@ def test_checkpoint_is_not_resumed_into_a_folder_with_a_record_of_a_different_ru
     assert RunResult.load(tmp_path / "b").steps == 27
 
 
-def test_run_can_resume_from_any_of_several_checkpoints(tmp_path: Path) -> None:
+def test_run_can_resume_from_any_of_several_checkpoints(tmp_path):
     """The checkpoint is named by its folder, in a different run or in an earlier part of the same run."""
     whole = trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"})
     whole.fit()
@@ -397,7 +390,7 @@ def test_run_can_resume_from_any_of_several_checkpoints(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(tmp_path_factory):
     """A run that failed after batch 18."""
     folder = tmp_path_factory.mktemp("stopped")
     cut(trainer(folder, LOADERS["seeded"]()), 18)
@@ -417,14 +410,14 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1), "metrics": {}}, "loss was None and is {"),
     ],
 )
-def test_error_for_a_different_run_shows_both_values(stopped: Path, change: dict[str, Any], words: str) -> None:
+def test_error_for_a_different_run_shows_both_values(stopped, change, words):
     with refused("resume") as caught:
         trainer(stopped, LOADERS["seeded"](), **change)
     assert words in str(caught.value)
 
 
-def test_resume_with_different_data_or_batches_is_refused(tmp_path: Path) -> None:
-    def loader(shift: float = 0.0, size: int = 3, seed: int = 1) -> TensorLoader:
+def test_resume_with_different_data_or_batches_is_refused(tmp_path):
+    def loader(shift=0.0, size=3, seed=1):
         inputs = torch.randn(26, 4, generator=torch.Generator().manual_seed(0)) + shift
         return TensorLoader(TensorDataset(inputs, torch.arange(26) % 3), size, seed=seed)
 

@@ -1,7 +1,5 @@
 """The workers of a loader while signals ask the run to stop."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -20,19 +18,19 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a
 class Pids(Dataset[Tensor]):
     """Return the id of the process that reads a sample."""
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 8
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index):
         return torch.tensor(os.getpid())
 
 
-def mark(worker: int) -> None:
+def mark(worker):
     torch.manual_seed(worker)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_workers_keep_reading_after_a_signal_and_end_with_training(number: int) -> None:
+def test_workers_keep_reading_after_a_signal_and_end_with_training(number):
     loader = DataLoader(Pids(), 1, num_workers=2, worker_init_fn=mark, prefetch_factor=2, persistent_workers=True)
     with shielded(loader, None, [1, 2]):
         assert loader.worker_init_fn is not mark
@@ -43,32 +41,32 @@ def test_workers_keep_reading_after_a_signal_and_end_with_training(number: int) 
             os.kill(worker, number)
         assert {int(batch) for batch in batches} == workers  # no worker has ended
     assert loader.worker_init_fn is mark
-    children = list(loader._iterator._workers)  # type: ignore[union-attr]
-    loader._iterator._shutdown_workers()  # type: ignore[union-attr]
+    children = list(loader._iterator._workers)
+    loader._iterator._shutdown_workers()
     for child in children:  # torch waits for workers, but only for some seconds
         child.join(120)
     assert all(not child.is_alive() for child in children)
 
 
-def test_signal_after_training_ends_a_worker_with_exit_code_0() -> None:
+def test_signal_after_training_ends_a_worker_with_exit_code_0():
     """multiprocessing ends workers by SIGTERM when the main process exits, and torch raises if a signal killed one."""
     loader = DataLoader(Pids(), 1, num_workers=1, persistent_workers=True)
     with shielded(loader):
         batches = iter(loader)
         (worker,) = {int(batch) for batch in batches}
-    child = loader._iterator._workers[0]  # type: ignore[union-attr]
+    child = loader._iterator._workers[0]
     os.kill(worker, signal.SIGTERM)
     child.join(120)
     assert child.exitcode == 0
 
 
-def test_loaders_without_workers_are_not_changed() -> None:
+def test_loaders_without_workers_are_not_changed():
     loader = DataLoader(Pids(), 1)
     with shielded(loader, None):
         assert loader.worker_init_fn is None
 
 
-def test_newly_forked_worker_survives_a_signal() -> None:
+def test_newly_forked_worker_survives_a_signal():
     # Before its init function runs, a worker has the handlers of this process.
     loader = DataLoader(Pids(), 1, num_workers=1)
     with StopRequest() as stop:
@@ -78,12 +76,12 @@ def test_newly_forked_worker_survives_a_signal() -> None:
         assert stop.number == 0
 
 
-def test_forked_process_does_not_use_the_inherited_handler_of_a_job() -> None:
+def test_forked_process_does_not_use_the_inherited_handler_of_a_job():
     with terminable():
         assert ends(signal.SIGTERM) == -signal.SIGTERM
 
 
-def ends(number: int) -> int:
+def ends(number):
     """Return how a forked process ends after an immediate signal; 0 if the process ignores it."""
     child = os.fork()
     if child == 0:

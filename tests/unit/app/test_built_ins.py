@@ -1,8 +1,4 @@
-from __future__ import annotations
-
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +16,7 @@ Composed = Callable[..., DictConfig]
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _elsewhere(in_tmp, monkeypatch):
     monkeypatch.setenv("SSR_HYDRA_DATA", str(in_tmp / "sets"))
 
 
@@ -39,7 +35,7 @@ def _elsewhere(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ["data=arrays", "data.train.path=x.npz", "model=torchvision", "model.name=swin_t", "model.weights=DEFAULT"],
     ],
 )
-def test_model_that_matches_its_data_is_valid(composed: Composed, overrides: list[str]) -> None:
+def test_model_that_matches_its_data_is_valid(composed, overrides):
     values = check(composed(*overrides))
     evaluation, train = values["data"]["eval"], values["data"]["train"]
     differ = {key for key in train if train[key] != evaluation[key]}
@@ -47,7 +43,7 @@ def test_model_that_matches_its_data_is_valid(composed: Composed, overrides: lis
 
 
 @each("key,value", [("download", "yes"), ("name", 3), ("root", 5), ("size", 3)])
-def test_types_of_handwritten_nodes_are_checked(composed: Composed, key: str, value: Any) -> None:
+def test_types_of_handwritten_nodes_are_checked(composed, key, value):
     values = plain(composed("data=mnist"))
     values["data"]["train"] = {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist", key: value}
     with refused(f"data.train.{key}"):
@@ -58,33 +54,27 @@ def test_types_of_handwritten_nodes_are_checked(composed: Composed, key: str, va
 
 
 @pytest.mark.parametrize("root", ["/etc", "~/.ssh", "../here", "data/../../x", "link/x", "/"])
-def test_config_cannot_download_outside_the_working_and_data_folders(
-    composed: Composed, in_tmp: Path, root: str
-) -> None:
+def test_config_cannot_download_outside_the_working_and_data_folders(composed, in_tmp, root):
     (in_tmp / "link").symlink_to("/usr")
     with refused("data.train.root", PathError):
         check(composed("data=mnist", f"data.train.root='{root}'"))
     check(composed("data=mnist", f"data.train.root='{root}'", "data.train.download=false"))
 
 
-def test_a_config_may_download_below_the_working_folder_or_the_data_folder(
-    composed: Composed, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_config_may_download_below_the_working_folder_or_the_data_folder(composed, in_tmp, monkeypatch):
     elsewhere = in_tmp.parent / "elsewhere"
     monkeypatch.setenv("SSR_HYDRA_DATA", str(elsewhere))
     for root in ("data", "./a/b", "null", "sets/deep", elsewhere):
         check(composed("data=mnist", f"data.train.root={root}"))
 
 
-def test_data_sets_in_every_part_of_the_config_are_checked() -> None:
+def test_data_sets_in_every_part_of_the_config_are_checked():
     with refused("a.b[0].root", PathError):
         module.check_known({"a": {"b": [{"_target_": "ssr_hydra.data.SmallImages", "root": "/etc"}]}})
 
 
-def test_config_that_needs_uninstalled_torchvision_is_refused_at_composition(
-    composed: Composed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+def test_config_that_needs_uninstalled_torchvision_is_refused_at_composition(composed, monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     for overrides in (["model=resnet18"], ["data=mnist"], ["data=image_folder", "data.train.root=x"]):
         with pytest.raises(NotInstalledError, match=r'pip install "ssr-hydra\[vision\]"'):
             check(composed(*overrides))
@@ -104,7 +94,7 @@ def test_config_that_needs_uninstalled_torchvision_is_refused_at_composition(
         {"_target_": "ssr_hydra.data.Digits", "split": "eval"},
     ],
 )
-def test_sizes_and_shapes_known_before_loading_equal_those_of_the_loaded_data(node: dict[str, Any]) -> None:
+def test_sizes_and_shapes_known_before_loading_equal_those_of_the_loaded_data(node):
     data = instantiate(node)
     assert known_samples(node) == len(data)
     images = module._images(node)
@@ -114,7 +104,7 @@ def test_sizes_and_shapes_known_before_loading_equal_those_of_the_loaded_data(no
 
 
 @pytest.mark.parametrize("start", LEAST)
-def test_smallest_allowed_images_are_those_that_torchvision_models_accept(start: str) -> None:
+def test_smallest_allowed_images_are_those_that_torchvision_models_accept(start):
     models = pytest.importorskip("torchvision.models")
     name = next(name for name in sorted(models.list_models(module=models)) if name.startswith(start))
     settings = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
@@ -129,7 +119,7 @@ TWO_FILES = ["data=arrays", "data.train.path=t.csv"]
 
 
 @pytest.mark.parametrize("key", ["data.eval_path", "data.eval.path", "data.train.eval_path"])
-def test_path_of_the_evaluation_file_is_set_in_both_data_sets(composed: Composed, key: str) -> None:
+def test_path_of_the_evaluation_file_is_set_in_both_data_sets(composed, key):
     data = check(composed(*TWO_FILES, f"{key}=e.csv"))["data"]
     assert all((data[split]["path"], data[split]["eval_path"]) == ("t.csv", "e.csv") for split in ("train", "eval"))
     assert "eval_path" not in data
@@ -137,7 +127,7 @@ def test_path_of_the_evaluation_file_is_set_in_both_data_sets(composed: Composed
     assert again["eval"]["path"] == "t.csv"
 
 
-def test_evaluation_images_in_a_different_root_use_the_training_classes(composed: Composed, in_tmp: Path) -> None:
+def test_evaluation_images_in_a_different_root_use_the_training_classes(composed, in_tmp):
     overrides = ["data=image_folder", "data.train.root=one", "model=resnet18"]
     data = check(composed(*overrides, "data.eval.root=two"))["data"]
     assert data["eval"]["classes_from"] == str(in_tmp / "one" / "train")

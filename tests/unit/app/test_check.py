@@ -1,13 +1,9 @@
-from __future__ import annotations
-
 import copy
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from cases import each
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from refusals import refused
 
 from ssr_hydra.app.check import check, check_schedule, plain
@@ -37,7 +33,7 @@ BAD_DURATIONS = [
 GOOD_LENGTHS = ["9007199254740993tok", "25h", "90m", "0.5ep", "1e3ba", "1/3ep", "1h30m", "45s", "2d", "90sec", "7sp"]
 
 
-def set_(values: dict[str, Any], field: str, value: Any) -> None:
+def set_(values, field, value):
     node = values
     *path, last = field.split(".")
     for key in path:
@@ -45,7 +41,7 @@ def set_(values: dict[str, Any], field: str, value: Any) -> None:
     node[last] = value
 
 
-def refusal(values: dict[str, Any]) -> InputError:
+def refusal(values):
     with pytest.raises(InputError) as info:
         check(values)
     error = info.value
@@ -55,11 +51,11 @@ def refusal(values: dict[str, Any]) -> InputError:
     return error
 
 
-def test_default_config_is_valid(experiment: dict[str, Any]) -> None:
+def test_default_config_is_valid(experiment):
     assert check(experiment) == experiment
 
 
-def test_ssr_with_a_rounding_error_gives_the_same_job_as_the_exact_ssr(composed: Callable[..., DictConfig]) -> None:
+def test_ssr_with_a_rounding_error_gives_the_same_job_as_the_exact_ssr(composed):
     # Hydra computes range(0.1,0.41,0.1): its third ratio is 0.30000000000000004.
     typed, swept = check(composed("ssr=0.3")), check(composed("ssr=0.30000000000000004"))
     assert swept["ssr"] == 0.3
@@ -102,13 +98,13 @@ VALID = [
 
 
 @each("overrides", VALID)
-def test_valid_config_is_accepted(composed: Callable[..., DictConfig], overrides: str) -> None:
+def test_valid_config_is_accepted(composed, overrides):
     check(composed(*overrides.split()))
 
 
 @each("value", BAD_DURATIONS)
 @pytest.mark.parametrize("field", ["max_duration", "scheduler.t_warmup", "scheduler.t_max", "trainer.eval_interval"])
-def test_bad_durations_are_refused(experiment: dict[str, Any], field: str, value: str) -> None:
+def test_bad_durations_are_refused(experiment, field, value):
     set_(experiment, field, value)
     error = refusal(experiment)
     assert error.field == field
@@ -116,29 +112,29 @@ def test_bad_durations_are_refused(experiment: dict[str, Any], field: str, value
 
 
 @each("root", [7.0, None, ["a"]])
-def test_image_folder_without_a_path_is_refused(composed: Callable[..., DictConfig], root: object) -> None:
+def test_image_folder_without_a_path_is_refused(composed, root):
     overrides = ("data=image_folder", "data.train.root=x", "data.eval.root=y", "model=resnet18")
-    values: Any = plain(composed(*overrides))
+    values = plain(composed(*overrides))
     values["data"]["eval"]["classes_from"] = "train"  # its default, before the check writes the folder
     values["data"]["train"]["root"] = root
     assert refusal(values).field == "data.train.root"
 
 
 @pytest.mark.parametrize("value", GOOD_LENGTHS)
-def test_good_lengths_are_accepted(experiment: dict[str, Any], value: str) -> None:
+def test_good_lengths_are_accepted(experiment, value):
     experiment["max_duration"] = value
     experiment["trainer"]["tokens_per_batch"] = 8
     experiment["trainer"]["get_num_tokens_in_batch"] = {"_target_": "torch.nn.Identity"}  # digits have no tokens
     check(experiment)
 
 
-def scheduler(name: str, **arguments: Any) -> dict[str, Any]:
+def scheduler(name, **arguments):
     node = OmegaConf.to_container(OmegaConf.structured(SCHEDULERS[name]))
-    return {**node, **arguments}  # type: ignore[dict-item]
+    return {**node, **arguments}
 
 
 NAN, INF = float("nan"), float("inf")
-BAD_VALUES: list[tuple[str, Any, str]] = [
+BAD_VALUES = [
     # Field, value, and the field that the error names ("" for the same field).
     *(("ssr", value, "") for value in (0, -1, NAN, INF, 1e9, "half", True, None, -0.5)),
     *(("max_duration", value, "") for value in ("0ba", "0.0ep", "1dur", "1.5dur", 10, 10.0, None, True, "9iter")),
@@ -217,7 +213,7 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
 
 
 @each("field,value,named", BAD_VALUES)
-def test_bad_values_are_refused(experiment: dict[str, Any], field: str, value: Any, named: str) -> None:
+def test_bad_values_are_refused(experiment, field, value, named):
     changed = copy.deepcopy(experiment)
     set_(changed, field, value)
     assert refusal(changed).field == (named or field)
@@ -342,7 +338,7 @@ REFUSED = {
 }
 
 
-def rows() -> Iterator[tuple[type[InputError], list[str], str]]:
+def rows():
     for kind, text in REFUSED.items():
         for line in text.strip().splitlines():
             overrides, _, field = line.partition(" -> ")
@@ -350,9 +346,7 @@ def rows() -> Iterator[tuple[type[InputError], list[str], str]]:
 
 
 @each("kind,overrides,field", rows())
-def test_invalid_config_is_refused(
-    composed: Callable[..., DictConfig], kind: type[InputError], overrides: list[str], field: str
-) -> None:
+def test_invalid_config_is_refused(composed, kind, overrides, field):
     with refused(field, kind):
         check(composed(*overrides))
 
@@ -392,21 +386,21 @@ SUGGESTIONS = {
 
 
 @each("overrides,text", SUGGESTIONS.items())
-def test_error_suggests_a_fix(composed: Callable[..., DictConfig], overrides: str, text: str) -> None:
+def test_error_suggests_a_fix(composed, overrides, text):
     with pytest.raises(InputError) as caught:
         check(composed(*overrides.split()))
     assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["ssr", "name", "scheduler", "data", "trainer", "optimizer.lr", "data.batch_size"])
-def test_missing_values_are_refused(experiment: dict[str, Any], field: str) -> None:
+def test_missing_values_are_refused(experiment, field):
     node, _, last = field.rpartition(".")
     del (experiment[node] if node else experiment)[last]
     assert refusal(experiment).field == field
 
 
 @pytest.mark.parametrize("field", ["objective", "best"])
-def test_one_value_of_a_metric_object_can_be_the_objective(experiment: dict[str, Any], field: str) -> None:
+def test_one_value_of_a_metric_object_can_be_the_objective(experiment, field):
     """Only the first evaluation shows the keys of a metric object, so any key passes here. A function has no keys."""
     node = experiment["trainer" if field == "objective" else "checkpoint"]
     experiment["trainer"]["metrics"]["scores"] = {"_target_": "my_lab.Scores"}
@@ -421,7 +415,7 @@ def test_one_value_of_a_metric_object_can_be_the_objective(experiment: dict[str,
         check(experiment, trust="my_lab")
 
 
-def test_times_in_different_units_are_compared_if_the_data_is_known(experiment: dict[str, Any]) -> None:
+def test_times_in_different_units_are_compared_if_the_data_is_known(experiment):
     # 16 epochs of 75 batches of 16 samples.
     experiment["scheduler"]["t_warmup"] = "1199ba"
     check(experiment)
@@ -433,7 +427,7 @@ def test_times_in_different_units_are_compared_if_the_data_is_known(experiment: 
     refusal(experiment)
 
 
-def test_times_are_not_compared_while_the_epoch_length_is_unknown(experiment: dict[str, Any]) -> None:
+def test_times_are_not_compared_while_the_epoch_length_is_unknown(experiment):
     experiment["data"]["train"] = {"_target_": "my_package.Data"}
     experiment["scheduler"]["t_warmup"] = "100000ba"  # the number of batches of an epoch is still unknown
     check(experiment, trust="my_package")
@@ -442,7 +436,7 @@ def test_times_are_not_compared_while_the_epoch_length_is_unknown(experiment: di
         check(experiment, trust="my_package")
 
 
-def test_composite_with_a_custom_part_is_checked_without_importing_the_part(experiment: dict[str, Any]) -> None:
+def test_composite_with_a_custom_part_is_checked_without_importing_the_part(experiment):
     mine = {"_target_": "not_installed.mine", "_partial_": True}
     experiment["scheduler"] = scheduler("product", factors={"mine": mine, "step": scheduler("step")})
     experiment["ssr"] = 0.5
@@ -452,7 +446,7 @@ def test_composite_with_a_custom_part_is_checked_without_importing_the_part(expe
         check(experiment, trust=["not_installed"])
 
 
-def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experiment: dict[str, Any]) -> None:
+def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experiment):
     experiment["optimizer"] = {"_target_": "not_installed.Own", "lr": 1}
     experiment["param_groups"] = {"a": {"anything": 3}}
     experiment["schedules"] = {"something": {"_target_": "ssr_hydra.schedulers.LinearScheduler"}}
@@ -462,7 +456,7 @@ def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experim
         check(experiment, "not_installed")
 
 
-def test_optimizers_are_named_by_their_config_keys(experiment: dict[str, Any]) -> None:
+def test_optimizers_are_named_by_their_config_keys(experiment):
     node = experiment["optimizer"]
     assert list(optimizer_nodes(node)) == ["optimizer"]
     assert list(optimizer_nodes({"a": node, "b": node})) == ["optimizer.a", "optimizer.b"]
@@ -473,19 +467,17 @@ def test_optimizers_are_named_by_their_config_keys(experiment: dict[str, Any]) -
         optimizer_nodes({"a.b": node})
 
 
-def test_a_saved_config_may_omit_the_params_of_an_optimizer(experiment: dict[str, Any]) -> None:
+def test_a_saved_config_may_omit_the_params_of_an_optimizer(experiment):
     del experiment["optimizer"]["params"]
     check(experiment)
 
 
-def test_null_scheduler_is_valid(experiment: dict[str, Any]) -> None:
+def test_null_scheduler_is_valid(experiment):
     experiment["scheduler"] = None
     check(experiment)
 
 
-def test_interpolations_are_resolved_before_they_are_checked(
-    experiment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interpolations_are_resolved_before_they_are_checked(experiment, monkeypatch):
     monkeypatch.setenv("SECRET_TARGET", "os.system")
     for text in ("${oc.env:SECRET_TARGET}", "${name}", "os.${oc.select:nowhere,system}"):
         cfg = OmegaConf.create(experiment)
@@ -504,22 +496,22 @@ UNRESOLVED = ["${nowhere}", "${oc.env:NOT_SET_ANYWHERE}", "${nosuch:1}", "???", 
 
 
 @each("text", UNRESOLVED)
-def test_interpolations_that_cannot_be_resolved_are_refused(experiment: dict[str, Any], text: str) -> None:
-    cfg: Any = OmegaConf.create({**experiment, "name": text, "max_duration": "${name}"})
+def test_interpolations_that_cannot_be_resolved_are_refused(experiment, text):
+    cfg = OmegaConf.create({**experiment, "name": text, "max_duration": "${name}"})
     refusal(cfg)
 
 
-def test_references_in_a_cycle_give_a_one_line_error(experiment: dict[str, Any]) -> None:
+def test_references_in_a_cycle_give_a_one_line_error(experiment):
     with refused("name", WrongTypeError, match="Recursive interpolation detected; correct the reference"):
         check(OmegaConf.create({**experiment, "name": "${max_duration}", "max_duration": "${name}"}))
 
 
-def test_hydra_node_is_not_part_of_the_experiment(experiment: dict[str, Any]) -> None:
+def test_hydra_node_is_not_part_of_the_experiment(experiment):
     cfg = OmegaConf.create({**experiment, "hydra": {"job": {"num": "???"}, "sweep": {"subdir": "${hydra.job.num}"}}})
     assert "hydra" not in check(cfg)
 
 
-def test_any_text_is_a_valid_duration_or_gives_a_one_line_error(experiment: dict[str, Any]) -> None:
+def test_any_text_is_a_valid_duration_or_gives_a_one_line_error(experiment):
     rng = random.Random(0)
     pieces = [
         *"0123456789.-+_/eE \t\n,:%",
@@ -550,7 +542,5 @@ NAMES = {
 
 
 @each("overrides,name", NAMES.items())
-def test_a_run_without_a_name_is_named_after_its_data(
-    composed: Callable[..., DictConfig], overrides: str, name: str
-) -> None:
+def test_a_run_without_a_name_is_named_after_its_data(composed, overrides, name):
     assert check(composed(*overrides.split()), trust=["lab"])["name"] == name

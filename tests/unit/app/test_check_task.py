@@ -1,7 +1,5 @@
 """Models, losses and units of time must fit the kind of data before it is read; models must fit the data afterwards."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +18,18 @@ KINDS = ("data.train.inputs=[width,length]", "data.train.targets=[kind]")
 
 
 @pytest.fixture
-def table(in_tmp: Path) -> None:
+def table(in_tmp):
     rows = [f"{k}.0,{2 * k}.5,{'abc'[k % 3]}\n" for k in range(30)]
     (in_tmp / "t.csv").write_text("width,length,kind\n" + "".join(rows))
 
 
-def test_null_removes_a_metric_of_a_preset(composed: Composed) -> None:
+def test_null_removes_a_metric_of_a_preset(composed):
     top2 = "+trainer.metrics.top2._target_=ssr_hydra.trainer.accuracy"
     values = check(composed("trainer.metrics.accuracy=null", top2, "trainer.objective=eval/top2"))
     assert list(values["trainer"]["metrics"]) == ["top2"]
 
 
-def test_targets_of_a_custom_data_set_are_unknown(composed: Composed) -> None:
+def test_targets_of_a_custom_data_set_are_unknown(composed):
     own = composed("data=custom", "data.train._target_=ssr_hydra_own.Table", "data.eval=null", "trainer=regression")
     own.trainer.objective = None
     check(own, trust=["ssr_hydra_own"])
@@ -47,13 +45,11 @@ def test_targets_of_a_custom_data_set_are_unknown(composed: Composed) -> None:
         ((*KINDS, "model=conv", "data.train.shape=[2,1,1]"), "model.in_channels=1: must match the data, "),
     ],
 )
-def test_a_model_that_does_not_fit_a_table_is_refused_when_the_table_is_read(
-    table: None, refused: Callable[..., str], overrides: tuple[str, ...], message: str
-) -> None:
+def test_a_model_that_does_not_fit_a_table_is_refused_when_the_table_is_read(table, refused, overrides, message):
     assert refused(*TABLE, *overrides).startswith(f"error: {message}")
 
 
-def test_classes_that_occur_only_in_evaluation_data_are_counted(refused: Callable[..., str], in_tmp: Path) -> None:
+def test_classes_that_occur_only_in_evaluation_data_are_counted(refused, in_tmp):
     for name, classes in (("t.csv", 2), ("other.csv", 4)):
         (in_tmp / name).write_text("x,y\n" + "".join(f"{k}.5,{k % classes}\n" for k in range(20)))
     message = refused(*TABLE, "data.train.eval_path=other.csv", "model.in_features=1", "model.num_classes=2")
@@ -63,9 +59,7 @@ def test_classes_that_occur_only_in_evaluation_data_are_counted(refused: Callabl
 TABLES = Path(__file__).parents[1] / "data" / "tables"
 
 
-def test_separate_training_and_evaluation_files_are_both_used_completely(
-    app: Callable[..., object], in_tmp: Path
-) -> None:
+def test_separate_training_and_evaluation_files_are_both_used_completely(app, in_tmp):
     arguments = ("data=arrays", f"data.train.path={TABLES / 'trees_train.csv'}", "model=mlp", "model.in_features=2")
     app(*arguments, f"data.eval.path={TABLES / 'trees_test.csv'}", "model.num_classes=3", "hydra.run.dir=out")
     result = json.loads((in_tmp / "out" / "result.json").read_text())
@@ -80,14 +74,12 @@ def test_separate_training_and_evaluation_files_are_both_used_completely(
         ("no_header", "row 1, column 1 of TABLE is the number 5.0; set header=false"),
     ],
 )
-def test_ambiguous_table_is_refused(refused: Callable[..., str], name: str, message: str) -> None:
+def test_ambiguous_table_is_refused(refused, name, message):
     table = str(TABLES / f"{name}.csv")
     assert message.replace("TABLE", table) in refused("data=arrays", f"data.train.path={table}", "model=mlp")
 
 
-def test_trainer_for_regression_trains_on_a_table_of_numbers(
-    table: None, app: Callable[..., object], in_tmp: Path
-) -> None:
+def test_trainer_for_regression_trains_on_a_table_of_numbers(table, app, in_tmp):
     app(*TABLE, *LENGTHS, "trainer=regression", "model.in_features=1", "model.num_classes=1", "hydra.run.dir=out")
     result = json.loads((in_tmp / "out" / "result.json").read_text())
     assert result["status"] == "completed"
@@ -95,7 +87,7 @@ def test_trainer_for_regression_trains_on_a_table_of_numbers(
 
 
 @pytest.mark.parametrize("name", ["byte_lm", "byte_lm_transformer", "byte_lm_ragged"])
-def test_experiments_on_text_are_valid(composed: Composed, name: str) -> None:
+def test_experiments_on_text_are_valid(composed, name):
     values = check(composed(f"experiment={name}", "ssr=0.125"))
     assert values["max_duration"].endswith("tok")
     assert values["trainer"]["objective"] == "eval/bits_per_byte"
@@ -107,7 +99,7 @@ TIMES = "max_duration trainer.eval_interval trainer.log_interval trainer.iterati
 
 
 @pytest.mark.parametrize("field", TIMES.split())
-def test_time_in_tokens_is_refused_for_images(composed: Composed, field: str) -> None:
+def test_time_in_tokens_is_refused_for_images(composed, field):
     with refused(field, MismatchError):
         check(composed(f"{field}=1000tok", "trainer.tokens_per_batch=8"))  # a rate does not count tokens
     check(composed(f"{field}=1000tok", "+trainer.get_num_tokens_in_batch={_target_: torch.nn.Identity}"))

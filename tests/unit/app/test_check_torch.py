@@ -1,12 +1,6 @@
 """torch's schedulers in a config: errors before torch is imported, and the created schedulers."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 from cases import each
-from omegaconf import DictConfig
 from refusals import refused
 
 from ssr_hydra.app.check import check, check_schedule
@@ -15,7 +9,7 @@ from ssr_hydra.errors import ConflictError, RangeError, UntrustedError
 from ssr_hydra.torch_schedulers import CosineAnnealingLR, LinearLR, SequentialLR, StepLR
 
 
-def test_function_in_a_torch_scheduler_must_be_trusted(composed: Callable[..., DictConfig]) -> None:
+def test_function_in_a_torch_scheduler_must_be_trusted(composed):
     function = "scheduler.lr_lambda={_target_:mine.decay,_partial_:true}"
     for name in ("torch_lambda", "torch_multiplicative"):
         with refused("scheduler.lr_lambda._target_", UntrustedError, match=r"trust=\[mine\]"):
@@ -36,13 +30,11 @@ CREATED = {
 
 
 @each("overrides,scheduler", CREATED.items())
-def test_torch_scheduler_of_a_config_has_the_arguments_of_the_config(
-    composed: Callable[..., DictConfig], overrides: str, scheduler: Any
-) -> None:
+def test_torch_scheduler_of_a_config_has_the_arguments_of_the_config(composed, overrides, scheduler):
     assert make_schedulers(check(composed(*f"scheduler={overrides}".split())), (), []) == scheduler
 
 
-def test_epoch_length_of_text_is_known_in_tokens(composed: Callable[..., DictConfig]) -> None:
+def test_epoch_length_of_text_is_known_in_tokens(composed):
     values = check(composed("experiment=byte_lm", "scheduler=torch_cosine"))  # the text has not been read
     # A batch is 8 windows of 16 bytes, so 204,800 tokens are 1,600 batches.
     with refused("scheduler.pace", RangeError):
@@ -50,10 +42,8 @@ def test_epoch_length_of_text_is_known_in_tokens(composed: Callable[..., DictCon
     check_schedule(values, dataloader_len=1599)
 
 
-def test_torch_schedulers_in_a_list_are_chained_and_multiply_other_schedules(
-    composed: Callable[..., DictConfig],
-) -> None:
-    def listed(*names: str) -> dict[str, Any]:
+def test_torch_schedulers_in_a_list_are_chained_and_multiply_other_schedules(composed):
+    def listed(*names):
         values = dict(composed())
         values["scheduler"] = [composed(f"scheduler={name}").scheduler for name in names]
         return values

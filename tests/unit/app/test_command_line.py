@@ -1,7 +1,5 @@
 """The command line before Hydra reads it, and the commands that messages show."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path
@@ -11,10 +9,10 @@ from refusals import refused
 
 from ssr_hydra.app.command_line import CommandLine, TypedCommand, parse_command_line
 from ssr_hydra.app.preflight import checked
-from ssr_hydra.errors import InputError, MissingValueError, PathError
+from ssr_hydra.errors import MissingValueError, PathError
 
 
-def test_flags_and_overrides_are_separated(in_tmp: Path) -> None:
+def test_flags_and_overrides_are_separated(in_tmp):
     (in_tmp / "mine").mkdir()
     line = parse_command_line(["ssr=2", "--cfg", "job", "-p", "ssr", "resume=auto", "--config-dir", "mine"])
     assert line == CommandLine(
@@ -38,7 +36,7 @@ def test_flags_and_overrides_are_separated(in_tmp: Path) -> None:
         ("--config-path run", "--config-path", PathError),  # only its folder .hydra has the main config
     ],
 )
-def test_missing_key_or_folder_is_refused(in_tmp: Path, typed: str, field: str, kind: type[InputError]) -> None:
+def test_missing_key_or_folder_is_refused(in_tmp, typed, field, kind):
     (in_tmp / "run/.hydra").mkdir(parents=True)
     (in_tmp / "run/.hydra/config.yaml").touch()
     assert parse_command_line(["--config-path", "run/.hydra"]).config_path == str(in_tmp / "run/.hydra")
@@ -60,7 +58,7 @@ PYTHON = ("python", "train.py")
         ("-m", "/a/größe", "python train.py -m 'hydra.sweep.dir=\"/a/größe\"'"),
     ],
 )
-def test_printed_command_continues_a_sweep(typed: str, folder: str, command: str) -> None:
+def test_printed_command_continues_a_sweep(typed, folder, command):
     printed = TypedCommand(tuple(typed.split()), PYTHON).in_study(Path(folder))
     assert printed == command
     with checked(parse_command_line(shlex.split(printed)[2:]), "id") as flight:
@@ -77,7 +75,7 @@ def test_printed_command_continues_a_sweep(typed: str, folder: str, command: str
         ("resume.path=runs/b", "runs/b", "python train.py hydra.run.dir=runs/a resume=auto"),
     ],
 )
-def test_printed_command_continues_a_run(typed: str, resume: str, command: str) -> None:
+def test_printed_command_continues_a_run(typed, resume, command):
     assert TypedCommand(tuple(typed.split()), PYTHON).in_run(Path("runs/a"), resume) == command
 
 
@@ -93,9 +91,7 @@ def test_printed_command_continues_a_run(typed: str, resume: str, command: str) 
         (["/x/python", "/nowhere/ssr-train", "a=1"], ["/nowhere/ssr-train", "a=1"], ("/nowhere/ssr-train",)),
     ],
 )
-def test_typed_command_begins_with_the_program_that_the_user_started(
-    whole: list[str], argv: list[str], program: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_typed_command_begins_with_the_program_that_the_user_started(whole, argv, program, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", whole)
     monkeypatch.setattr(sys, "argv", argv)
     assert TypedCommand.here() == TypedCommand(tuple(argv[1:]), program)

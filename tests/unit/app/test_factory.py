@@ -1,12 +1,8 @@
 """Optimizers and schedulers that are created from a config."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +13,7 @@ from torch import nn
 from ssr_hydra.app.check import check
 from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.train import build
-from ssr_hydra.errors import ConflictError, InputError, MismatchError, MissingValueError, UnknownNameError
+from ssr_hydra.errors import ConflictError, MismatchError, MissingValueError, UnknownNameError
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.schedulers import ConstantScheduler, CosineAnnealingScheduler
 
@@ -25,15 +21,15 @@ CPU = torch.device("cpu")
 Compose = Callable[..., DictConfig]
 
 
-def make(composed: Compose, model: nn.Module, *overrides: str) -> list[torch.optim.Optimizer]:
+def make(composed, model, *overrides):
     return make_optimizers(check(composed(*overrides)), (), model, CPU)
 
 
-def groups(optimizers: list[torch.optim.Optimizer], key: str) -> dict[str, Any]:
+def groups(optimizers, key):
     return {group["name"]: group[key] for optimizer in optimizers for group in optimizer.param_groups}
 
 
-def test_optimizer_without_rules_gets_the_trainable_parameters_in_order(composed: Compose) -> None:
+def test_optimizer_without_rules_gets_the_trainable_parameters_in_order(composed):
     model = ConvNet()
     model.classifier.bias.requires_grad_(False)
     (optimizer,) = make(composed, model, "optimizer=adamw")
@@ -50,12 +46,12 @@ def test_optimizer_without_rules_gets_the_trainable_parameters_in_order(composed
         ("optimizer.foreach=false", None), ("optimizer.differentiable=true", None),
     ],
 )  # fmt: skip
-def test_fused_kernel_is_chosen_by_default(composed: Compose, override: str, fused: bool | None) -> None:
+def test_fused_kernel_is_chosen_by_default(composed, override, fused):
     (optimizer,) = make(composed, MLP(), "optimizer=sgd", override)
     assert optimizer.param_groups[0]["fused"] is fused
 
 
-def test_fused_kernel_is_chosen_separately_for_each_optimizer(composed: Compose) -> None:
+def test_fused_kernel_is_chosen_separately_for_each_optimizer(composed):
     # Muon has no fused kernel. AdamW has one, and uses it also in groups that rules select.
     muon, adamw = make(composed, MLP(), "optimizer=muon_adamw", "param_groups=no_decay")
     assert "fused" not in muon.defaults
@@ -66,9 +62,9 @@ def test_fused_kernel_is_chosen_separately_for_each_optimizer(composed: Compose)
     assert optimizer.param_groups[0]["fused"] is None
 
 
-def test_sparse_adam_needs_a_model_with_sparse_embeddings(composed: Compose) -> None:
+def test_sparse_adam_needs_a_model_with_sparse_embeddings(composed):
     class Counts(nn.Module):
-        def __init__(self, sparse: bool) -> None:
+        def __init__(self, sparse):
             super().__init__()
             self.table = nn.EmbeddingBag(16, 4, sparse=sparse)
 
@@ -79,9 +75,9 @@ def test_sparse_adam_needs_a_model_with_sparse_embeddings(composed: Compose) -> 
             make(composed, model, "optimizer=sparseadam")
 
 
-def test_muon_trains_hidden_matrices_and_adamw_trains_other_parameters(composed: Compose) -> None:
+def test_muon_trains_hidden_matrices_and_adamw_trains_other_parameters(composed):
     class Language(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.embedding = nn.Embedding(16, 8)
             self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
@@ -102,7 +98,7 @@ def test_muon_trains_hidden_matrices_and_adamw_trains_other_parameters(composed:
     assert isinstance(adamw, torch.optim.AdamW)
 
 
-def test_rules_apply_within_each_optimizer(composed: Compose) -> None:
+def test_rules_apply_within_each_optimizer(composed):
     model = MLP(hidden=(8, 8))
     head = "+param_groups.head={params:{layer:-1},lr_scale:10}"
     optimizers = make(composed, model, "optimizer=muon_adamw", "param_groups=no_decay", head)
@@ -116,9 +112,7 @@ def test_rules_apply_within_each_optimizer(composed: Compose) -> None:
     assert groups(optimizers, "weight_decay") == decay
 
 
-def test_a_scale_multiplies_the_default_of_a_custom_optimizer(
-    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scale_multiplies_the_default_of_a_custom_optimizer(composed, tmp_path, monkeypatch):
     (tmp_path / "own_optimizer.py").write_text(
         "import torch\n"
         "class Own(torch.optim.SGD):\n"
@@ -148,14 +142,12 @@ def test_a_scale_multiplies_the_default_of_a_custom_optimizer(
         ("optimizer=muon_adamw +param_groups.a={momentum:0.5}", "param_groups.a.momentum", UnknownNameError),
     ],
 )
-def test_config_that_does_not_fit_the_model_is_refused(
-    composed: Compose, overrides: str, field: str, kind: type[InputError]
-) -> None:
+def test_config_that_does_not_fit_the_model_is_refused(composed, overrides, field, kind):
     with refused(field, kind):
         make(composed, ConvNet(), *overrides.split())
 
 
-def test_schedules_of_optimizer_fields_are_built_by_field_name(composed: Compose) -> None:
+def test_schedules_of_optimizer_fields_are_built_by_field_name(composed):
     overrides = ("optimizer=adamw", "+scheduler@schedules.weight_decay=cosine", "schedules.weight_decay.alpha_f=0.1")
     fields = make_fields(check(composed(*overrides)), ())
     assert fields == {"weight_decay": CosineAnnealingScheduler(alpha_f=0.1)}
@@ -164,7 +156,7 @@ def test_schedules_of_optimizer_fields_are_built_by_field_name(composed: Compose
     assert make_fields(check(composed()), ()) == {}
 
 
-def test_each_param_group_follows_its_schedule(composed: Compose) -> None:
+def test_each_param_group_follows_its_schedule(composed):
     cfg = composed(
         "~scheduler",
         "+scheduler@scheduler.default=linear",
@@ -180,16 +172,14 @@ def test_each_param_group_follows_its_schedule(composed: Compose) -> None:
     assert groups([optimizer], "lr") == {"default": 0.0, "head": 0.1 * 10 * 0.5}
 
 
-def test_run_with_every_kind_of_schedule_resumes_bitwise_equal_and_uses_changed_values(
-    composed: Compose, in_tmp: Path
-) -> None:
-    def trainer(folder: str, *overrides: str) -> Any:
+def test_run_with_every_kind_of_schedule_resumes_bitwise_equal_and_uses_changed_values(composed, in_tmp):
+    def trainer(folder, *overrides):
         schedules = ("+scheduler@schedules.weight_decay=cosine", "+scheduler@schedules.beta1=linear")
         optimizers = ("optimizer=muon_adamw", "model=mlp", "param_groups=[no_decay,layer_decay]")
         more = ("checkpoint.interval=4ba", "trainer.log_interval=1ba", "trainer.progress=none")
         return build(composed(*optimizers, *schedules, *more, *overrides), run_dir=in_tmp / folder)
 
-    def kill(trainer: Any, loss: torch.Tensor) -> None:
+    def kill(trainer, loss):
         if trainer.state.timestamp.batch.value == 6:
             raise InterruptedError
 
@@ -214,14 +204,14 @@ def test_run_with_every_kind_of_schedule_resumes_bitwise_equal_and_uses_changed_
     assert line["beta1"] == pytest.approx(0.6 * (1 - 17 / 24))
 
 
-def test_schedulers_may_be_a_single_scheduler_a_list_or_a_mapping(composed: Compose) -> None:
+def test_schedulers_may_be_a_single_scheduler_a_list_or_a_mapping(composed):
     assert make_schedulers({"scheduler": None}, (), []) is None
     node = {"_target_": "ssr_hydra.schedulers.ConstantScheduler", "alpha": 0.5}
     other = {"_target_": "ssr_hydra.schedulers.CosineAnnealingScheduler"}
     half, cosine = ConstantScheduler(0.5), CosineAnnealingScheduler()
     assert make_schedulers({"scheduler": node}, (), []) == half
     assert make_schedulers({"scheduler": [node, other]}, (), []) == [half, cosine]
-    named: dict[str, Any] = {"default": [node, other], "head": node}
+    named = {"default": [node, other], "head": node}
     assert make_schedulers({"scheduler": named}, (), []) == {"default": [half, cosine], "head": half}
 
 
@@ -237,9 +227,7 @@ class Mine(LRScheduler):
 """
 
 
-def test_a_custom_scheduler_class_gets_its_optimizer(
-    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_custom_scheduler_class_gets_its_optimizer(composed, tmp_path, monkeypatch):
     (tmp_path / "my_schedulers_for_a_test.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(tmp_path))
     target = "scheduler._target_=my_schedulers_for_a_test.Mine"

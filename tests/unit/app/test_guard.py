@@ -1,9 +1,6 @@
 """Accepted and refused contents of config files from other people."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +40,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("text", FORBIDDEN.values(), ids=FORBIDDEN)
-def test_file_cannot_set_dangerous_keys_of_hydra(text: str) -> None:
+def test_file_cannot_set_dangerous_keys_of_hydra(text):
     with pytest.raises(UntrustedError) as caught:
         check_hydra(yaml.safe_load(text), "u.yaml")
     assert caught.value.field.startswith("hydra")
@@ -66,9 +63,7 @@ READING = {
 
 
 @pytest.mark.parametrize("text", READING.values(), ids=READING.keys())
-def test_file_cannot_read_environment_variables(
-    mine: Write, app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_file_cannot_read_environment_variables(mine, app, in_tmp, monkeypatch, text):
     monkeypatch.setenv("SECRET", SECRET)
     mine("experiment/u", GLOBAL + text)
     answer = app("--config-dir", "mine", "experiment=u", "max_duration=1ba", "trainer.progress=none")
@@ -77,9 +72,7 @@ def test_file_cannot_read_environment_variables(
     assert not any(SECRET in str(path) for path in in_tmp.rglob("*"))
 
 
-def test_command_line_can_let_a_file_read_environment_variables(
-    mine: Write, app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_line_can_let_a_file_read_environment_variables(mine, app, monkeypatch):
     monkeypatch.setenv("SECRET", SECRET)
     mine("experiment/u", GLOBAL + READING["value"])
     show = ("--config-dir", "mine", "--cfg", "job", "--resolve")
@@ -87,19 +80,19 @@ def test_command_line_can_let_a_file_read_environment_variables(
     assert f"name: {SECRET}" in app(*show, "name=${oc.env:SECRET}").out
 
 
-def test_a_file_may_refer_to_other_values(mine: Write, app: App) -> None:
+def test_a_file_may_refer_to_other_values(mine, app):
     mine("experiment/u", GLOBAL + "name: ${model.widths}-${oc.select:nowhere,x}-${now:%Y}")
     answer = app("--config-dir", "mine", "experiment=u", "--cfg", "job", "--resolve")
     assert "name: '[8, 16]-x-2" in answer.out, answer
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]"])
-def test_an_experiment_file_must_have_the_global_package_line(mine: Write, refused: Refused, text: str) -> None:
+def test_an_experiment_file_must_have_the_global_package_line(mine, refused, text):
     mine("experiment/u", text)
     assert "begin the YAML file with # @package _global_" in refused("--config-dir", "mine", "experiment=u")
 
 
-def test_command_line_may_set_every_key_of_hydra(mine: Write, app: App, in_tmp: Path) -> None:
+def test_command_line_may_set_every_key_of_hydra(mine, app, in_tmp):
     mine("hydra/job_logging/mine", "version: 1\nroot: {level: WARNING}\ndisable_existing_loggers: false\n")
     answer = app("--config-dir", "mine", "hydra/job_logging=mine", "--cfg", "hydra", "-p", "hydra.job_logging")
     assert answer.code == 0
@@ -118,20 +111,20 @@ hydra:
 """
 
 
-def test_experiment_may_set_harmless_keys_of_hydra(mine: Write, app: App) -> None:
+def test_experiment_may_set_harmless_keys_of_hydra(mine, app):
     mine("experiment/u", GLOBAL + ALLOWED)
     answer = app("--config-dir", "mine", "experiment=u", "--cfg", "hydra")
     assert answer.code == 0
     assert "scheduler.t_max: 1ep,2ep" in answer.out
 
 
-def test_a_copy_of_the_main_config_is_valid(mine: Write, app: App) -> None:
+def test_a_copy_of_the_main_config_is_valid(mine, app):
     mine("copy", (conf_dir() / "config.yaml").read_text())
     answer = app("--config-dir", "mine", "--config-name", "copy", "--cfg", "hydra", "-p", "hydra.sweeper")
     assert "hydra_plugins.ssr_hydra.StudySweeper" in answer.out, answer
 
 
-def test_only_keys_of_the_experiment_can_be_swept() -> None:
+def test_only_keys_of_the_experiment_can_be_swept():
     for key in (
         "hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust", "launcher"
     ):  # fmt: skip
@@ -139,21 +132,19 @@ def test_only_keys_of_the_experiment_can_be_swept() -> None:
             check_parameters({key: "os.system"})
 
 
-def test_folder_with_a_record_is_refused_as_run_folder(refused: Refused, in_tmp: Path) -> None:
+def test_folder_with_a_record_is_refused_as_run_folder(refused, in_tmp):
     (in_tmp / "run").mkdir()
     (in_tmp / "run/result.json").write_text("{}")
     assert "hydra.run.dir" in refused("hydra.run.dir=run")
 
 
-def test_a_file_that_changes_after_the_check_is_not_read_again(
-    mine: Write, app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_after_the_check_is_not_read_again(mine, app, in_tmp, monkeypatch):
     from ssr_hydra.app import main
 
     mine("experiment/u", f"{GLOBAL}seed: 1\n")
     call = main._call_hydra
 
-    def edited_in_between(arguments: list[str]) -> None:
+    def edited_in_between(arguments):
         mine("experiment/u", f"{GLOBAL}seed: 2\nhydra: {{callbacks: {{x: {{_target_: os.system}}}}}}\n")
         call(arguments)
 
@@ -163,7 +154,7 @@ def test_a_file_that_changes_after_the_check_is_not_read_again(
     assert "seed: 1\n" in (in_tmp / "r/.hydra/config.yaml").read_text()
 
 
-def test_replayed_run_does_not_keep_the_trust_of_the_original_run(app: App, in_tmp: Path, refused: Refused) -> None:
+def test_replayed_run_does_not_keep_the_trust_of_the_original_run(app, in_tmp, refused):
     quick = ("max_duration=1ba", "trainer.progress=none")
     assert app(*quick, "trust=[pytest]", "hydra.run.dir=r").code == 0
     replay = ("--config-path", "r/.hydra", "--config-name", "config")

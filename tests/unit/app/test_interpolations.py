@@ -1,16 +1,12 @@
 """Find the resolvers that a value calls, in every spelling."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from refusals import refused
 
 from ssr_hydra.app.interpolations import check_interpolations
 from ssr_hydra.errors import UntrustedError
 
-HARMLESS: list[Any] = [
+HARMLESS = [
     None,
     3,
     "oc.env:HOME",
@@ -24,7 +20,7 @@ HARMLESS: list[Any] = [
 
 
 @pytest.mark.parametrize("node", HARMLESS)
-def test_harmless_interpolations_are_accepted(node: Any) -> None:
+def test_harmless_interpolations_are_accepted(node):
     check_interpolations(node, (), "")
 
 
@@ -41,7 +37,7 @@ def test_harmless_interpolations_are_accepted(node: Any) -> None:
         ("${somebodys:}", "somebodys"),
     ],
 )
-def test_resolvers_are_refused_unless_trusted(text: str, resolver: str) -> None:
+def test_resolvers_are_refused_unless_trusted(text, resolver):
     with refused("x.a[0].b", UntrustedError) as caught:
         check_interpolations({"a": [{"b": text}]}, (), "x")
     assert f"resolver {resolver};" in str(caught.value)

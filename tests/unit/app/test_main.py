@@ -1,11 +1,8 @@
 """Messages of the app if a run cannot be written; test_cli.py has the messages for bad input."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -18,7 +15,7 @@ QUICK = ("max_duration=4ba", "trainer.progress=none")
 App = Callable[..., Answer]
 
 
-def one_line(answer: Answer) -> str:
+def one_line(answer):
     assert answer.err.startswith("error: ")
     assert answer.err.count("\n") == 1
     return answer.err
@@ -27,7 +24,7 @@ def one_line(answer: Answer) -> str:
 @pytest.mark.parametrize(
     "typed", ["hydra.run.dir=file/run", "hydra.run.dir=run", "-m ssr=0.5 hydra.sweep.dir=file/sweep"]
 )
-def test_error_names_a_folder_that_cannot_be_written(app: App, in_tmp: Path, typed: str) -> None:
+def test_error_names_a_folder_that_cannot_be_written(app, in_tmp, typed):
     (in_tmp / "file").touch()
     (in_tmp / "run/train.log").mkdir(parents=True)  # Hydra cannot open this log
     answer = app(*typed.split(), *QUICK)
@@ -36,10 +33,8 @@ def test_error_names_a_folder_that_cannot_be_written(app: App, in_tmp: Path, typ
     assert one_line(answer).startswith(f"error: {field}='{value}': cannot be written (")
 
 
-def test_message_of_a_run_that_stops_before_the_first_checkpoint_says_how_to_continue(
-    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: Any) -> None:
+def test_message_of_a_run_that_stops_before_the_first_checkpoint_says_how_to_continue(app, in_tmp, monkeypatch):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ssr_hydra.app.train.train", interrupted)
@@ -48,9 +43,7 @@ def test_message_of_a_run_that_stops_before_the_first_checkpoint_says_how_to_con
     assert answer.err == "interrupted; no checkpoint exists, so the same command starts the run again\n"
 
 
-def test_error_of_user_code_before_a_run_says_how_to_see_its_traceback(
-    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_of_user_code_before_a_run_says_how_to_see_its_traceback(app, in_tmp, monkeypatch):
     (in_tmp / "halved_lab.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(in_tmp)
     # To decide whether the jobs can share steps, the command imports the class of each callback.
@@ -71,14 +64,14 @@ def test_error_of_user_code_before_a_run_says_how_to_see_its_traceback(
         ("--cfg all --package=_global_ ssr=2", "ssr: 2.0\n"),
     ],
 )
-def test_flags_cfg_and_package_print_a_part_of_the_config(app: App, typed: str, printed: str) -> None:
+def test_flags_cfg_and_package_print_a_part_of_the_config(app, typed, printed):
     answer = app(*typed.split())
     assert (answer.code, answer.err) == (0, "")
     assert printed in answer.out if "_global_" in typed else printed == answer.out
 
 
-def test_error_names_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(descriptor: int) -> None:
+def test_error_names_a_record_that_cannot_be_written(app, in_tmp, monkeypatch):
+    def fail(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
@@ -107,16 +100,12 @@ IN_FILE = "(in mine/experiment/u.yaml)"
         ("defaults: [{override /logger: [cvs]}]", f"logger='cvs': unknown choice {IN_FILE}; did you mean csv?"),
     ],
 )
-def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(
-    refused: Callable[..., str], mine: Callable[[str, str], None], text: str, message: str
-) -> None:
+def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(refused, mine, text, message):
     mine("experiment/u", f"# @package _global_\n{text}\n")
     assert refused("--config-dir", "mine", "experiment=u") == f"error: {message}\n"
 
 
-def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
-    refused: Callable[..., str], mine: Callable[[str, str], None], in_tmp: Path
-) -> None:
+def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(refused, mine, in_tmp):
     mine("experiment/u", "# @package _global_")
     (in_tmp / "mine/experiment/u.yaml").rename(in_tmp / "mine/experiment/u.yml")
     message = refused("--config-dir", "mine", "experiment=u", *QUICK)
@@ -136,15 +125,13 @@ def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
         ("--config-path mine/config.yaml", "--config-path='mine/config.yaml': must be a folder, not a file; check the"),
     ],
 )
-def test_error_names_the_file_that_is_the_main_config(
-    refused: Callable[..., str], mine: Callable[[str, str], None], typed: str, message: str
-) -> None:
+def test_error_names_the_file_that_is_the_main_config(refused, mine, typed, message):
     values = "optimizer: {_target_: torch.optim.SGD, lr: 0.1}\nscheduler: [{_target_: a.B}]\nlogger: {}\ndebug: null"
     mine("config", f"defaults: [base_config, _self_]\n{values}")
     assert message in refused(*typed.split(), *QUICK)
 
 
-def test_completion_is_installed_with_a_config_folder(app: App, mine: Callable[[str, str], None]) -> None:
+def test_completion_is_installed_with_a_config_folder(app, mine):
     mine("experiment/u", "# @package _global_")
     answer = app("--config-dir", "mine", "--shell-completion", "install=bash")  # as the script of a project does
     assert (answer.code, answer.err) == (0, "")
@@ -159,9 +146,7 @@ def test_completion_is_installed_with_a_config_folder(app: App, mine: Callable[[
         (("data=arrays", "data.train.path=t.csv", "model=mlp", "model.in_features=1", "scheduler.t_warmup=1ep"), 2),
     ],
 )
-def test_config_is_checked_once_and_bound_once_for_training(
-    app: App, in_tmp: Path, typed: tuple[str, ...], bound: int
-) -> None:
+def test_config_is_checked_once_and_bound_once_for_training(app, in_tmp, typed, bound):
     Path("t.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(64)))
     with (
         patch("ssr_hydra.app.check.check_targets", wraps=check.check_targets) as checks,

@@ -1,17 +1,13 @@
 """Errors of the command line and of composition in one line."""
 
-from __future__ import annotations
-
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check import check
@@ -19,13 +15,13 @@ from ssr_hydra.app.messages import explain
 from ssr_hydra.errors import InputError, WrongTypeError
 
 
-def raised(make: Any) -> BaseException:
+def raised(make):
     with pytest.raises(OmegaConfBaseException) as caught:
         make()
     return caught.value
 
 
-def test_input_error_is_found_in_the_causes_of_another_error() -> None:
+def test_input_error_is_found_in_the_causes_of_another_error():
     inner = InputError("a", 1, "b", "c")
     outer = ConfigCompositionException("outside")
     outer.__cause__ = ValueError("between")
@@ -33,17 +29,17 @@ def test_input_error_is_found_in_the_causes_of_another_error() -> None:
     assert explain(outer) is inner
 
 
-def test_error_shows_the_value_of_an_interpolation() -> None:
+def test_error_shows_the_value_of_an_interpolation():
     error = explain(raised(lambda: OmegaConf.create({"a": "${nowhere}"}).a))
     assert (error.field, error.value) == ("a", "${nowhere}")
 
 
-def test_error_says_that_a_mapping_cannot_replace_a_list() -> None:
+def test_error_says_that_a_mapping_cannot_replace_a_list():
     error = explain(raised(lambda: OmegaConf.merge({"points": [1]}, {"points": {"a": 1}})))
     assert "a mapping cannot replace a list" in str(error)
 
 
-def test_value_of_a_type_without_a_name_in_this_package_is_a_wrong_type() -> None:
+def test_value_of_a_type_without_a_name_in_this_package_is_a_wrong_type():
     @dataclass
     class OwnConfig:
         folder: Path = Path()
@@ -53,7 +49,7 @@ def test_value_of_a_type_without_a_name_in_this_package_is_a_wrong_type() -> Non
 
 
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
-def test_any_hydra_error_becomes_one_line(message: str) -> None:
+def test_any_hydra_error_becomes_one_line(message):
     assert "\n" not in str(explain(HydraException(message)))
 
 
@@ -203,7 +199,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("typed", ERRORS)
-def test_error_is_one_line_with_the_value_and_a_valid_value(refused: Callable[..., str], typed: str) -> None:
+def test_error_is_one_line_with_the_value_and_a_valid_value(refused, typed):
     error = refused(*shlex.split(typed))
     assert re.fullmatch(r"error: [^\n]+=[^\n]+: [^\n]+; [^\n]+\n", error)
     assert ERRORS[typed] in error
@@ -220,5 +216,5 @@ def test_error_is_one_line_with_the_value_and_a_valid_value(refused: Callable[..
         "~experiment",
     ],
 )
-def test_values_that_messages_suggest_are_valid(composed: Callable[..., DictConfig], typed: str) -> None:
+def test_values_that_messages_suggest_are_valid(composed, typed):
     check(composed(*typed.split()))

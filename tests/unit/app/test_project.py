@@ -1,15 +1,10 @@
 """A new project has the files of the guide, and a refused project writes no file."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from checkout import REPO
-from cli_helpers import Answer
 from doc_blocks import blocks
 from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
@@ -23,7 +18,7 @@ FILES = {path.relative_to(TEMPLATE).as_posix().removesuffix(".txt") for path in 
 
 
 @pytest.fixture(scope="module")
-def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def new_lab(tmp_path_factory):
     """A new project in an empty folder."""
     folder = tmp_path_factory.mktemp("new") / "new_lab"
     folder.mkdir()
@@ -33,7 +28,7 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_guide_shows_the_files_of_the_project(new_lab: Path) -> None:
+def test_guide_shows_the_files_of_the_project(new_lab):
     texts = {str(block.path): block.text for block in blocks(REPO / "docs/guide/bring-your-own.md") if block.path}
     explained = {name for name in FILES if name.startswith(("conf", "my_lab", "train"))} - {"my_lab/__init__.py"}
     assert explained <= set(texts)
@@ -43,7 +38,7 @@ def test_guide_shows_the_files_of_the_project(new_lab: Path) -> None:
         assert re.sub(rf"^# {name}\n", "", texts[name], flags=re.MULTILINE) == written
 
 
-def test_new_name_replaces_the_template_name_everywhere(new_lab: Path) -> None:
+def test_new_name_replaces_the_template_name_everywhere(new_lab):
     files = [path for path in new_lab.rglob("*.*") if path.is_file()]
     paths = {path.relative_to(new_lab).as_posix() for path in files}
     assert paths - {f".schema/{name}.json" for name in schemas()} == {
@@ -52,7 +47,7 @@ def test_new_name_replaces_the_template_name_everywhere(new_lab: Path) -> None:
     assert not any("my_lab" in path.read_text() for path in files)
 
 
-def test_configs_of_the_project_match_the_schemas_of_the_project(new_lab: Path) -> None:
+def test_configs_of_the_project_match_the_schemas_of_the_project(new_lab):
     own = schemas(str(new_lab / "conf"))
     files = list((new_lab / "conf").rglob("*.yaml"))
     assert {path.parent.name for path in files} == {"model", "data", "trainer", "experiment"}
@@ -63,9 +58,7 @@ def test_configs_of_the_project_match_the_schemas_of_the_project(new_lab: Path) 
         Draft202012Validator(own[path.parent.name]).validate(content)
 
 
-def test_command_line_overrides_fixed_arguments(
-    capsys: pytest.CaptureFixture[str], in_tmp: Path, clean_hydra: None
-) -> None:
+def test_command_line_overrides_fixed_arguments(capsys, in_tmp, clean_hydra):
     main(["ssr=0.5", "--cfg", "job"], fixed=["ssr=2", "seed=3"])
     assert {"ssr: 0.5", "seed: 3"} <= set(capsys.readouterr().out.splitlines())
 
@@ -86,7 +79,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "message"), NAMES.values(), ids=NAMES)
-def test_bad_name_is_refused(refused: Callable[..., str], in_tmp: Path, name: str, message: str) -> None:
+def test_bad_name_is_refused(refused, in_tmp, name, message):
     (in_tmp / "file").write_text("")
     (in_tmp / "full").mkdir()
     (in_tmp / "full/a").write_text("")
@@ -94,18 +87,14 @@ def test_bad_name_is_refused(refused: Callable[..., str], in_tmp: Path, name: st
 
 
 @pytest.mark.parametrize("argument", ["ssr=0.5", "--config-dir=full", "-m"])
-def test_command_for_a_new_project_refuses_other_arguments(
-    refused: Callable[..., str], in_tmp: Path, argument: str
-) -> None:
+def test_command_for_a_new_project_refuses_other_arguments(refused, in_tmp, argument):
     (in_tmp / "full").mkdir()
     assert "cannot be used" in refused("--new", "new_lab", argument)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["disk", "ctrl-C"])
-def test_failed_project_leaves_no_file(
-    app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    def fails(*_: object) -> str:
+def test_failed_project_leaves_no_file(app, in_tmp, monkeypatch, error):
+    def fails(*_):
         raise error
 
     monkeypatch.setattr(project, "write_schemas", fails)

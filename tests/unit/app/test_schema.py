@@ -1,16 +1,11 @@
 """JSON Schemas of config files: valid files, detected mistakes, and the files with the schemas."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from checkout import REPO
-from cli_helpers import Answer
 from doc_blocks import blocks
 from jsonschema import Draft7Validator, Draft202012Validator
 from omegaconf import OmegaConf
@@ -27,21 +22,21 @@ SHIPPED = sorted(path for path in (REPO / "conf").rglob("*.yaml") if path.parts[
 
 
 @pytest.fixture(scope="module")
-def json_schemas() -> dict[str, Any]:
+def json_schemas():
     return schemas()
 
 
-def places(schema: Any, text: str) -> list[str]:
+def places(schema, text):
     """Return the places in a YAML text at which a schema finds an error."""
     content = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else None
     return sorted({error.json_path for error in Draft202012Validator(schema).iter_errors(content)})
 
 
-def test_each_file_is_a_json_schema(json_schemas: dict[str, Any]) -> None:
+def test_each_file_is_a_json_schema(json_schemas):
     assert set(json_schemas) == {*GROUPS, "param_groups", "config", "experiment", "debug", "launcher"}
     Draft202012Validator.check_schema(json_schemas["param_groups"])
     # Draft 7 has the same keywords, except for prefixItems, and its check is a hundred times faster.
-    definitions: dict[str, Any] = {}
+    definitions = {}
     for schema in json_schemas.values():
         assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
         assert all(definitions.setdefault(name, value) == value for name, value in schema["$defs"].items())
@@ -50,7 +45,7 @@ def test_each_file_is_a_json_schema(json_schemas: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(REPO).as_posix())
-def test_shipped_file_names_its_schema_and_is_valid(json_schemas: dict[str, Any], path: Path) -> None:
+def test_shipped_file_names_its_schema_and_is_valid(json_schemas, path):
     text = path.read_text(encoding="utf-8")
     (line,) = re.findall(r"^# yaml-language-server: \$schema=(.*)$", text, re.MULTILINE)
     schema = (path.parent / line).resolve()
@@ -60,13 +55,13 @@ def test_shipped_file_names_its_schema_and_is_valid(json_schemas: dict[str, Any]
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_choice_is_valid(json_schemas: dict[str, Any], group: str) -> None:
+def test_every_choice_is_valid(json_schemas, group):
     for preset in presets([group], is_app=False):
         node = OmegaConf.structured(preset.make())
         assert places(json_schemas[group], OmegaConf.to_yaml(node)) == [], preset.path
 
 
-def test_yaml_files_of_the_guides_are_valid(tmp_path: Path) -> None:
+def test_yaml_files_of_the_guides_are_valid(tmp_path):
     files = [
         block
         for page in sorted((REPO / "docs").rglob("*.md"))
@@ -104,7 +99,7 @@ VALID = {
 
 
 @pytest.mark.parametrize(("group", "text"), VALID.values(), ids=VALID)
-def test_valid_file_has_no_errors(json_schemas: dict[str, Any], group: str, text: str) -> None:
+def test_valid_file_has_no_errors(json_schemas, group, text):
     assert places(json_schemas[group], text) == []
 
 
@@ -150,7 +145,7 @@ TYPOS = {
 
 
 @pytest.mark.parametrize(("group", "text", "place"), TYPOS.values(), ids=TYPOS)
-def test_typo_is_reported_at_its_key(json_schemas: dict[str, Any], group: str, text: str, place: str) -> None:
+def test_typo_is_reported_at_its_key(json_schemas, group, text, place):
     errors = places(json_schemas[group], text)
     assert errors
     assert all(each.startswith(place) for each in errors)
@@ -160,7 +155,7 @@ DURATIONS = "10ep 0ba 1/3dur 0.5dur .5dur 1e3ba 2.ep 90s 1h30m 1d2h3m4s 10sec 10
 
 
 @pytest.mark.parametrize("text", [*DURATIONS.split(), "", "10 ep", "1_0ep", "10EP", "10ep\n"])
-def test_pattern_in_the_schema_matches_all_valid_durations_and_no_other_text(text: str) -> None:
+def test_pattern_in_the_schema_matches_all_valid_durations_and_no_other_text(text):
     try:
         Time(text)
     except InputError:
@@ -169,7 +164,7 @@ def test_pattern_in_the_schema_matches_all_valid_durations_and_no_other_text(tex
         assert re.search(PATTERN, text)
 
 
-def test_files_of_the_user_are_valid_choices_and_may_have_any_keys(tmp_path: Path) -> None:
+def test_files_of_the_user_are_valid_choices_and_may_have_any_keys(tmp_path):
     for name in ("model/net", "lab/fast", "base"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text("a: 1\n")
@@ -182,7 +177,7 @@ def test_files_of_the_user_are_valid_choices_and_may_have_any_keys(tmp_path: Pat
     assert places(schemas()["experiment"], text) != []
 
 
-def test_documentation_and_defaults_come_from_the_classes(json_schemas: dict[str, Any]) -> None:
+def test_documentation_and_defaults_come_from_the_classes(json_schemas):
     ssr = json_schemas["experiment"]["properties"]["ssr"]
     assert ssr["description"] == "Scale schedule ratio. It stretches the schedule and the length of the run."
     assert ssr["default"] == 1.0
@@ -196,7 +191,7 @@ def test_documentation_and_defaults_come_from_the_classes(json_schemas: dict[str
     assert trainer["accumulate"]["description"].startswith("Number of parts into which a batch is split.")
 
 
-def test_schema_files_are_replaced_and_other_files_stay(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_schema_files_are_replaced_and_other_files_stay(app, in_tmp):
     folder = in_tmp / "a" / ".schema"
     folder.mkdir(parents=True)
     (folder / "experiment.json").write_text("old")
@@ -219,8 +214,6 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_bad_schema_folder_is_refused(
-    refused: Callable[..., str], in_tmp: Path, arguments: list[str], message: str
-) -> None:
+def test_bad_schema_folder_is_refused(refused, in_tmp, arguments, message):
     (in_tmp / "file").write_text("")
     assert message in refused(*arguments)

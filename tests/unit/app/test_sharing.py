@@ -1,12 +1,8 @@
 """Which jobs may share steps: each field that may differ, each that may not, and each reason for a refusal."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from cases import each
@@ -18,7 +14,7 @@ from ssr_hydra.app.sharing import candidate
 from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.sweeps.plan import PlannedJob, SharingPlan, differing
 from ssr_hydra.sweeps.sharing.orders import Orders, publish
-from ssr_hydra.sweeps.sharing.sequences import Candidate, first_difference
+from ssr_hydra.sweeps.sharing.sequences import first_difference
 
 Compose = Callable[..., DictConfig]
 WSD = ("scheduler=wsd", "scheduler.t_warmup=20ba", "max_duration=400ba")
@@ -27,12 +23,12 @@ WSD = ("scheduler=wsd", "scheduler.t_warmup=20ba", "max_duration=400ba")
 CODE = {"torch": "2.10"}
 
 
-def job(composed: Compose, *overrides: str, trust: tuple[str, ...] = ()) -> Candidate:
+def job(composed, *overrides, trust=()):
     return candidate(check(composed(*overrides), trust), trust)
 
 
 @pytest.fixture(scope="module")
-def wsd(composed: Compose) -> Candidate:
+def wsd(composed):
     return job(composed, *WSD)
 
 
@@ -44,9 +40,7 @@ MUST_BE_EQUAL = (
 
 
 @each("change,may_differ", [(s, True) for s in MAY_DIFFER.split()] + [(s, False) for s in MUST_BE_EQUAL.split()])
-def test_only_fields_without_effect_on_the_shared_steps_may_differ(
-    composed: Compose, wsd: Candidate, change: str, may_differ: bool
-) -> None:
+def test_only_fields_without_effect_on_the_shared_steps_may_differ(composed, wsd, change, may_differ):
     assert wsd.group is not None
     assert (wsd.group == job(composed, *WSD, change).group) == may_differ
 
@@ -58,9 +52,7 @@ def test_only_fields_without_effect_on_the_shared_steps_may_differ(
         (("callbacks=[ema]", "callbacks.ema.half_life=0.1dur"), "callbacks.ema.half_life"),
     ],
 )
-def test_equal_fractions_of_runs_with_different_lengths_are_different_times(
-    composed: Compose, change: tuple[str, ...], field: str
-) -> None:
+def test_equal_fractions_of_runs_with_different_lengths_are_different_times(composed, change, field):
     jobs = [job(composed, *WSD, *change, ssr) for ssr in ("ssr=1", "ssr=0.5")]
     assert differing(jobs) == [field]
     jobs = [job(composed, *WSD, *change, *same) for same in ((), ("scheduler.decay=linear",))]
@@ -80,22 +72,20 @@ def test_equal_fractions_of_runs_with_different_lengths_are_different_times(
         (("+callbacks.nudge._target_=sharing_lab.Nudge",), "(sharing_lab.Nudge) may depend on the length"),
     ],
 )
-def test_description_of_a_job_states_why_it_cannot_share_steps(
-    composed: Compose, change: tuple[str, ...], reason: str
-) -> None:
+def test_description_of_a_job_states_why_it_cannot_share_steps(composed, change, reason):
     own = () if any(each.startswith("scheduler=") for each in change) else WSD
     description = job(composed, *own, *change, trust=("sharing_lab",))
     assert description.group is None
     assert reason in str(description.refused)
 
 
-def test_callback_that_declares_itself_shareable_is_accepted(composed: Compose) -> None:
+def test_callback_that_declares_itself_shareable_is_accepted(composed):
     notes = "+callbacks.notes._target_=sharing_lab.Notes"
     assert job(composed, *WSD, notes, trust=("sharing_lab",)).refused is None
 
 
 @pytest.mark.parametrize("field", ["scheduler", "schedules.momentum"])
-def test_first_difference_is_the_first_step_where_any_schedule_differs(composed: Compose, field: str) -> None:
+def test_first_difference_is_the_first_step_where_any_schedule_differs(composed, field):
     """Two jobs differ from the first step at which one of their schedules differs: here from step 80."""
     fields = ("scheduler", "schedules.momentum")
     multistep = ("scheduler=multistep", "max_duration=400ba", "+scheduler@schedules.momentum=multistep")
@@ -109,9 +99,9 @@ def test_first_difference_is_the_first_step_where_any_schedule_differs(composed:
     assert first_difference(one.sequences, other.sequences, 0, 399) == 80
 
 
-def test_steps_are_counted_exactly_with_an_uneven_last_batch(composed: Compose) -> None:
+def test_steps_are_counted_exactly_with_an_uneven_last_batch(composed):
     """The digits have 1,198 samples: 75 batches of 16, the last of 14."""
-    steps: dict[str, Any] = {}
+    steps = {}
     for length in ("2ep", "1199sp", "151ba"):
         description = job(composed, "scheduler=constant", f"max_duration={length}")
         assert description.sequences is not None
@@ -131,13 +121,13 @@ def test_steps_are_counted_exactly_with_an_uneven_last_batch(composed: Compose) 
         ("", ""),
     ],
 )
-def test_hint_names_the_field_that_prevents_sharing_the_warmup(composed: Compose, change: str, hint: str) -> None:
+def test_hint_names_the_field_that_prevents_sharing_the_warmup(composed, change, hint):
     own = job(composed, *WSD, *change.split()).hint
     assert own.endswith(hint)
     assert (own == "") == (hint == "")
 
 
-def test_fraction_in_a_list_is_a_different_time_if_run_lengths_differ(composed: Compose) -> None:
+def test_fraction_in_a_list_is_a_different_time_if_run_lengths_differ(composed):
     groups = set()
     for ssr in ("ssr=1", "ssr=0.5"):
         values = check(composed(*WSD, ssr), ())
@@ -146,7 +136,7 @@ def test_fraction_in_a_list_is_a_different_time_if_run_lengths_differ(composed: 
     assert len(groups) == 2
 
 
-def kept(composed: Compose, folder: Path, *overrides: str) -> list[int]:
+def kept(composed, folder, *overrides):
     """Return the steps of the checkpoints that a job of a sweep keeps for later jobs."""
     values = check(composed(*WSD, *overrides), ())
     entry = PlannedJob("a" * 20, overrides, values, candidate(values))
@@ -155,7 +145,7 @@ def kept(composed: Compose, folder: Path, *overrides: str) -> list[int]:
     return [] if orders is None else orders.publish
 
 
-def test_checkpoint_is_kept_only_if_a_longer_run_could_use_that_checkpoint(composed: Compose, tmp_path: Path) -> None:
+def test_checkpoint_is_kept_only_if_a_longer_run_could_use_that_checkpoint(composed, tmp_path):
     linear = ("scheduler.decay=linear", "scheduler.t_decay=0.2dur")
     assert kept(composed, tmp_path, *linear) == [321]  # of 400 steps; the first step of the decay is at the peak
     # In a longer run, these fractions are different steps, so the job keeps no checkpoint.
@@ -163,7 +153,7 @@ def test_checkpoint_is_kept_only_if_a_longer_run_could_use_that_checkpoint(compo
     assert kept(composed, tmp_path, *linear, "callbacks=[ema]", "callbacks.ema.half_life=0.1dur") == []
 
 
-def test_plan_ignores_checkpoints_of_different_software_versions(composed: Compose, tmp_path: Path) -> None:
+def test_plan_ignores_checkpoints_of_different_software_versions(composed, tmp_path):
     checkpoint = tmp_path / "0" / "checkpoints" / "ba300"
     checkpoint.mkdir(parents=True)
     values = check(composed(*WSD), ())
@@ -177,7 +167,7 @@ def test_plan_ignores_checkpoints_of_different_software_versions(composed: Compo
     assert begins == [300, 0, 0]
 
 
-def test_plan_counts_the_steps_of_all_unfinished_jobs(composed: Compose, tmp_path: Path) -> None:
+def test_plan_counts_the_steps_of_all_unfinished_jobs(composed, tmp_path):
     """A stopped job has 100 of 400 steps left, and another job cannot share its 400 steps."""
     save(CheckpointStore(tmp_path / "0/checkpoints"), 300)
     entries = []
@@ -192,7 +182,7 @@ def test_plan_counts_the_steps_of_all_unfinished_jobs(composed: Compose, tmp_pat
     ]
 
 
-def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[str]:
+def lines_of(composed, folder, *axes):
     """Return the lines of the plan of a sweep over all combinations of overrides."""
     entries = []
     base = check(composed(*WSD), ())
@@ -202,7 +192,7 @@ def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[st
     return "\n".join(SharingPlan(folder, entries, "ends", candidate, None, CODE).lines(2)).splitlines()
 
 
-def test_plan_prints_equal_trees_only_once(composed: Compose, tmp_path: Path) -> None:
+def test_plan_prints_equal_trees_only_once(composed, tmp_path):
     lines = lines_of(composed, tmp_path, ("ssr=0.5", "ssr=1"), ("seed=0", "seed=1", "seed=2"))
     # The last tenth of 200 or 400 steps decays, and its first step is at the peak. So each seed has 400 + 19 steps.
     assert lines == [
@@ -215,7 +205,7 @@ def test_plan_prints_equal_trees_only_once(composed: Compose, tmp_path: Path) ->
     ]
 
 
-def test_long_plan_is_cut_and_fits_eighty_columns(composed: Compose, tmp_path: Path) -> None:
+def test_long_plan_is_cut_and_fits_eighty_columns(composed, tmp_path):
     ssrs = tuple(f"ssr={k / 100}" for k in range(10, 72))
     lines = lines_of(composed, tmp_path, ssrs)
     tree = [line for line in lines if line.startswith("  ")]

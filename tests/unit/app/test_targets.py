@@ -1,12 +1,8 @@
-from __future__ import annotations
-
 import functools
 import sys
 import types
 from collections import OrderedDict
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any
 
 import pytest
 from cases import each
@@ -45,10 +41,10 @@ torch.optim.lr_scheduler.LambdaLR Torch.nn.Linear torch..nn.Linear .torch.nn.Lin
 
 @each("target", [*HOSTILE, "torch.nn.Linear ", "torch.nn.Linear\n", "tоrch.nn.Linear", ""])
 @pytest.mark.parametrize("trust", [(), ("my_package",)])
-def test_hostile_targets_are_refused_anywhere_in_the_config(target: str, trust: tuple[str, ...]) -> None:
+def test_hostile_targets_are_refused_anywhere_in_the_config(target, trust):
     node = {"_target_": target, "x": 1}
-    outer: dict[str, Any] = {"_target_": "torch.nn.Linear"}
-    places: list[Any] = [
+    outer = {"_target_": "torch.nn.Linear"}
+    places = [
         node,
         {**node, "_partial_": True},
         {**node, "_recursive_": False},
@@ -69,7 +65,7 @@ def test_hostile_targets_are_refused_anywhere_in_the_config(target: str, trust: 
         locate(target, trust)
 
 
-def test_no_module_is_imported_before_its_name_is_checked() -> None:
+def test_no_module_is_imported_before_its_name_is_checked():
     sys.modules.pop("antigravity", None)
     with refused("_target_", UntrustedError):
         locate("antigravity.fly")
@@ -77,7 +73,7 @@ def test_no_module_is_imported_before_its_name_is_checked() -> None:
 
 
 LINEAR = {"_target_": "torch.nn.Linear"}
-INVALID: list[tuple[Any, str, type[InputError]]] = [
+INVALID = [
     *(({"_target_": name}, "_target_", FormatError) for name in (None, 1, ["os.system"], {"_target_": "os.system"})),
     *(({"a": {key: True}}, f"a.{key}", ConflictError) for key in ("_args_", "_partial_", "_recursive_", "_convert_")),
     ({**LINEAR, "_args_": "ab"}, "_args_", UntrustedError),
@@ -90,20 +86,20 @@ INVALID: list[tuple[Any, str, type[InputError]]] = [
 
 
 @each("node,field,kind", INVALID)
-def test_error_for_an_invalid_node_names_the_key(node: Any, field: str, kind: type[InputError]) -> None:
+def test_error_for_an_invalid_node_names_the_key(node, field, kind):
     with refused(f"model.{field}", kind):
         check_targets(node, path="model")
     with refused(f"[1].{field}", kind):
         check_targets([1, node])
 
 
-def test_every_registered_name_exists() -> None:
+def test_every_registered_name_exists():
     for name in sorted(REGISTERED - TORCHMETRICS):
         assert callable(locate(name)), name
 
 
 @pytest.mark.extra("torchmetrics")
-def test_every_registered_name_of_torchmetrics_exists() -> None:
+def test_every_registered_name_of_torchmetrics_exists():
     import torchmetrics
 
     for name in sorted(TORCHMETRICS):
@@ -112,12 +108,12 @@ def test_every_registered_name_of_torchmetrics_exists() -> None:
         assert issubclass(metric_class, (torchmetrics.Metric, torchmetrics.MetricCollection))
 
 
-def test_metrics_that_do_not_return_a_number_need_trust() -> None:
+def test_metrics_that_do_not_return_a_number_need_trust():
     names = {name.rpartition(".")[2] for name in TORCHMETRICS}
     assert not {"ROC", "ConfusionMatrix", "MulticlassConfusionMatrix", "StatScores", "BERTScore", "MeanMetric"} & names
 
 
-def test_torch_schedulers_without_function_arguments_are_registered() -> None:
+def test_torch_schedulers_without_function_arguments_are_registered():
     import torch.optim.lr_scheduler as module
 
     others = {*"LambdaLR MultiplicativeLR SequentialLR ChainedScheduler LRScheduler _LRScheduler".split()}
@@ -131,13 +127,13 @@ def test_torch_schedulers_without_function_arguments_are_registered() -> None:
     "name",
     ["os", "builtins", "subprocess", "os.path", "torch", "numpy", "hydra", "", "*", "a.*", "a b", "a/b", "a..b", 3],
 )
-def test_trust_must_be_a_name_and_not_too_wide(name: Any) -> None:
+def test_trust_must_be_a_name_and_not_too_wide(name):
     with refused("trust"):
         check_trust([name])
 
 
 @pytest.fixture
-def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def my_package(tmp_path, monkeypatch):
     """A user's package that imports dangerous names, as every package does."""
     folder = tmp_path / "my_package"
     folder.mkdir()
@@ -170,7 +166,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         del sys.modules[name]
 
 
-def test_target_that_a_trusted_package_imports_from_elsewhere_is_refused(my_package: str) -> None:
+def test_target_that_a_trusted_package_imports_from_elsewhere_is_refused(my_package):
     doors = """os.system subprocess.Popen system restore torch.load torch.hub.load shell nets.sys.exit OrderedDict
     nets.sys.modules Net.__init__ Net.__init__.__globals__ nets make.__globals__ table functools.partial Linear"""
     for name in doors.split():
@@ -178,7 +174,7 @@ def test_target_that_a_trusted_package_imports_from_elsewhere_is_refused(my_pack
             locate(f"{my_package}.{name}", [my_package])
 
 
-def test_target_that_a_trusted_package_defines_is_found(my_package: str) -> None:
+def test_target_that_a_trusted_package_defines_is_found(my_package):
     trust = [my_package]
     assert instantiate({"_target_": "my_package.Net", "width": 3}, trust).width == 3
     assert instantiate({"_target_": "my_package.nets.make", "width": 3}, trust).width == 3
@@ -186,7 +182,7 @@ def test_target_that_a_trusted_package_defines_is_found(my_package: str) -> None
     assert locate("my_package.nets.Net.Inner", trust).__name__ == "Inner"
 
 
-def test_trust_in_one_name_does_not_cover_another_name(my_package: str) -> None:
+def test_trust_in_one_name_does_not_cover_another_name(my_package):
     assert locate("my_package.Net", ["my_package.Net"]).__name__ == "Net"
     with refused("_target_", UntrustedError):
         locate("my_package.make", ["my_package.Net"])
@@ -195,7 +191,7 @@ def test_trust_in_one_name_does_not_cover_another_name(my_package: str) -> None:
         locate("my_package.Network", ["my_package.Net"])
 
 
-def test_reexported_name_needs_trust_in_the_original_name(my_package: str) -> None:
+def test_reexported_name_needs_trust_in_the_original_name(my_package):
     with refused("_target_", UntrustedError) as info:
         locate("my_package.Linear", ["my_package"])
     assert "trust=[my_package,torch.nn.modules.linear]" in info.value.fix
@@ -207,12 +203,12 @@ def test_reexported_name_needs_trust_in_the_original_name(my_package: str) -> No
 @pytest.mark.parametrize(
     "name", ["not_there.Net", "my_package.Nett", "my_package.nets.Nett", "my_package.nowhere.Net", "my_package"]
 )
-def test_target_that_does_not_exist_is_refused(my_package: str, name: str) -> None:
+def test_target_that_does_not_exist_is_refused(my_package, name):
     with refused("model._target_"):
         locate(name, ["my_package", "not_there"], "model._target_")
 
 
-def test_error_says_that_the_trusted_folder_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_says_that_the_trusted_folder_is_not_the_package(tmp_path, monkeypatch):
     (tmp_path / "outer_lab/outer_lab").mkdir(parents=True)
     (tmp_path / "outer_lab/outer_lab/__init__.py").write_text("Net = dict\n")
     monkeypatch.syspath_prepend(tmp_path)  # Python imports the outer folder as a namespace package
@@ -221,7 +217,7 @@ def test_error_says_that_the_trusted_folder_is_not_the_package(tmp_path: Path, m
 
 
 UNREADY = "ModuleNotFoundError: No module named 'not_installed_anywhere' (unready.py, line 1)"
-OWN_ERRORS: list[tuple[str, str, type[Exception]]] = [
+OWN_ERRORS = [
     ("nets.broken", "model.parts (my_package.nets.broken): TypeError: mine (nets.py, line 13)", TypeError),
     ("nets.unread", "model.parts (my_package.nets.unread): JSONDecodeError: * (nets.py, line 16)", ValueError),
     ("unready.Net", f"model.parts._target_ (my_package.unready.Net): {UNREADY}", ModuleNotFoundError),
@@ -230,9 +226,7 @@ OWN_ERRORS: list[tuple[str, str, type[Exception]]] = [
 
 
 @each("target,message,cause", OWN_ERRORS)
-def test_error_of_user_code_names_the_config_key_the_target_and_the_line(
-    my_package: str, target: str, message: str, cause: type[Exception]
-) -> None:
+def test_error_of_user_code_names_the_config_key_the_target_and_the_line(my_package, target, message, cause):
     # A line of the standard library, here of json and importlib, would not help the user.
     node = {"_target_": "my_package.Net", "parts": {"_target_": f"my_package.{target}"}}
     with pytest.raises(UserCodeError) as caught:
@@ -244,7 +238,7 @@ def test_error_of_user_code_names_the_config_key_the_target_and_the_line(
 # -- making
 
 
-def test_targets_within_lists_and_mappings_are_instantiated() -> None:
+def test_targets_within_lists_and_mappings_are_instantiated():
     scheduler = instantiate(
         {
             "_target_": "ssr_hydra.schedulers.ProductScheduler",
@@ -260,7 +254,7 @@ def test_targets_within_lists_and_mappings_are_instantiated() -> None:
     assert (type(plain["a"]), type(plain["a"][1])) == (list, dict)
 
 
-def test_positional_arguments_and_partial_are_supported() -> None:
+def test_positional_arguments_and_partial_are_supported():
     layer = instantiate({"_target_": "torch.nn.Linear", "_args_": [3, 2], "bias": False})
     assert (layer.in_features, layer.out_features, layer.bias) == (3, 2, None)
     net = instantiate({"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.ReLU"}]})
@@ -270,7 +264,7 @@ def test_positional_arguments_and_partial_are_supported() -> None:
     assert partial.keywords == {"bias": False, "in_features": 2}
 
 
-def test_errors_name_the_config_key() -> None:
+def test_errors_name_the_config_key():
     node = {"factors": {"decay": {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2"}}}
     with refused("scheduler.factors.decay.step_size", FormatError):
         instantiate({"_target_": "ssr_hydra.schedulers.ProductScheduler", **node}, path="scheduler")
@@ -285,11 +279,11 @@ def test_errors_name_the_config_key() -> None:
         ({"_target_": "ssr_hydra.trainer.accuracy"}, "_partial_: true"),
     ],
 )
-def test_arguments_that_the_target_does_not_accept_are_refused(node: dict[str, Any], says: str) -> None:
+def test_arguments_that_the_target_does_not_accept_are_refused(node, says):
     with refused("model._target_", WrongTypeError, match=says):
         instantiate(node, path="model")
 
 
-def test_error_raised_by_torch_is_one_line() -> None:
+def test_error_raised_by_torch_is_one_line():
     with refused("torch.nn.Conv2d", WrongTypeError):
         instantiate({"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 1, "groups": 2})

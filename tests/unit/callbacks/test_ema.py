@@ -1,9 +1,5 @@
-from __future__ import annotations
-
 import copy
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,31 +11,31 @@ from ssr_hydra.callbacks import EMA
 from ssr_hydra.errors import MismatchError, RangeError
 
 
-def scalar(value: float = 1.0) -> nn.Linear:
+def scalar(value=1.0):
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, value)
     return model
 
 
-def average(ema: EMA, name: str = "weight") -> float:
+def average(ema, name="weight"):
     return float(ema.state_dict()["average"][name])
 
 
-def started(model: nn.Module, **options: Any) -> tuple[EMA, StubTrainer]:
+def started(model, **options):
     """Return an average without warmup at the start of a run, and the run's trainer."""
     ema, trainer = EMA(**{"warmup": False, **options}), StubTrainer(None, model=model)
     ema.fit_start(trainer)
     return ema, trainer
 
 
-def steps(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
+def steps(ema, trainer, first, last):
     """Run batches first..last; after each, the weight is the number of the batch."""
     for batch in range(first, last + 1):
-        nn.init.constant_(trainer.model.weight, float(batch))  # type: ignore[arg-type]
+        nn.init.constant_(trainer.model.weight, float(batch))
         ema.batch_end(trainer.at(batch), torch.tensor(0.0))
 
 
-def test_average_equals_the_explicit_sum_over_all_batches() -> None:
+def test_average_equals_the_explicit_sum_over_all_batches():
     ema, trainer = started(scalar(0.0), decay=0.75)
     steps(ema, trainer, 1, 10)
     # Unrolled: the average is the sum of 0.25 * 0.75 ** (10 - k) times the weight after batch k, which is k, plus
@@ -47,7 +43,7 @@ def test_average_equals_the_explicit_sum_over_all_batches() -> None:
     assert average(ema) == pytest.approx(sum(0.25 * 0.75 ** (10 - k) * k for k in range(1, 11)), rel=1e-6)
 
 
-def test_first_decays_with_warmup_equal_the_formula() -> None:
+def test_first_decays_with_warmup_equal_the_formula():
     ema, trainer = started(scalar(0.0), decay=0.2, warmup=True)
     expected = 0.0
     for batch, decay in enumerate((1 / 10, 2 / 11, 0.2, 0.2), start=1):  # 3 / 12 is above 0.2
@@ -56,7 +52,7 @@ def test_first_decays_with_warmup_equal_the_formula() -> None:
         assert average(ema) == pytest.approx(expected, rel=1e-6)
 
 
-def test_interval_k_averages_every_kth_batch() -> None:
+def test_interval_k_averages_every_kth_batch():
     ema, trainer = started(scalar(0.0), decay=0.5, interval=3)
     steps(ema, trainer, 1, 7)
     assert (ema.updates, average(ema)) == (2, 0.5 * (0.5 * 3) + 0.5 * 6)
@@ -65,13 +61,13 @@ def test_interval_k_averages_every_kth_batch() -> None:
 @pytest.mark.parametrize(
     ("half_life", "batches"), [("8ba", 8), ("0.04dur", 4), ("0.5ep", 5), ("80sp", 5), ("0.125dur", 12.5)]
 )
-def test_half_life_in_any_unit_is_converted_to_a_decay(half_life: str, batches: float) -> None:
+def test_half_life_in_any_unit_is_converted_to_a_decay(half_life, batches):
     ema = EMA(half_life=half_life, interval=2)
     ema.fit_start(StubTrainer(None, samples_per_batch=16))
     assert ema.decay == 0.5 ** (2 / batches)
 
 
-def test_statistics_are_averaged_and_counters_are_copied() -> None:
+def test_statistics_are_averaged_and_counters_are_copied():
     model = nn.BatchNorm1d(1)
     ema, _ = started(model, decay=0.5)
     model(torch.tensor([[2.0], [4.0]]))  # mean 3: running mean 0.1 * 3
@@ -80,27 +76,27 @@ def test_statistics_are_averaged_and_counters_are_copied() -> None:
     assert average(ema, "num_batches_tracked") == 1
 
 
-def test_tied_weights_are_averaged_once() -> None:
+def test_tied_weights_are_averaged_once():
     model = nn.Sequential(scalar(), scalar())
     model[1].weight = model[0].weight
     ema, _ = started(model, decay=0.5)
-    nn.init.constant_(model[0].weight, 3.0)  # type: ignore[arg-type]
+    nn.init.constant_(model[0].weight, 3.0)
     ema.update()
     with ema.swapped():
         assert (model[0].weight.item(), model[1].weight.item()) == (2.0, 2.0)
     assert (model[0].weight.item(), average(ema, "0.weight")) == (3.0, 2.0)
 
 
-def filled(seed: int) -> nn.Module:
+def filled(seed):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
 
-def same(first: Any, second: Any) -> bool:
+def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in second) and first.keys() == second.keys()
 
 
-def train(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
+def train(ema, trainer, first, last):
     """Run batches first..last; the weights after a batch depend only on its number."""
     for batch in range(first, last + 1):
         generator = torch.Generator().manual_seed(batch)
@@ -111,7 +107,7 @@ def train(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
 
 
 @pytest.mark.parametrize("end", ["eval_end", "fit_end"])  # fit_end after a failed evaluation
-def test_evaluation_uses_the_average_and_its_end_restores_the_weights_bitwise(end: str) -> None:
+def test_evaluation_uses_the_average_and_its_end_restores_the_weights_bitwise(end):
     ema, trainer = started(filled(0), decay=0.9)
     tensors = dict(trainer.model.state_dict(keep_vars=True))
     train(ema, trainer, 1, 1)
@@ -126,18 +122,18 @@ def test_evaluation_uses_the_average_and_its_end_restores_the_weights_bitwise(en
     assert all(tensor is tensors[name] for name, tensor in trainer.model.state_dict(keep_vars=True).items())
 
 
-def test_evaluation_can_use_the_raw_weights() -> None:
+def test_evaluation_can_use_the_raw_weights():
     ema, trainer = started(scalar(), decay=0.5, evaluate=False)
     steps(ema, trainer, 3, 3)
     ema.eval_start(trainer)
-    assert trainer.model.weight.item() == 3.0  # type: ignore[operator,union-attr]
+    assert trainer.model.weight.item() == 3.0
     ema.eval_end(trainer, {})
     assert average(ema) == 2.0
 
 
 @pytest.mark.parametrize("stop", [1, 4, 9])
-def test_resumed_average_is_bitwise_equal(tmp_path: Path, stop: int) -> None:
-    options: dict[str, Any] = {"decay": 0.9, "interval": 2, "warmup": True}
+def test_resumed_average_is_bitwise_equal(tmp_path, stop):
+    options = {"decay": 0.9, "interval": 2, "warmup": True}
     whole, trainer = started(filled(0), **options)
     train(whole, trainer, 1, 12)
     before, trainer = started(filled(0), **options)
@@ -151,7 +147,7 @@ def test_resumed_average_is_bitwise_equal(tmp_path: Path, stop: int) -> None:
     assert after.updates == whole.updates == 6
 
 
-def test_average_can_be_copied_into_a_model_for_export() -> None:
+def test_average_can_be_copied_into_a_model_for_export():
     other = filled(1)
     ema, _ = started(filled(0))
     ema.copy_to(other)
@@ -160,7 +156,7 @@ def test_average_can_be_copied_into_a_model_for_export() -> None:
         ema.copy_to(nn.Sequential(nn.Linear(1, 1)))
 
 
-def test_average_of_a_different_model_is_refused() -> None:
+def test_average_of_a_different_model_is_refused():
     ema = EMA()
     ema.load_state_dict({"updates": 1, "average": {"weight": torch.zeros(2, 2)}})
     with refused("ema", MismatchError, r"\(2, 2\) in the saved average and \(1, 1\) in the model"):
@@ -184,11 +180,11 @@ def test_average_of_a_different_model_is_refused() -> None:
         ({"warmup": 1}, "warmup"),
     ],
 )
-def test_invalid_arguments_are_refused(arguments: dict[str, Any], field: str) -> None:
+def test_invalid_arguments_are_refused(arguments, field):
     with refused(field):
         EMA(**arguments)
 
 
-def test_error_for_a_decay_suggests_a_usual_decay() -> None:
+def test_error_for_a_decay_suggests_a_usual_decay():
     with refused("decay", RangeError, "write e.g. 0.999$"):
         EMA(decay=1.0)

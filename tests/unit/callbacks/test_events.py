@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,44 +13,44 @@ from ssr_hydra.errors import ConflictError, InputError, MissingValueError, RunEr
 class Heard:
     """Records the calls of two event methods, in order."""
 
-    def __init__(self, into: list[str], name: str) -> None:
+    def __init__(self, into, name):
         self.into, self.name = into, name
 
-    def batch_end(self, trainer: Any, loss: Any) -> None:
+    def batch_end(self, trainer, loss):
         self.into.append(f"{self.name} batch {loss}")
 
-    def close(self) -> None:
+    def close(self):
         self.into.append(f"{self.name} close")
 
 
 class Logger(Heard):
-    def log(self, trainer: Any, record: dict[str, Any]) -> None:
+    def log(self, trainer, record):
         self.into.append(f"{self.name} log {record['batch']}")
 
 
 class Memory:
-    def __init__(self, value: int = 0) -> None:
+    def __init__(self, value=0):
         self.value = value
 
-    def batch_end(self, trainer: Any, loss: Any) -> None: ...
-    def state_dict(self) -> dict[str, int]:
+    def batch_end(self, trainer, loss): ...
+    def state_dict(self):
         return {"value": self.value}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state):
         self.value = state["value"]
 
 
-def raises(error: BaseException) -> Any:
+def raises(error):
     """Return a listener to any event that raises this error."""
 
-    def listener(*args: Any) -> None:
+    def listener(*args):
         raise error
 
     return listener
 
 
-def test_callbacks_are_called_before_loggers_and_in_order() -> None:
-    calls: list[str] = []
+def test_callbacks_are_called_before_loggers_and_in_order():
+    calls = []
     events = Events({"a": Heard(calls, "a"), "b": Heard(calls, "b")}, {"l": Logger(calls, "l")})
     events.on("batch_end", lambda trainer, loss: calls.append(f"function {loss}"))
     events.fire("batch_end", None, 7)
@@ -64,22 +61,22 @@ def test_callbacks_are_called_before_loggers_and_in_order() -> None:
 class Gives:
     """Adds a value to metrics and records."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value):
         self.value = value
 
-    def eval_end(self, trainer: Any, metrics: dict[str, Any]) -> None:
+    def eval_end(self, trainer, metrics):
         metrics["eval/own"] = self.value
 
-    def log(self, trainer: Any, record: dict[str, Any]) -> None:
+    def log(self, trainer, record):
         record["own"] = self.value
 
 
 @pytest.mark.parametrize(
     "value", [3, True, np.float32(0.5), np.int64(3), np.array([2.0]), torch.tensor(0.5), torch.tensor([1])]
 )
-def test_callback_values_of_any_number_type_become_python_numbers(value: Any) -> None:
+def test_callback_values_of_any_number_type_become_python_numbers(value):
     events, written = Events([Gives(value)]), []
-    metrics: dict[str, Any] = {"eval/loss": 1.0}
+    metrics = {"eval/loss": 1.0}
     events.fire("eval_end", None, metrics)
     events.record(None, {"batch": 1}, written.append)
     number = float(getattr(value, "item", lambda: value)())
@@ -89,7 +86,7 @@ def test_callback_values_of_any_number_type_become_python_numbers(value: Any) ->
 
 
 @pytest.mark.parametrize("value", [torch.ones(2), np.ones(2), object(), {1, 2}, 1j])
-def test_error_names_a_callback_that_adds_an_invalid_value(value: Any) -> None:
+def test_error_names_a_callback_that_adds_an_invalid_value(value):
     events = Events([Gives(value)])
     with refused("metrics.eval/own", WrongTypeError, r"must be one number \(got .* from Gives.eval_end\)"):
         events.fire("eval_end", None, {})
@@ -97,47 +94,47 @@ def test_error_names_a_callback_that_adds_an_invalid_value(value: Any) -> None:
         events.record(None, {}, None)
 
 
-def test_error_names_a_callback_that_removes_a_metric() -> None:
+def test_error_names_a_callback_that_removes_a_metric():
     class Clears:
-        def eval_end(self, trainer: Any, metrics: dict[str, Any]) -> None:
+        def eval_end(self, trainer, metrics):
             metrics.clear()
 
     with refused("metrics.eval/loss", MissingValueError, r"removed by .*Clears\.eval_end\)"):
         Events([Clears()]).fire("eval_end", None, {"eval/loss": 1.0})
 
 
-def test_lists_and_dicts_of_numbers_in_a_record_become_plain_data() -> None:
-    record: dict[str, Any] = {}
+def test_lists_and_dicts_of_numbers_in_a_record_become_plain_data():
+    record = {}
     Events([Gives({"a": [np.float32(0.5), None, "x"], 1: (torch.tensor(2.0),)})]).record(None, record, None)
     assert record == {"own": {"a": [0.5, None, "x"], "1": [2.0]}}
 
 
-def test_callbacks_can_add_values_to_a_record_before_it_is_written_and_logged() -> None:
-    calls: list[str] = []
+def test_callbacks_can_add_values_to_a_record_before_it_is_written_and_logged():
+    calls = []
     far = SimpleNamespace(log=lambda trainer, record: calls.append(f"logged {record}"))
     Events([Heard([], "other"), Gives(1)], [far]).record(None, {}, lambda record: calls.append(f"written {record}"))
     assert calls == ["written {'own': 1}", "logged {'own': 1}"]
 
 
-def test_events_without_a_listener_have_no_listeners() -> None:
+def test_events_without_a_listener_have_no_listeners():
     events = Events([Heard([], "a")])
     assert [event for event in EVENTS if events.listeners(event)] == ["batch_end", "close"]
     assert Events().listeners("batch_end") == ()
     Events().fire("fit_start", None)
 
 
-def test_only_rank_0_calls_loggers_and_callbacks_marked_main_only() -> None:
-    calls: list[str] = []
+def test_only_rank_0_calls_loggers_and_callbacks_marked_main_only():
+    calls = []
     for_main = Heard(calls, "main")
-    for_main.main_only = True  # type: ignore[attr-defined]
+    for_main.main_only = True
     events = Events({"all": Heard(calls, "all"), "main": for_main}, {"l": Logger(calls, "l")}, is_main=False)
     events.fire("batch_end", None, 1)
     events.fire("log", None, {"batch": 1})
     assert calls == ["all batch 1"]
 
 
-def test_error_of_a_logger_names_the_logger_and_comes_after_the_record_is_written() -> None:
-    written: list[Any] = []
+def test_error_of_a_logger_names_the_logger_and_comes_after_the_record_is_written():
+    written = []
     for error, reason in (
         (OSError("no\nroute to host"), "OSError: no route to host"),
         (OSError(), "OSError: no message"),
@@ -153,7 +150,7 @@ def test_error_of_a_logger_names_the_logger_and_comes_after_the_record_is_writte
 
 
 @pytest.mark.parametrize("error", [InputError("run_dir", None, "is needed", "give it"), KeyboardInterrupt()])
-def test_input_errors_and_interrupts_in_a_logger_are_not_wrapped(error: BaseException) -> None:
+def test_input_errors_and_interrupts_in_a_logger_are_not_wrapped(error):
     events = Events(loggers=[SimpleNamespace(fit_start=raises(error), log=print)])
     with pytest.raises(type(error)) as caught:
         events.fire("fit_start", None)
@@ -161,8 +158,8 @@ def test_input_errors_and_interrupts_in_a_logger_are_not_wrapped(error: BaseExce
 
 
 @pytest.mark.parametrize("event", ["batch_end", "eval_end", "fit_end", "close"])
-def test_end_events_call_every_listener_and_other_events_stop_at_the_first_error(event: str) -> None:
-    calls: list[str] = []
+def test_end_events_call_every_listener_and_other_events_stop_at_the_first_error(event):
+    calls = []
     events = Events([SimpleNamespace(**{event: raises(ValueError("first"))})])
     events.on(event, raises(ValueError("second")))
     events.on(event, lambda *args: calls.append("after"))
@@ -171,15 +168,15 @@ def test_end_events_call_every_listener_and_other_events_stop_at_the_first_error
     assert calls == ([] if event == "batch_end" else ["after"])
 
 
-def test_second_call_of_close_has_no_effect() -> None:
-    calls: list[str] = []
+def test_second_call_of_close_has_no_effect():
+    calls = []
     events = Events([Heard(calls, "a")])
     events.close()
     events.close()
     assert calls == ["a close"]
 
 
-def test_callback_states_are_saved_by_name() -> None:
+def test_callback_states_are_saved_by_name():
     saved = Events({"first": Memory(1), "second": Memory(2), "none": Heard([], "a")}).state_dict()
     assert saved == {"first": {"value": 1}, "second": {"value": 2}}
     again = {"second": Memory(), "first": Memory(), "new": Memory(9)}
@@ -191,8 +188,8 @@ def test_callback_states_are_saved_by_name() -> None:
 
 
 class OneOfTwo:
-    def batch_end(self, trainer: Any, loss: Any) -> None: ...
-    def state_dict(self) -> dict[str, Any]:
+    def batch_end(self, trainer, loss): ...
+    def state_dict(self):
         return {}
 
 
@@ -209,42 +206,42 @@ class OneOfTwo:
         ({"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}}, "loggers.a", ConflictError),
     ],
 )
-def test_invalid_callbacks_are_refused(arguments: dict[str, Any], field: str, kind: type[InputError]) -> None:
+def test_invalid_callbacks_are_refused(arguments, field, kind):
     with refused(field, kind):
         Events(**arguments)
 
 
 @pytest.mark.parametrize("more", [{}, {"epoch_end": lambda trainer: None}])
-def test_error_for_a_method_of_another_library_suggests_the_event(more: dict[str, Any]) -> None:
+def test_error_for_a_method_of_another_library_suggests_the_event(more):
     with refused("callbacks.x", UnknownNameError, r"rename it \(did you mean batch_end\?\), or"):
         Events({"x": SimpleNamespace(on_batch_end=lambda: None, **more)})
 
 
-def test_helper_methods_and_attributes_are_not_reported_as_misspelt_events() -> None:
+def test_helper_methods_and_attributes_are_not_reported_as_misspelt_events():
     class Own:
         batch_ends = 3  # a number, not a method
 
-        def epoch_end(self, trainer: Any) -> None: ...
-        def _batch_ended(self) -> None: ...
-        def count(self) -> None: ...
-        def eval_stats(self) -> None: ...  # 0.9 similar to eval_start
+        def epoch_end(self, trainer): ...
+        def _batch_ended(self): ...
+        def count(self): ...
+        def eval_stats(self): ...  # 0.9 similar to eval_start
 
         @property
-        def epoch_ends(self) -> int:
+        def epoch_ends(self):
             raise AssertionError("a check must not read a property")
 
     assert len(Events([Own()]).listeners("epoch_end")) == 1
 
 
-def test_functions_can_be_added_only_to_existing_events() -> None:
+def test_functions_can_be_added_only_to_existing_events():
     with refused("event", UnknownNameError, "event='on_epoch_end': is unknown; did you mean epoch_end?"):
         Events().on("on_epoch_end", print)
     with refused("function", WrongTypeError):
-        Events().on("batch_end", 3)  # type: ignore[arg-type]
+        Events().on("batch_end", 3)
 
 
 @pytest.mark.parametrize("function", [lambda: None, lambda trainer: None, lambda trainer, *, loss: None, [].append])
-def test_function_that_does_not_accept_the_event_arguments_is_refused_immediately(function: Any) -> None:
+def test_function_that_does_not_accept_the_event_arguments_is_refused_immediately(function):
     events = Events()
     with refused("function", WrongTypeError, r"function=.*is called as batch_end\(trainer, loss\)"):
         events.on("batch_end", function)
@@ -255,7 +252,7 @@ def test_function_that_does_not_accept_the_event_arguments_is_refused_immediatel
 
 
 @pytest.mark.parametrize("function", [lambda a, b: None, lambda *args: None, lambda a, b, c=3: None, max, print])
-def test_any_callable_with_matching_arguments_is_accepted(function: Any) -> None:
+def test_any_callable_with_matching_arguments_is_accepted(function):
     events = Events()
     events.on("batch_end", function)
     assert events.listeners("batch_end") == (function,)

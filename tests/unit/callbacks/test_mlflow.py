@@ -1,11 +1,7 @@
 """A real store, in the folder of the run."""
 
-from __future__ import annotations
-
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 from callback_helpers import StubTrainer, log_records, result, train
@@ -17,33 +13,31 @@ pytestmark = pytest.mark.extra("mlflow", "sqlalchemy")
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
-def write(folder: Path, *records: dict[str, Any], status: str = "completed", **options: Any) -> None:
+def write(folder, *records, status="completed", **options):
     log_records(MLflowLogger(experiment="été"), folder, *records, ends=result(status), **options)
 
 
-def local(folder: Path) -> Any:
+def local(folder):
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow/mlflow.db")
 
 
-def runs(store: Any) -> list[Any]:
+def runs(store):
     mlflow_runs = store.search_runs([store.get_experiment_by_name("été").experiment_id])
     return sorted(mlflow_runs, key=lambda run: run.info.start_time)
 
 
-def history(store: Any, run: Any, name: str) -> list[tuple[int, float]]:
+def history(store, run, name):
     return sorted((item.step, item.value) for item in store.get_metric_history(run.info.run_id, name))
 
 
-def test_resume_continues_the_mlflow_run_and_a_new_start_creates_a_new_run(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_continues_the_mlflow_run_and_a_new_start_creates_a_new_run(tmp_path, capfd, monkeypatch):
     # One store for all runs, because MLflow needs more than a second to create its tables.
     config = {"ssr": 0.5, "data": {"eval": None, "x": ["a"]}, "long": "x" * 7000, **{f"k{n}": n for n in range(120)}}
     config |= {"a*": 1, "a?": 2}  # MLflow accepts neither name, and both become a_
@@ -81,7 +75,7 @@ def test_resume_continues_the_mlflow_run_and_a_new_start_creates_a_new_run(
     assert json.loads((tmp_path / "other/mlflow.json").read_text())["place"] == f"{uri} été"
 
 
-def test_unusable_store_gives_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_store_gives_a_one_line_error(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     events = Events(loggers={"mlflow": MLflowLogger()})
     with pytest.raises(RunError, match="^logger mlflow failed at fit_start: .*nonsense"):

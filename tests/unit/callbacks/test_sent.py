@@ -1,21 +1,16 @@
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 from callback_helpers import train
 
 from ssr_hydra.callbacks.sent import Sent
 
 
-def run(path: Path, batch: int, config: dict[str, Any] | None = None, place: str = "here") -> Sent:
+def run(path, batch, config=None, place="here"):
     sent = Sent(path / "x.json", place, config)
     sent.resume(batch)
     return sent
 
 
-def started(path: Path, config: dict[str, Any] | None = None) -> None:
+def started(path, config=None):
     """Start a run that sent batches 10 and 20, and was killed before the evaluation at 20."""
     sent = run(path, 0, config)
     sent.start("id-1")
@@ -23,7 +18,7 @@ def started(path: Path, config: dict[str, Any] | None = None) -> None:
     sent.add(train(20))
 
 
-def test_resumed_run_continues_without_sending_records_twice(tmp_path: Path) -> None:
+def test_resumed_run_continues_without_sending_records_twice(tmp_path):
     started(tmp_path)
     sent = run(tmp_path, 10)
     assert sent.id == "id-1"
@@ -44,9 +39,7 @@ def test_resumed_run_continues_without_sending_records_twice(tmp_path: Path) -> 
         (10, {"ssr": 1}, "there", None, None),  # the id belongs to another store
     ],
 )
-def test_run_id_changes_only_for_a_new_run(
-    tmp_path: Path, batch: int, config: dict[str, Any], place: str, identity: str | None, previous: str | None
-) -> None:
+def test_run_id_changes_only_for_a_new_run(tmp_path, batch, config, place, identity, previous):
     started(tmp_path, {"ssr": 1, "name": "a"})
     sent = run(tmp_path, batch, config, place)
     assert (sent.id, sent.previous) == (identity, previous)
@@ -55,6 +48,6 @@ def test_run_id_changes_only_for_a_new_run(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"id": "x"}', '{"id":"x","place":"here","config":null,"batch":"?"}']
 )
-def test_truncated_file_contains_no_run_id(tmp_path: Path, content: str) -> None:
+def test_truncated_file_contains_no_run_id(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     assert run(tmp_path, 10).id is None

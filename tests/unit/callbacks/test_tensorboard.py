@@ -1,9 +1,5 @@
-from __future__ import annotations
-
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 from callback_helpers import StubTrainer, log_records, result, scalars_of_tensorboard, train
@@ -13,11 +9,11 @@ from ssr_hydra.callbacks import TensorBoardLogger
 pytest.importorskip("tensorboard")
 
 
-def write(folder: Path, *records: dict[str, Any], **options: Any) -> None:
+def write(folder, *records, **options):
     log_records(TensorBoardLogger(), folder, *records, **options)
 
 
-def test_every_number_is_a_scalar_at_its_batch(tmp_path: Path) -> None:
+def test_every_number_is_a_scalar_at_its_batch(tmp_path):
     evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan}
     write(tmp_path, train(10, weight_decay=0.25), train(20, lrs=[0.5, 0.125]), evaluation)
     scalars = scalars_of_tensorboard(tmp_path / "tensorboard")
@@ -29,7 +25,7 @@ def test_every_number_is_a_scalar_at_its_batch(tmp_path: Path) -> None:
     assert scalars == {"weight_decay": [(10, 0.25)], "lr/0": [(20, 0.5)], "lr/1": [(20, 0.125)]}
 
 
-def test_steps_that_a_resumed_run_repeats_are_read_once(tmp_path: Path) -> None:
+def test_steps_that_a_resumed_run_repeats_are_read_once(tmp_path):
     write(tmp_path, train(10), train(20), train(30, gone=1.0))
     write(tmp_path, train(20), train(30), batch=10)
     scalars = scalars_of_tensorboard(tmp_path / "tensorboard")
@@ -39,7 +35,7 @@ def test_steps_that_a_resumed_run_repeats_are_read_once(tmp_path: Path) -> None:
     assert [step for step, _ in scalars_of_tensorboard(tmp_path / "tensorboard")["train/loss"]] == [10]
 
 
-def test_a_record_can_be_read_before_the_run_ends(tmp_path: Path) -> None:
+def test_a_record_can_be_read_before_the_run_ends(tmp_path):
     logger, trainer = TensorBoardLogger(), StubTrainer(tmp_path)
     logger.fit_start(trainer)
     logger.log(trainer, train(10))
@@ -47,7 +43,7 @@ def test_a_record_can_be_read_before_the_run_ends(tmp_path: Path) -> None:
     logger.close()
 
 
-def test_config_and_final_metrics_are_shown_together(tmp_path: Path) -> None:
+def test_config_and_final_metrics_are_shown_together(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -68,7 +64,7 @@ def test_config_and_final_metrics_are_shown_together(tmp_path: Path) -> None:
     assert scalars_of_tensorboard(tmp_path / "tensorboard")["final/eval/accuracy"] == [(20, 0.75)]
 
 
-def test_logger_can_be_closed_if_the_run_never_started(tmp_path: Path) -> None:
+def test_logger_can_be_closed_if_the_run_never_started(tmp_path):
     logger = TensorBoardLogger()
     logger.fit_end(StubTrainer(tmp_path), result("failed"))
     logger.close()

@@ -1,10 +1,6 @@
 """Real runs of the real package, on this machine."""
 
-from __future__ import annotations
-
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 from callback_helpers import log_records, train
@@ -16,7 +12,7 @@ pytestmark = pytest.mark.extra("trackio")
 
 
 @pytest.fixture(autouse=True)
-def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def project(monkeypatch, tmp_path):
     # tests/conftest.py sets TRACKIO_DIR: one store for all tests, so each test has its own project.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
@@ -24,11 +20,11 @@ def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return f"été {tmp_path.name}"
 
 
-def write(folder: Path, project: str, *records: dict[str, Any], **options: Any) -> None:
+def write(folder, project, *records, **options):
     log_records(TrackioLogger(project), folder, *records, **options)
 
 
-def stored(project: str) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+def stored(project):
     """Return the name, the config and the records of each run, in the order of their start."""
     import trackio
     from trackio.sqlite_storage import SQLiteStorage
@@ -37,9 +33,7 @@ def stored(project: str) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]
     return [(run.name, run.config or {}, SQLiteStorage.get_logs(project, run.name)) for run in runs]
 
 
-def test_resume_continues_the_trackio_run_and_a_new_start_creates_a_new_run(
-    tmp_path: Path, project: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_resume_continues_the_trackio_run_and_a_new_start_creates_a_new_run(tmp_path, project, capfd):
     config = {"ssr": 0.5, "data": {"eval": None}}
     evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan, "eval/top": math.inf}
     write(tmp_path, project, train(10), train(20, lrs=[0.5, 0.25]), evaluation, config=config)
@@ -67,6 +61,6 @@ def test_resume_continues_the_trackio_run_and_a_new_start_creates_a_new_run(
 
 
 @pytest.mark.parametrize("project", [" ", 3])
-def test_invalid_project_is_refused(project: Any) -> None:
+def test_invalid_project_is_refused(project):
     with refused("project"):
         TrackioLogger(project)

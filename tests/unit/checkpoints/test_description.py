@@ -1,9 +1,6 @@
-from __future__ import annotations
-
 import copy
 import json
 import re
-from typing import Any
 
 import pytest
 from refusals import refused
@@ -12,7 +9,7 @@ from ssr_hydra.checkpoints import MISSING, Difference, check_change, differences
 from ssr_hydra.errors import InputError, UnknownNameError
 from ssr_hydra.time import Timestamp
 
-DESCRIPTION: dict[str, Any] = {
+DESCRIPTION = {
     "run": {"ssr": 1.0, "max_duration": "10ep", "seed": 0, "threads": 1, "device": "cpu"},
     "scheduler": {"_target_": "CosineAnnealingScheduler", "alpha_f": 0.0},
     "schedules": {"weight_decay": {"_target_": "LinearScheduler"}},
@@ -27,18 +24,18 @@ DESCRIPTION: dict[str, Any] = {
 WITHIN, AT_END = Timestamp(batch=30, epoch=0, batch_in_epoch=30), Timestamp(batch=75, epoch=1)
 
 
-def changed(path: str, value: Any) -> list[Difference]:
+def changed(path, value):
     """Return the differences after one value is changed; numbers in the path are list indices."""
     new = copy.deepcopy(DESCRIPTION)
     *parents, last = [int(part) if part.isdigit() else part for part in path.split("/")]
-    part: Any = new
+    part = new
     for key in parents:
         part = part[key]
     part[last] = value
     return differences(DESCRIPTION, new)
 
 
-def refusal(changes: list[Difference], on_change: str, timestamp: Timestamp) -> str:
+def refusal(changes, on_change, timestamp):
     """Return the error for these changes, or an empty text if they are allowed."""
     try:
         check_change(changes, on_change, timestamp)
@@ -47,7 +44,7 @@ def refusal(changes: list[Difference], on_change: str, timestamp: Timestamp) -> 
     return ""
 
 
-def test_json_round_trip_of_a_description_causes_no_differences() -> None:
+def test_json_round_trip_of_a_description_causes_no_differences():
     assert differences(json.loads(json.dumps(DESCRIPTION)), DESCRIPTION) == []
     assert differences({"betas": [0.9, 1]}, {"betas": (0.9, 1.0)}) == []
     check_change([], "refuse", WITHIN)
@@ -86,7 +83,7 @@ NEVER = [
 
 @pytest.mark.parametrize("timestamp", [WITHIN, AT_END])
 @pytest.mark.parametrize(("path", "value"), ANYTIME)
-def test_error_for_a_changed_setting_shows_both_values(path: str, value: Any, timestamp: Timestamp) -> None:
+def test_error_for_a_changed_setting_shows_both_values(path, value, timestamp):
     (change,) = changed(path, value)
     message = refusal([change], "refuse", timestamp)
     difference = f"{change.field} was {change.old!r} and is {value!r}"
@@ -97,7 +94,7 @@ def test_error_for_a_changed_setting_shows_both_values(path: str, value: Any, ti
 
 
 @pytest.mark.parametrize(("path", "value"), EPOCH)
-def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, value: Any) -> None:
+def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path, value):
     (change,) = changed(path, value)
     assert "the run differs from the checkpoint" in refusal([change], "refuse", AT_END)
     for on_change in ("extend", "rescale"):
@@ -111,14 +108,14 @@ def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, valu
 
 @pytest.mark.parametrize("on_change", ["refuse", "extend", "rescale"])
 @pytest.mark.parametrize(("path", "value"), NEVER)
-def test_checkpoint_whose_tensors_do_not_fit_the_run_is_always_refused(path: str, value: Any, on_change: str) -> None:
+def test_checkpoint_whose_tensors_do_not_fit_the_run_is_always_refused(path, value, on_change):
     message = refusal(changed(path, value), on_change, AT_END)
     assert message.startswith("resume='auto': the state of the checkpoint does not fit this run: ")
     assert message.endswith("or start in a new folder")
     assert "on_change" not in message  # it would not help
 
 
-def test_every_changed_field_is_shown_with_both_values() -> None:
+def test_every_changed_field_is_shown_with_both_values():
     new = copy.deepcopy(DESCRIPTION)
     new["run"].update(ssr=0.5, max_duration="20ep", seed=3)
     new["optimizers"][0]["groups"][0]["lr"] = 0.2
@@ -132,7 +129,7 @@ def test_every_changed_field_is_shown_with_both_values() -> None:
     assert "\n" not in message
 
 
-def test_long_values_and_long_lists_of_differences_are_shortened() -> None:
+def test_long_values_and_long_lists_of_differences_are_shortened():
     changes = differences({"scheduler": {str(k): 0 for k in range(30)}}, {"scheduler": {str(k): 1 for k in range(30)}})
     assert len(changes) == 30
     message = refusal(changes, "refuse", AT_END)
@@ -154,18 +151,18 @@ def test_long_values_and_long_lists_of_differences_are_shortened() -> None:
         ({"a": "1"}, {"a": 1}, "a"),
     ],
 )
-def test_different_values_are_reported(old: Any, new: Any, field: str) -> None:
+def test_different_values_are_reported(old, new, field):
     assert [difference.field for difference in differences(old, new)] == [field]
     assert [difference.field for difference in differences(new, old)] == [field]
 
 
-def test_field_that_only_one_config_has_is_reported() -> None:
+def test_field_that_only_one_config_has_is_reported():
     assert differences({"a": {}}, {"a": {"b": None}}) == [Difference("a.b", MISSING, None)]
     assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
 
 
-def test_name_of_a_data_set_does_not_matter_if_the_content_is_equal() -> None:
-    def described(name: str, sha256: str | None) -> dict[str, Any]:
+def test_name_of_a_data_set_does_not_matter_if_the_content_is_equal():
+    def described(name, sha256):
         return {"data": {"dataset": {"name": name, "samples": 3, **({"sha256": sha256} if sha256 else {})}}}
 
     assert differences(described("a.csv", "12"), described("./a.csv", "12")) == []
@@ -176,6 +173,6 @@ def test_name_of_a_data_set_does_not_matter_if_the_content_is_equal() -> None:
     assert [item.field for item in differences(described("a", None), described("b", None))] == ["data.dataset.name"]
 
 
-def test_on_change_must_be_one_of_three_values() -> None:
+def test_on_change_must_be_one_of_three_values():
     with refused("resume.on_change", UnknownNameError):
         check_change([], "yes", AT_END)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib
@@ -11,9 +9,7 @@ import random
 import resource
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,13 +23,13 @@ from ssr_hydra.errors import WrongTypeError
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> tuple[Path, Path]:
+def two(tmp_path):
     """A folder of two checkpoints, and the newer one."""
     saved(tmp_path / "checkpoints", 10, 20)
     return tmp_path / "checkpoints", tmp_path / "checkpoints/ba20"
 
 
-def refused_by_name(file: Path, content: bytes) -> None:
+def refused_by_name(file, content):
     file.write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
         load(file.parent)
@@ -41,7 +37,7 @@ def refused_by_name(file: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def damage_is_seen(file: Path, content: bytes) -> None:
+def damage_is_seen(file, content):
     refused_by_name(file, content)
     checkpoint, (message,) = newest(file.parents[1])
     assert checkpoint.path.name == "ba10"  # the previous good one is used
@@ -49,21 +45,19 @@ def damage_is_seen(file: Path, content: bytes) -> None:
     assert str(file) in message
 
 
-def flipped(whole: bytes, draw: random.Random) -> bytes:
+def flipped(whole, draw):
     content = bytearray(whole)
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     return bytes(content)
 
 
-def truncated(whole: bytes, draw: random.Random) -> bytes:
+def truncated(whole, draw):
     return whole[: draw.randrange(len(whole))]
 
 
 @pytest.mark.parametrize("damage", [flipped, truncated])
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_error_names_a_damaged_file_and_the_previous_checkpoint_is_used(
-    two: tuple[Path, Path], name: str, damage: Callable[[bytes, random.Random], bytes]
-) -> None:
+def test_error_names_a_damaged_file_and_the_previous_checkpoint_is_used(two, name, damage):
     file = two[1] / name
     whole, draw = file.read_bytes(), random.Random(name)
     for _ in range(97):
@@ -75,7 +69,7 @@ def test_error_names_a_damaged_file_and_the_previous_checkpoint_is_used(
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_file_with_zeroed_or_added_bytes_is_refused(two: tuple[Path, Path], name: str) -> None:
+def test_file_with_zeroed_or_added_bytes_is_refused(two, name):
     file = two[1] / name
     whole = file.read_bytes()
     middle = len(whole) // 2
@@ -83,7 +77,7 @@ def test_file_with_zeroed_or_added_bytes_is_refused(two: tuple[Path, Path], name
         damage_is_seen(file, content)
 
 
-def test_number_in_a_different_notation_is_detected_as_damage(two: tuple[Path, Path]) -> None:
+def test_number_in_a_different_notation_is_detected_as_damage(two):
     file = two[1] / "checkpoint.json"
     text = file.read_text()
     assert '"ssr": 0.5' in text
@@ -91,13 +85,13 @@ def test_number_in_a_different_notation_is_detected_as_damage(two: tuple[Path, P
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_error_names_a_missing_file_of_a_checkpoint(two: tuple[Path, Path], name: str) -> None:
+def test_error_names_a_missing_file_of_a_checkpoint(two, name):
     (two[1] / name).unlink()
     with pytest.raises(CheckpointError, match=rf"{name}: it cannot be read \(No such file"):
         load(two[1])
 
 
-def forge(folder: Path, content: bytes) -> None:
+def forge(folder, content):
     """Rewrite files with correct digests, as an attacker who knows the format could."""
     (folder / "state.pt").write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
@@ -107,15 +101,15 @@ def forge(folder: Path, content: bytes) -> None:
 class Calls:
     """An object whose pickle calls a function if it is read without weights_only."""
 
-    def __init__(self, function: Any, *arguments: Any) -> None:
+    def __init__(self, function, *arguments):
         self.reduced = function, arguments
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self):
         return self.reduced
 
 
 @pytest.mark.parametrize("as_torch", [True, False])
-def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_path: Path, as_torch: bool) -> None:
+def test_a_pickle_with_code_is_refused_and_not_run(two, tmp_path, as_torch):
     mark, file = tmp_path / "was-run", tmp_path / "evil"
     if as_torch:
         torch.save({"model": Calls(Path.touch, mark)}, file)
@@ -131,7 +125,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_p
     assert not mark.exists()
 
 
-def archive(content: Any, compressed: bool = False) -> bytes:
+def archive(content, compressed=False):
     """Return a file of torch's format with a pickle of ``content``, or with ``content`` if it is bytes."""
     file = io.BytesIO()
     pickled = content if isinstance(content, bytes) else pickle.dumps(content, protocol=2)
@@ -144,13 +138,13 @@ def archive(content: Any, compressed: bool = False) -> bytes:
     return file.getvalue()
 
 
-def in_old_format() -> bytes:
+def in_old_format():
     file = io.BytesIO()
     torch.save({}, file, _use_new_zipfile_serialization=False)
     return file.getvalue()
 
 
-def nested(levels: int, width: int) -> list[Any]:
+def nested(levels, width):
     """Return a list that contains the list of one level less, several times."""
     return functools.reduce(lambda inner, _: [inner] * width, range(levels), [])
 
@@ -169,9 +163,7 @@ def nested(levels: int, width: int) -> list[Any]:
         (lambda: archive({"x": nested(200, 1)}), "nested too deeply"),
     ],
 )
-def test_file_that_needs_more_memory_than_its_size_is_refused(
-    two: tuple[Path, Path], content: Callable[[], bytes], message: str
-) -> None:
+def test_file_that_needs_more_memory_than_its_size_is_refused(two, content, message):
     forge(two[1], content())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError, match="has more than plain data") as caught:
@@ -182,7 +174,7 @@ def test_file_that_needs_more_memory_than_its_size_is_refused(
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
-def test_files_that_are_not_regular_are_not_opened(two: tuple[Path, Path], name: str, kind: str) -> None:
+def test_files_that_are_not_regular_are_not_opened(two, name, kind):
     file = two[1] / name
     file.unlink()
     if kind == "fifo":
@@ -196,20 +188,20 @@ def test_files_that_are_not_regular_are_not_opened(two: tuple[Path, Path], name:
     assert newest(two[0])[0].path.name == "ba10"
 
 
-def test_very_large_index_is_not_read(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_large_index_is_not_read(two, monkeypatch):
     monkeypatch.setattr("ssr_hydra.checkpoints.format._MOST_INDEX", 100)
     with pytest.raises(CheckpointError, match=r"checkpoint.json has more than 100 bytes"):
         load(two[1])
 
 
-def test_state_in_a_checkpoint_must_be_a_dict(two: tuple[Path, Path], tmp_path: Path) -> None:
+def test_state_in_a_checkpoint_must_be_a_dict(two, tmp_path):
     torch.save([1], tmp_path / "list")
     forge(two[1], (tmp_path / "list").read_bytes())
     with pytest.raises(CheckpointError, match="it must contain a dict, not a list"):
         load(two[1])
 
 
-def test_unknown_format_is_not_reported_as_damage(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_format_is_not_reported_as_damage(two, monkeypatch):
     index = Index.read(two[1])
     monkeypatch.setattr("ssr_hydra.checkpoints.format._FORMAT", 2)
     index.write(two[1])
@@ -218,9 +210,7 @@ def test_unknown_format_is_not_reported_as_damage(two: tuple[Path, Path], monkey
         load(two[1])
 
 
-def test_index_with_missing_parts_is_refused_even_if_its_digest_matches(
-    two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_index_with_missing_parts_is_refused_even_if_its_digest_matches(two, monkeypatch):
     index = Index.read(two[1])
     content = index._content()
     changes = [{"more": 1}, {"timestamp": {}}, {"metric": "high"}, {"metric": True}, {"description": [1]}]
@@ -232,14 +222,14 @@ def test_index_with_missing_parts_is_refused_even_if_its_digest_matches(
             load(two[1])
 
 
-def test_error_can_be_pickled(two: tuple[Path, Path]) -> None:
+def test_error_can_be_pickled(two):
     error = CheckpointError(two[1] / "state.pt", "it is torn: 3 bytes\nof 5")
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert str(error).endswith("it is torn: 3 bytes of 5; resume from another checkpoint, or start in a new folder")
 
 
-def test_loaded_state_equals_the_saved_state(tmp_path: Path) -> None:
+def test_loaded_state_equals_the_saved_state(tmp_path):
     state = {
         **make_state(7),
         "half": torch.arange(5, dtype=torch.bfloat16),
@@ -273,7 +263,7 @@ def test_loaded_state_equals_the_saved_state(tmp_path: Path) -> None:
         ({"t": torch.nn.Linear(1, 1)}, "state.t='Linear'"),
     ],
 )
-def test_unreadable_state_is_refused_before_writing(tmp_path: Path, part: dict[Any, Any], field: str) -> None:
+def test_unreadable_state_is_refused_before_writing(tmp_path, part, field):
     store = CheckpointStore(tmp_path / "checkpoints")
     with pytest.raises(WrongTypeError) as caught:
         store.save(part, timestamp={"batch": 1}, description={})
@@ -282,12 +272,12 @@ def test_unreadable_state_is_refused_before_writing(tmp_path: Path, part: dict[A
 
 
 @pytest.mark.parametrize("value", [{"lr": float("nan")}, {"path": Path()}, {1: 2}, {"a": {2: 3}}, [1], {"x": {1}}])
-def test_description_that_is_not_json_data_is_refused(value: Any) -> None:
+def test_description_that_is_not_json_data_is_refused(value):
     with refused("description", WrongTypeError):
         plain_json(value, "description")
 
 
-def test_loaded_description_equals_the_saved_description(tmp_path: Path) -> None:
+def test_loaded_description_equals_the_saved_description(tmp_path):
     path = save(CheckpointStore(tmp_path), 3)
     checkpoint = load(path)
     assert checkpoint.description == DESCRIPTION

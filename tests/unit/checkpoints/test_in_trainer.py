@@ -1,10 +1,6 @@
 """The learning rates that a trainer sets after a change, for each batch, compared with closed forms."""
 
-from __future__ import annotations
-
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,9 +16,7 @@ from ssr_hydra.trainer import Trainer
 LENGTH = 5  # batches of 4 samples in an epoch of 18: the last batch is smaller
 
 
-def trainer(
-    run_dir: Path, max_duration: str, scheduler: Any, *, lr: float = 1e-3, batch_size: int = 4, **more: Any
-) -> Trainer:
+def trainer(run_dir, max_duration, scheduler, *, lr=1e-3, batch_size=4, **more):
     data = TensorDataset(torch.linspace(-1, 1, 36).reshape(18, 2), torch.arange(18) % 3)
     train, _ = make_loaders(data, None, batch_size=batch_size, seed=0)
     torch.manual_seed(0)
@@ -32,18 +26,18 @@ def trainer(
     return Trainer(model, train, None, optimizer, scheduler, max_duration, run_dir=run_dir, **options)
 
 
-def run_with_checkpoints(*arguments: Any, at: list[int], **more: Any) -> None:
+def run_with_checkpoints(*arguments, at, **more):
     """Train a run to its end, with checkpoints at these batches and at the end."""
     run = trainer(*arguments, checkpoint={"interval": None, "keep": 9}, **more)
     run.checkpoints_at = at
     run.fit()
 
 
-def rates(run: Trainer) -> dict[int, float]:
+def rates(run):
     """Return the learning rate of each batch."""
-    lrs: dict[int, float] = {}
+    lrs = {}
 
-    def note(trainer: Trainer, loss: torch.Tensor) -> None:
+    def note(trainer, loss):
         lrs[trainer.state.timestamp.batches - 1] = trainer.state.optimizers[0].param_groups[0]["lr"]
 
     run.on("batch_end", note)
@@ -51,27 +45,25 @@ def rates(run: Trainer) -> dict[int, float]:
     return lrs
 
 
-def cosine(tau: float) -> float:
+def cosine(tau):
     return (1 + math.cos(math.pi * tau)) / 2
 
 
 @pytest.fixture(scope="module")
-def ten_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ten_epochs(tmp_path_factory):
     """A finished run of 10 epochs, with checkpoints after epochs 2, 4, 5, 6 and 10."""
     folder = tmp_path_factory.mktemp("runs") / "ten"
     run_with_checkpoints(folder, "10ep", CosineAnnealingScheduler(), at=[LENGTH * epoch for epoch in (2, 4, 5, 6)])
     return folder
 
 
-def resumed(
-    ten_epochs: Path, epoch: int, folder: Path, on_change: str, max_duration: str = "10ep", **more: Any
-) -> dict[int, float]:
+def resumed(ten_epochs, epoch, folder, on_change, max_duration="10ep", **more):
     resume = {"path": ten_epochs / "checkpoints" / f"ba{epoch * LENGTH}", "on_change": on_change}
     scheduler = more.pop("scheduler", CosineAnnealingScheduler())
     return rates(trainer(folder, max_duration, scheduler, resume=resume, **more))
 
 
-CHANGES: list[Any] = [
+CHANGES = [
     # The epoch of the checkpoint, the changes, the batches, and the learning rate of a batch with a peak of 1.
     (10, "extend", {"max_duration": "20ep"}, range(50, 100), lambda k: cosine(k / 100)),
     (5, "rescale", {"max_duration": "20ep"}, range(25, 100), lambda k: cosine((25 + 25 * (k - 25) / 75) / 50)),
@@ -88,15 +80,15 @@ CHANGES: list[Any] = [
 
 @pytest.mark.parametrize(("epoch", "on_change", "change", "batches", "alpha"), CHANGES)
 def test_learning_rates_after_a_change_equal_the_documented_formulas(
-    ten_epochs: Path, tmp_path: Path, epoch: int, on_change: str, change: dict[str, Any], batches: range, alpha: Any
-) -> None:
+    ten_epochs, tmp_path, epoch, on_change, change, batches, alpha
+):
     lrs = resumed(ten_epochs, epoch, tmp_path, on_change, **change)
     assert list(lrs) == list(batches)
     for batch, lr in lrs.items():
         assert lr == pytest.approx(1e-3 * alpha(batch), rel=1e-12, abs=1e-18)
 
 
-def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
+def test_run_can_resume_between_two_rescalings(tmp_path):
     """10 epochs are planned. After epoch 2 the run resumes with 20, after epoch 6 unchanged, after epoch 11 with 14."""
     warmup = CosineAnnealingWithWarmupScheduler("15ba")  # the warmup is not complete at batch 10
     run_with_checkpoints(tmp_path / "a", "10ep", warmup, at=[10])
@@ -106,7 +98,7 @@ def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
     resume = ResumeSettings(tmp_path / "b/checkpoints/ba55", "rescale")
     last = rates(trainer(tmp_path / "d", "14ep", warmup, resume=resume))
 
-    def alpha(on_plan: float) -> float:
+    def alpha(on_plan):
         return on_plan / 15 if on_plan < 15 else cosine((on_plan - 15) / 35)
 
     for batch, lr in again.items():
@@ -116,7 +108,7 @@ def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
     assert list(last) == list(range(55, 70))
 
 
-REFUSALS: list[Any] = [
+REFUSALS = [
     (4, "refuse", {"lr": 0.5}, "resume", MismatchError, r"optimizers\[0\]\.groups\[0\]\.lr was 0\.001 and is 0\.5"),
     (4, "refuse", {"ssr": 0.5}, "resume", MismatchError, r"run\.ssr was 1\.0 and is 0\.5"),
     (4, "refuse", {"batch_size": 2}, "resume", MismatchError, r"data\.batch_size was 4 and is 2"),
@@ -127,14 +119,7 @@ REFUSALS: list[Any] = [
 
 @pytest.mark.parametrize(("epoch", "on_change", "change", "field", "kind", "match"), REFUSALS)
 def test_change_that_on_change_does_not_allow_is_refused(
-    ten_epochs: Path,
-    tmp_path: Path,
-    epoch: int,
-    on_change: str,
-    change: dict[str, Any],
-    field: str,
-    kind: Any,
-    match: str,
-) -> None:
+    ten_epochs, tmp_path, epoch, on_change, change, field, kind, match
+):
     with refused(field, kind, match):
         resumed(ten_epochs, epoch, tmp_path, on_change, **change)

@@ -1,7 +1,4 @@
-from __future__ import annotations
-
 import shutil
-from pathlib import Path
 
 import pytest
 from checkpoint_helpers import saved
@@ -11,18 +8,18 @@ from ssr_hydra.errors import InputError
 
 
 @pytest.fixture
-def a_run(tmp_path: Path) -> Path:
+def a_run(tmp_path):
     saved(tmp_path / "a run" / "checkpoints", 10, 20)
     return tmp_path / "a run"
 
 
-def opened(resume: str | Path, run_dir: Path | None) -> tuple[str, list[str]]:
+def opened(resume, run_dir):
     latest = open_checkpoint(resume, run_dir)
     assert latest is not None
     return latest[0].path.name, latest[1]
 
 
-def test_resume_auto_finds_the_checkpoint_in_the_run_folder(a_run: Path, tmp_path: Path) -> None:
+def test_resume_auto_finds_the_checkpoint_in_the_run_folder(a_run, tmp_path):
     assert find("auto", a_run) == a_run / "checkpoints"
     assert opened("auto", a_run) == ("ba20", [])
     assert find("auto", tmp_path / "new") is None
@@ -30,12 +27,12 @@ def test_resume_auto_finds_the_checkpoint_in_the_run_folder(a_run: Path, tmp_pat
     assert open_checkpoint("auto", tmp_path / "new") is None
 
 
-def test_resume_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path: Path) -> None:
+def test_resume_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path):
     (tmp_path / "checkpoints" / ".ba10.4242.new").mkdir(parents=True)
     assert find("auto", tmp_path) is None
 
 
-def test_all_checkpoints_are_ignored_if_resume_is_set_to_never(a_run: Path) -> None:
+def test_all_checkpoints_are_ignored_if_resume_is_set_to_never(a_run):
     assert find("never", a_run) is None
     assert open_checkpoint("never", a_run) is None
 
@@ -50,9 +47,7 @@ def test_all_checkpoints_are_ignored_if_resume_is_set_to_never(a_run: Path) -> N
         ("checkpoints/ba10/checkpoint.json", "ba10"),
     ],
 )
-def test_path_can_be_a_run_or_its_checkpoints_folder_or_one_checkpoint(
-    a_run: Path, tmp_path: Path, part: str, name: str
-) -> None:
+def test_path_can_be_a_run_or_its_checkpoints_folder_or_one_checkpoint(a_run, tmp_path, part, name):
     for run_dir in (tmp_path / "new", None):
         assert opened(a_run / part, run_dir) == (name, [])
         assert opened(str(a_run / part), run_dir) == (name, [])
@@ -60,17 +55,17 @@ def test_path_can_be_a_run_or_its_checkpoints_folder_or_one_checkpoint(
     assert opened(a_run / part, a_run) == (name, [])
 
 
-def test_copied_and_renamed_checkpoint_can_be_resumed(a_run: Path, tmp_path: Path) -> None:
+def test_copied_and_renamed_checkpoint_can_be_resumed(a_run, tmp_path):
     shutil.copytree(a_run / "checkpoints" / "ba10", tmp_path / "pretrained")
     assert opened(tmp_path / "pretrained", None) == ("pretrained", [])
 
 
-def test_tilde_in_a_resume_path_means_the_home_folder(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_in_a_resume_path_means_the_home_folder(a_run, monkeypatch):
     monkeypatch.setenv("HOME", str(a_run.parent))
     assert opened("~/a run", None) == ("ba20", [])
 
 
-def test_requeued_job_continues_from_its_own_checkpoints(a_run: Path, tmp_path: Path) -> None:
+def test_requeued_job_continues_from_its_own_checkpoints(a_run, tmp_path):
     new = tmp_path / "new"
     assert opened(a_run, new) == ("ba20", [])
     saved(new / "checkpoints", 35)
@@ -82,7 +77,7 @@ def test_requeued_job_continues_from_its_own_checkpoints(a_run: Path, tmp_path: 
     assert opened(str(a_run), new)[0] == "ba35"
 
 
-def test_refused_checkpoints_are_reported(a_run: Path) -> None:
+def test_refused_checkpoints_are_reported(a_run):
     (a_run / "checkpoints" / "ba20" / "state.pt").write_bytes(b"")
     checkpoint, messages = opened("auto", a_run)
     assert checkpoint == "ba10"
@@ -93,7 +88,7 @@ def test_refused_checkpoints_are_reported(a_run: Path) -> None:
         open_checkpoint(a_run / "checkpoints" / "ba20", None)
 
 
-def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
+def test_a_path_without_a_checkpoint_is_an_error(tmp_path):
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     (tmp_path / "weights.pt").write_bytes(b"")
     fix = "write auto, never, or the path of a run folder, a checkpoints folder or one checkpoint"

@@ -1,12 +1,9 @@
-from __future__ import annotations
-
 import errno
 import math
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,24 +11,24 @@ from checkpoint_helpers import is_of, largest_file, make_state, newest, save, sa
 from refusals import refused
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
-from ssr_hydra.errors import InputError, RangeError, RunError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import RangeError, RunError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import WriteError, try_lock
 
 
-def names(folder: Path) -> list[str]:
+def names(folder):
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
-def test_checkpoint_is_on_disk_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_is_on_disk_before_it_is_renamed(tmp_path, monkeypatch):
     """A power failure cannot be simulated, so this records the order of the calls to the kernel."""
-    events: list[tuple[str, str]] = []
+    events = []
     fsync, rename = os.fsync, Path.rename
 
-    def seen_fsync(descriptor: int) -> None:
+    def seen_fsync(descriptor):
         events.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
         fsync(descriptor)
 
-    def seen_rename(path: Path, target: Path) -> Path:
+    def seen_rename(path, target):
         events.append(("rename", target.name))
         return rename(path, target)
 
@@ -42,7 +39,7 @@ def test_checkpoint_is_on_disk_before_it_is_renamed(tmp_path: Path, monkeypatch:
     assert events == [*(("sync", name) for name in synced), ("rename", "ba5"), ("sync", "checkpoints")]
 
 
-def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(tmp_path):
     store = saved(tmp_path, 10)
     for leftover in (".ba20.4242.new", ".ba5.4242.gone"):
         shutil.copytree(tmp_path / "ba10", tmp_path / leftover)
@@ -53,7 +50,7 @@ def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(
     assert names(tmp_path) == ["ba10", "ba30", "ba7 copy", "notes.txt"]
 
 
-def test_replaced_checkpoint_is_used_until_the_new_one_is_complete(tmp_path: Path) -> None:
+def test_replaced_checkpoint_is_used_until_the_new_one_is_complete(tmp_path):
     store = CheckpointStore(tmp_path)
     save(store, 10).rename(tmp_path / "ba10.replaced")  # the process was killed between the two renames
     checkpoint, messages = newest(tmp_path)
@@ -63,7 +60,7 @@ def test_replaced_checkpoint_is_used_until_the_new_one_is_complete(tmp_path: Pat
     assert names(tmp_path) == ["ba10"]
 
 
-def test_last_k_checkpoints_are_kept(tmp_path: Path) -> None:
+def test_last_k_checkpoints_are_kept(tmp_path):
     assert CheckpointStore(tmp_path).latest() is None
     store = saved(tmp_path, 9, 10, 100, 1000, 1001, keep=3)  # not sorted by name
     assert [batch for batch, _ in store.all()] == [100, 1000, 1001]
@@ -72,7 +69,7 @@ def test_last_k_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 20), ("min", 30)])
-def test_stored_metrics_decide_which_checkpoint_is_the_best(tmp_path: Path, mode: str, best: int) -> None:
+def test_stored_metrics_decide_which_checkpoint_is_the_best(tmp_path, mode, best):
     metrics = {10: 0.5, 20: 0.9, 30: 0.1, 40: 0.9, 50: 0.1, 60: 0.3, 70: 0.3}
     for batch, metric in metrics.items():
         # A new store each time, as after a kill: all state comes from the files.
@@ -84,7 +81,7 @@ def test_stored_metrics_decide_which_checkpoint_is_the_best(tmp_path: Path, mode
     assert CheckpointStore(tmp_path).best() is None  # without a mode
 
 
-def test_non_finite_metric_is_never_the_best(tmp_path: Path) -> None:
+def test_non_finite_metric_is_never_the_best(tmp_path):
     store = CheckpointStore(tmp_path, best_mode="min")
     for batch, metric in ((10, math.nan), (20, 0.5), (30, -math.inf), (40, None), (50, math.nan)):
         save(store, batch, metric)
@@ -92,7 +89,7 @@ def test_non_finite_metric_is_never_the_best(tmp_path: Path) -> None:
     assert load(tmp_path / "ba50").metric is None
 
 
-def test_newest_checkpoint_is_the_last_saved_checkpoint(tmp_path: Path) -> None:
+def test_newest_checkpoint_is_the_last_saved_checkpoint(tmp_path):
     store = saved(tmp_path, 100, 200, 120)  # as after a resume from an earlier checkpoint
     assert [batch for batch, _ in store.all()] == [200, 120]
     assert newest(tmp_path)[0].timestamp["batch"] == 120
@@ -100,7 +97,7 @@ def test_newest_checkpoint_is_the_last_saved_checkpoint(tmp_path: Path) -> None:
     assert [batch for batch, _ in store.all()] == [120, 140]
 
 
-def test_damaged_checkpoint_does_not_count_as_one_of_the_kept_checkpoints(tmp_path: Path) -> None:
+def test_damaged_checkpoint_does_not_count_as_one_of_the_kept_checkpoints(tmp_path):
     store = saved(tmp_path, 10, 20)
     (tmp_path / "ba20" / "state.pt").write_bytes(b"torn")
     save(store, 30)
@@ -115,18 +112,18 @@ def test_damaged_checkpoint_does_not_count_as_one_of_the_kept_checkpoints(tmp_pa
     ("field", "value", "kind"),
     [*(("keep", value, RangeError) for value in (1, True, 2.0, None)), ("best_mode", "auto", UnknownNameError)],
 )
-def test_invalid_setting_is_refused(tmp_path: Path, field: str, value: Any, kind: type[InputError]) -> None:
+def test_invalid_setting_is_refused(tmp_path, field, value, kind):
     with refused(field, kind):
         CheckpointStore(tmp_path, **{field: value})
 
 
 @pytest.mark.parametrize("timestamp", [{}, {"batch": -1}, {"batch": "1/2"}, {"batch": True}])
-def test_checkpoint_needs_a_batch_number(tmp_path: Path, timestamp: dict[str, object]) -> None:
+def test_checkpoint_needs_a_batch_number(tmp_path, timestamp):
     with refused("timestamp.batch", WrongTypeError):
         CheckpointStore(tmp_path).save({}, timestamp=timestamp, description={})
 
 
-def test_refused_checkpoints_are_listed_newest_first(tmp_path: Path) -> None:
+def test_refused_checkpoints_are_listed_newest_first(tmp_path):
     saved(tmp_path, 10, 20, 30, 40, keep=4)
     for batch in (20, 30):
         with (tmp_path / f"ba{batch}" / "state.pt").open("r+b") as file:
@@ -143,7 +140,7 @@ def test_refused_checkpoints_are_listed_newest_first(tmp_path: Path) -> None:
     ]
 
 
-def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path: Path) -> None:
+def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path):
     saved(tmp_path, 10, 20)
     for batch in (10, 20):
         (tmp_path / f"ba{batch}/state.pt").write_bytes(b"")
@@ -155,7 +152,7 @@ def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path: Pat
     assert message.endswith("start in a new folder")
 
 
-def test_folder_without_checkpoints_has_no_latest_checkpoint(tmp_path: Path) -> None:
+def test_folder_without_checkpoints_has_no_latest_checkpoint(tmp_path):
     assert load_latest_good(tmp_path) is None
     assert load_latest_good(tmp_path / "missing") is None
     assert CheckpointStore(tmp_path / "missing").all() == []
@@ -165,12 +162,10 @@ def test_folder_without_checkpoints_has_no_latest_checkpoint(tmp_path: Path) -> 
         load_latest_good(tmp_path)
 
 
-def test_checkpoint_that_is_removed_during_reading_is_not_reported_as_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoint_that_is_removed_during_reading_is_not_reported_as_damaged(tmp_path, monkeypatch):
     saved(tmp_path, 10, 20)
 
-    def load_after_rotation(path: Path) -> object:
+    def load_after_rotation(path):
         monkeypatch.undo()
         saved(tmp_path, 30, 40)  # the run that writes here continues
         return load(path)
@@ -186,7 +181,7 @@ STATE_SIZE = 40_000  # of float32
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
 @pytest.mark.parametrize("size", [0, 1, 20_000, 40_000])
-def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_path: Path, size: int) -> None:
+def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_path, size):
     store = CheckpointStore(tmp_path)
     save(store, 10, numbers=NUMBERS)
     old = save(store, 20, numbers=NUMBERS)
@@ -206,7 +201,7 @@ def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
-def test_full_disk_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Path) -> None:
+def test_full_disk_at_the_second_file_leaves_no_partial_checkpoint(tmp_path):
     store = saved(tmp_path, 10)
     with largest_file(20_000), pytest.raises(WriteError, match=r"cannot write \d{5} bytes.*checkpoint\.json"):
         store.save(make_state(20), timestamp={"batch": 20}, description={"names": ["a name"] * 5000})
@@ -215,10 +210,8 @@ def test_full_disk_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Pat
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_full_disk_does_not_replace_an_earlier_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    def save_part(_: object, file: Any) -> None:
+def test_full_disk_does_not_replace_an_earlier_error(tmp_path, monkeypatch, error):
+    def save_part(_, file):
         file.write(b"x")  # stays in a buffer, which the file writes when it is closed
         raise error
 
@@ -229,11 +222,11 @@ def test_full_disk_does_not_replace_an_earlier_error(
 
 
 @pytest.mark.parametrize("call", [0, 1, 2, 3])
-def test_full_disk_at_fsync_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+def test_full_disk_at_fsync_is_reported(tmp_path, monkeypatch, call):
     """With delayed allocation, the kernel reports the full disk only at sync."""
     store, calls, fsync = saved(tmp_path, 10), iter(range(100)), os.fsync
 
-    def full(descriptor: int) -> None:
+    def full(descriptor):
         if next(calls) == call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
@@ -245,16 +238,16 @@ def test_full_disk_at_fsync_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
     assert not [name for name in names(tmp_path) if name.startswith(".")]
 
 
-def test_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match="Not a directory|File exists"):
         saved(tmp_path / "file" / "checkpoints", 1)
 
 
-def test_interrupt_leaves_no_partial_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_leaves_no_partial_checkpoint(tmp_path, monkeypatch):
     store = saved(tmp_path, 10)
 
-    def interrupt(_: int) -> None:
+    def interrupt(_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", interrupt)
@@ -264,9 +257,7 @@ def test_interrupt_leaves_no_partial_checkpoint(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
-def test_error_names_a_process_that_holds_the_lock_for_too_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_names_a_process_that_holds_the_lock_for_too_long(tmp_path, monkeypatch):
     store = saved(tmp_path, 10)
     monkeypatch.setattr("ssr_hydra.checkpoints.store._LOCK_SECONDS", 0.05)
     with (tmp_path / ".lock").open("ab") as file:
@@ -276,7 +267,7 @@ def test_error_names_a_process_that_holds_the_lock_for_too_long(
     save(store, 20)
 
 
-def test_leftover_link_is_not_followed(tmp_path: Path) -> None:
+def test_leftover_link_is_not_followed(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "ba5").mkdir(parents=True)
     (elsewhere / "mine.txt").write_text("mine")

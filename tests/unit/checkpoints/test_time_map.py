@@ -1,9 +1,6 @@
-from __future__ import annotations
-
 import json
 import math
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +24,7 @@ LENGTH = 75  # batches of an epoch
 SAMPLES = 16
 
 
-def at(batch: int, length: int = LENGTH, samples: int = SAMPLES) -> Timestamp:
+def at(batch, length=LENGTH, samples=SAMPLES):
     """The timestamp of a run whose batches all have the same size and take a second."""
     return Timestamp(
         epoch=batch // length,
@@ -40,13 +37,13 @@ def at(batch: int, length: int = LENGTH, samples: int = SAMPLES) -> Timestamp:
     )
 
 
-def run(max_duration: str, batch: int = 0, **changes: Any) -> State:
-    rates: dict[str, Any] = {"dataloader_len": LENGTH, "samples_per_batch": SAMPLES, **changes}
+def run(max_duration, batch=0, **changes):
+    rates = {"dataloader_len": LENGTH, "samples_per_batch": SAMPLES, **changes}
     timestamp = rates.pop("timestamp", None) or at(batch)
     return State(max_duration=max_duration, timestamp=timestamp, **rates)
 
 
-def alpha(scheduler: Any, time_map: TimeMap, state: State) -> Any:
+def alpha(scheduler, time_map, state):
     """Return alpha as a function of the batches of a run, bound as the docs describe."""
     curve = bind(scheduler, time_map.plan(state), time_map.ssr)
     return lambda batch: curve(time_map(at(batch)))
@@ -57,38 +54,36 @@ COUNTERS = {"ba": "batch", "ep": "batch", "sp": "sample", "tok": "token", "sec":
 units = st.sampled_from(sorted(PER_BATCH))
 
 
-def length(batches: int, unit: str) -> str:
+def length(batches, unit):
     return f"{Fraction(PER_BATCH[unit]) * batches}{unit}"
 
 
 @st.composite
-def journeys(draw: Any) -> tuple[str, list[int], list[int]]:
+def journeys(draw):
     """Draw a unit, lengths in batches, and the batches at which the run resumes with the next length."""
     lengths = [draw(st.integers(2, 10**6))]
-    times: list[int] = []
+    times = []
     for _ in range(draw(st.integers(1, 4))):
         times.append(draw(st.integers(times[-1] if times else 0, lengths[-1] - 1)))
         lengths.append(draw(st.integers(times[-1] + 1, 2 * 10**6)))
     return draw(units), lengths, times
 
 
-def travel(unit: str, lengths: list[int], times: list[int]) -> TimeMap:
+def travel(unit, lengths, times):
     time_map = TimeMap.planned(run(length(lengths[0], unit)), 1)
     for then, now in zip(times, lengths[1:], strict=True):
         time_map = time_map.rescaled(run(length(now, unit), then))
     return time_map
 
 
-def virtual(time_map: TimeMap, batch: int, unit: str) -> Fraction:
+def virtual(time_map, batch, unit):
     """Return the plan's time in batches."""
     counter = Fraction(getattr(time_map(at(batch)), COUNTERS[unit]).value)
     return counter / (1 if unit == "ep" else Fraction(PER_BATCH[unit]))
 
 
 @given(journeys())
-def test_rescale_stretches_the_remaining_schedule_over_the_remaining_run(
-    journey: tuple[str, list[int], list[int]],
-) -> None:
+def test_rescale_stretches_the_remaining_schedule_over_the_remaining_run(journey):
     unit, lengths, times = journey
     # v = v0 + s (t - t0), s = (N - v0) / (M - t0), computed here separately for each change in turn.
     offset, slope = Fraction(0), Fraction(1)
@@ -109,7 +104,7 @@ def test_rescale_stretches_the_remaining_schedule_over_the_remaining_run(
 
 
 @given(journeys(), st.floats(0, 1))
-def test_resuming_without_a_change_changes_nothing(journey: tuple[str, list[int], list[int]], share: float) -> None:
+def test_resuming_without_a_change_changes_nothing(journey, share):
     unit, lengths, times = journey
     time_map = travel(unit, lengths, times)
     then = times[-1] + int(share * (lengths[-1] - 1 - times[-1]))
@@ -117,7 +112,7 @@ def test_resuming_without_a_change_changes_nothing(journey: tuple[str, list[int]
 
 
 @given(journeys())
-def test_time_map_can_be_saved_and_restored(journey: tuple[str, list[int], list[int]]) -> None:
+def test_time_map_can_be_saved_and_restored(journey):
     time_map = travel(*journey)
     again = TimeMap.from_state_dict(json.loads(json.dumps(time_map.state_dict())))
     assert {again} == {time_map}
@@ -125,7 +120,7 @@ def test_time_map_can_be_saved_and_restored(journey: tuple[str, list[int], list[
 
 
 @given(journeys(), units)
-def test_unit_of_the_run_length_may_change_at_a_resume(journey: tuple[str, list[int], list[int]], other: str) -> None:
+def test_unit_of_the_run_length_may_change_at_a_resume(journey, other):
     unit, lengths, times = journey
     if times[-1] == 0 and COUNTERS[unit] != COUNTERS[other]:
         return  # before the first batch, the two units cannot be compared: an error, see below
@@ -139,7 +134,7 @@ def test_unit_of_the_run_length_may_change_at_a_resume(journey: tuple[str, list[
     assert len(set(batches.values())) == 1
 
 
-def test_new_ssr_stretches_the_remaining_schedule() -> None:
+def test_new_ssr_stretches_the_remaining_schedule():
     """At ssr 0.5 the run of 10 epochs takes 5; resumed at 2, the remaining 8 epochs of the plan take 3."""
     state = run("5ep", 2 * LENGTH)
     old = TimeMap.planned(run("10ep"), 1)
@@ -154,7 +149,7 @@ def test_new_ssr_stretches_the_remaining_schedule() -> None:
 
 @pytest.mark.parametrize("begin", [30, 100, 400])
 @pytest.mark.parametrize("new", ["6ep", "20ep", "1000ba"])
-def test_no_schedule_jumps_if_only_the_length_changes(begin: int, new: str) -> None:
+def test_no_schedule_jumps_if_only_the_length_changes(begin, new):
     """Warmups and milestones in batches, epochs and samples are times of the plan: a finished part stays finished."""
     schedulers = [
         CosineAnnealingWithWarmupScheduler("50ba"),
@@ -179,14 +174,14 @@ def test_no_schedule_jumps_if_only_the_length_changes(begin: int, new: str) -> N
         assert after({"6ep": 450, "20ep": 1500, "1000ba": 1000}[new]) == pytest.approx(before(at(750)), abs=1e-12)
 
 
-def test_extend_discards_an_earlier_rescaling() -> None:
+def test_extend_discards_an_earlier_rescaling():
     rescaled = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 300))
     assert not rescaled.is_identity
     new = run("30ep", 600)
     assert rescaled.extended(new, 1) == TimeMap.planned(new, 1)
 
 
-def test_position_in_epochs_is_kept_if_the_epoch_length_changes() -> None:
+def test_position_in_epochs_is_kept_if_the_epoch_length_changes():
     """At the end of epoch 5 of 10 the batch size is doubled: 5 epochs of 38 batches are left, not 5 of 75."""
     now = at(5 * LENGTH)
     new = run("10ep", timestamp=now, dataloader_len=38, samples_per_batch=32)
@@ -209,7 +204,7 @@ def test_position_in_epochs_is_kept_if_the_epoch_length_changes() -> None:
     assert rescaled(late).sample == 750 * 16
 
 
-def test_length_in_batches_ignores_the_batch_size() -> None:
+def test_length_in_batches_ignores_the_batch_size():
     now = at(500)
     new = run("1000ba", timestamp=now, dataloader_len=38, samples_per_batch=32)
     old = TimeMap.planned(run("1000ba"), 1)
@@ -220,13 +215,13 @@ def test_length_in_batches_ignores_the_batch_size() -> None:
     assert rescaled(later).sample == 750 * 16  # in the plan, each batch has 16 samples
 
 
-def test_plan_ends_with_the_run_in_a_new_unit_if_batches_are_uneven() -> None:
+def test_plan_ends_with_the_run_in_a_new_unit_if_batches_are_uneven():
     now = at(50).copy(sample=700)
     rescaled = TimeMap.planned(run("100ba"), 1).rescaled(run("1500sp", timestamp=now))
     assert rescaled(now.copy(batch=90, sample=1500)).batch == 100
 
 
-def test_only_complete_epochs_are_counted_if_their_length_is_unknown() -> None:
+def test_only_complete_epochs_are_counted_if_their_length_is_unknown():
     now = at(3 * LENGTH)
     old = TimeMap.planned(run("10ep", dataloader_len=None), 1)
     rescaled = old.rescaled(run("17ep", timestamp=now, dataloader_len=None))
@@ -236,20 +231,20 @@ def test_only_complete_epochs_are_counted_if_their_length_is_unknown() -> None:
 
 @pytest.mark.parametrize("batch", [750, 751])
 @pytest.mark.parametrize("mode", ["extend", "rescale"])
-def test_new_length_must_be_longer_than_the_run_so_far(mode: str, batch: int) -> None:
+def test_new_length_must_be_longer_than_the_run_so_far(mode, batch):
     old, new = TimeMap.planned(run("20ep"), 1), run("10ep", batch)
     here = "10ep" if batch == 750 else "751/75ep"
     with refused("max_duration", RangeError, f"^max_duration='10ep': .*: the checkpoint is at {here}; give a longer"):
         old.rescaled(new) if mode == "rescale" else old.extended(new, 1)
 
 
-def test_new_length_in_a_unit_without_a_counter_is_refused() -> None:
+def test_new_length_in_a_unit_without_a_counter_is_refused():
     old, now = TimeMap.planned(run("10ep"), 1), at(75).copy(token=0)
     with refused("max_duration", MismatchError):
         old.rescaled(run("1000000tok", timestamp=now))
 
 
-def test_a_run_without_a_length_is_refused() -> None:
+def test_a_run_without_a_length_is_refused():
     with refused("max_duration", MissingValueError):
         TimeMap.planned(State(dataloader_len=10), 1)
 
@@ -275,13 +270,13 @@ GOOD = TimeMap.planned(run("10ep"), 0.5).rescaled(run("20ep", 300)).state_dict()
         {**GOOD, "counters": {**GOOD["counters"], "batch": ["batch", "nan", "1"]}},
     ],
 )
-def test_invalid_state_is_refused(bad: Any) -> None:
+def test_invalid_state_is_refused(bad):
     with refused("time_map", WrongTypeError):
         TimeMap.from_state_dict(bad)
     assert TimeMap.from_state_dict(GOOD).ssr == Fraction(1, 2)
 
 
-def test_time_map_returns_a_timestamp() -> None:
+def test_time_map_returns_a_timestamp():
     time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
     mapped = time_map(at(375 + 100))
     assert isinstance(mapped, Timestamp)
@@ -300,7 +295,7 @@ def test_time_map_returns_a_timestamp() -> None:
     assert time_map.plan(run("20ep", 475)).max_duration == "10ep"
 
 
-def test_repr_shows_the_counters_that_the_time_map_changes() -> None:
+def test_repr_shows_the_counters_that_the_time_map_changes():
     time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
     assert "batch = 250 + 1/3 batch" in repr(time_map)
     assert repr(TimeMap.planned(run("10ep"), 2)) == "TimeMap(10ep, ssr 2)"

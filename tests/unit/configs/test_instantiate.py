@@ -1,16 +1,13 @@
 """Plain ``hydra.utils.instantiate`` on every choice of scheduler, alone and in containers."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
-from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from ssr_hydra.configs import GROUPS, conf_dir, register
 from ssr_hydra.schedulers import Scheduler
@@ -28,25 +25,24 @@ KINDS = ("cosine_warmup", "multistep", "product", "sequence", "torch_chained", "
 
 
 @functools.cache
-def composed(name: str) -> DictConfig:
+def composed(name):
     """Compose a choice as an app would that uses only the schedulers of this package."""
     register(["scheduler"])
     with initialize(None, version_base="1.3"):
-        scheduler: DictConfig = compose(overrides=[f"+scheduler={name}"]).scheduler
-        return scheduler
+        return compose(overrides=[f"+scheduler={name}"]).scheduler
 
 
 @pytest.fixture
-def node(request: pytest.FixtureRequest, clean_hydra: None) -> DictConfig:
+def node(request, clean_hydra):
     if request.param in KINDS:
         return composed(request.param)
-    node: DictConfig = OmegaConf.structured(GROUPS["scheduler"][request.param])
+    node = OmegaConf.structured(GROUPS["scheduler"][request.param])
     if request.param in ("torch_lambda", "torch_multiplicative"):
         node.lr_lambda = {"_target_": "operator.truth", "_partial_": True}
     return node
 
 
-def check_made(instance: Any, node: DictConfig) -> None:
+def check_made(instance, node):
     """Check that the result is the scheduler itself, with plain parts, and can be bound to a run."""
     assert type(instance).__name__ == node._target_.rpartition(".")[2]
     assert "omegaconf" not in repr(
@@ -62,7 +58,7 @@ def check_made(instance: Any, node: DictConfig) -> None:
 
 
 @pytest.mark.parametrize("node", CHOICES, indirect=True)
-def test_every_choice_is_instantiated(node: DictConfig) -> None:
+def test_every_choice_is_instantiated(node):
     instance = instantiate(node)
     check_made(instance, node)
     if "lr_lambda" not in node:  # functions are created again, so they are never equal
@@ -70,7 +66,7 @@ def test_every_choice_is_instantiated(node: DictConfig) -> None:
 
 
 @pytest.mark.parametrize("node", KINDS, indirect=True)
-def test_config_keeps_the_type_of_each_argument_in_any_container(node: DictConfig) -> None:
+def test_config_keeps_the_type_of_each_argument_in_any_container(node):
     holder = {"lr": 0.1, "default": node, "heads": [node], "optim": {"scheduler": node, "name": "${lr}"}}
     for convert in CONVERT:
         check_made(instantiate(OmegaConf.create([node, node]), _convert_=convert)[1], node)
@@ -80,7 +76,7 @@ def test_config_keeps_the_type_of_each_argument_in_any_container(node: DictConfi
         assert whole["optim"]["name"] == 0.1
 
 
-def test_experiment_is_instantiated_as_a_whole(clean_hydra: None) -> None:
+def test_experiment_is_instantiated_as_a_whole(clean_hydra):
     register(GROUPS)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         overrides = ["scheduler=product", "+scheduler@schedules.weight_decay=sequence", "+optimizer._partial_=true"]

@@ -1,11 +1,8 @@
 """Compare every config with the signature of its target: names, order, kinds, defaults, types."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 import pytest
@@ -37,25 +34,25 @@ CLASSES = [
 ]
 
 
-def located(config: Any) -> Any:
+def located(config):
     module, _, name = config._target_.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 
-def parameters(target: Any) -> list[inspect.Parameter]:
+def parameters(target):
     return [p for p in inspect.signature(target).parameters.values() if p.name not in ("params", "self")]
 
 
-def fields(config: Any) -> dict[str, dataclasses.Field[Any]]:
+def fields(config):
     # In the config of an optimizer, params selects parameters. In the signature of the class, params are parameters.
     return {field.name: field for field in dataclasses.fields(config) if field.name not in ("_target_", "params")}
 
 
-def default_of(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+def default_of(field):
+    return field.default if field.default is not dataclasses.MISSING else field.default_factory()
 
 
-def normal(value: Any) -> Any:
+def normal(value):
     """Defaults with the same meaning: a Time and its string, a tuple and a list."""
     if isinstance(value, Time):
         return value.to_timestring()
@@ -63,9 +60,7 @@ def normal(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("group", "name", "config"), CLASSES, ids=lambda x: x if isinstance(x, str) else "")
-def test_config_arguments_have_the_names_kinds_defaults_and_order_of_the_class(
-    group: str, name: str, config: Any
-) -> None:
+def test_config_arguments_have_the_names_kinds_defaults_and_order_of_the_class(group, name, config):
     expected, config_fields = parameters(located(config)), fields(config)
     assert [p.name for p in expected] == list(config_fields)
     for parameter in expected:
@@ -79,7 +74,7 @@ def test_config_arguments_have_the_names_kinds_defaults_and_order_of_the_class(
 
 # One argument of each kind, with its type in the config. OmegaConf supports neither Time nor Sequence. The type is Any
 # for a function, and for a choice between a list or mapping and something else.
-TYPES: list[tuple[str, str, str, Any]] = [
+TYPES = [
     ("scheduler", "cosine_warmup", "t_warmup", str),
     ("scheduler", "cosine_warmup", "scale_warmup", bool),
     ("scheduler", "multistep", "milestones", list[str]),
@@ -101,11 +96,11 @@ TYPES: list[tuple[str, str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("group", "name", "argument", "kind"), TYPES)
-def test_argument_has_the_right_type_in_its_config(group: str, name: str, argument: str, kind: Any) -> None:
+def test_argument_has_the_right_type_in_its_config(group, name, argument, kind):
     assert get_type_hints(GROUPS[group][name])[argument] == kind
 
 
-def test_every_first_order_optimizer_of_torch_has_a_config() -> None:
+def test_every_first_order_optimizer_of_torch_has_a_config():
     classes = {
         f"torch.optim.{name}"
         for name, value in vars(torch.optim).items()
@@ -118,7 +113,7 @@ def test_every_first_order_optimizer_of_torch_has_a_config() -> None:
             assert name == config._target_.rpartition(".")[2].lower()
 
 
-def test_every_scheduler_class_has_a_config() -> None:
+def test_every_scheduler_class_has_a_config():
     module = importlib.import_module("ssr_hydra.schedulers")
     classes = {
         name for name in dir(module) if name.endswith("Scheduler") and dataclasses.is_dataclass(getattr(module, name))
@@ -142,8 +137,8 @@ OF_PARTS = {
 @pytest.mark.parametrize(
     ("config", "target"), [(PhaseConfig, Phase), *((config, located(config)) for config in DATA_CONFIGS.values())]
 )
-def test_config_of_a_part_has_the_arguments_of_its_class(config: Any, target: Any) -> None:
-    own: Mapping[str, Any] = OF_PARTS.get(config.__name__, {})
+def test_config_of_a_part_has_the_arguments_of_its_class(config, target):
+    own = OF_PARTS.get(config.__name__, {})
     # Values that the run sets are not fields of the data: its seed, device and processes.
     expected = [p for p in parameters(target) if p.name not in ("seed", "device", "rank", "world_size")]
     config_fields = fields(config)
@@ -153,7 +148,7 @@ def test_config_of_a_part_has_the_arguments_of_its_class(config: Any, target: An
         assert default_of(config_fields[parameter.name]) == default, parameter.name
 
 
-def test_data_config_has_the_arguments_of_make_loaders() -> None:
+def test_data_config_has_the_arguments_of_make_loaders():
     own = [p.name for p in parameters(make_loaders)]
     assert own == ["train", "eval", "augment", "seed", "device", "rank", "world_size", "settings"]
     # Values that the run sets are not fields of the data: its seed, device and processes.
@@ -167,7 +162,7 @@ def test_data_config_has_the_arguments_of_make_loaders() -> None:
     }
 
 
-def test_trainer_config_has_the_arguments_of_the_trainer() -> None:
+def test_trainer_config_has_the_arguments_of_the_trainer():
     # Values that the app itself sets or creates. The argument precision is a shortcut for step.precision.
     built = (
         "model train_dataloader eval_dataloader test_dataloader optimizers schedulers schedules max_duration ssr seed "
@@ -190,16 +185,16 @@ def test_trainer_config_has_the_arguments_of_the_trainer() -> None:
 @pytest.mark.parametrize(
     ("config", "setting"), [(CheckpointConfig, CheckpointSettings), (ResumeConfig, ResumeSettings)]
 )
-def test_config_of_a_settings_class_has_the_arguments_and_defaults_of_the_class(config: Any, setting: Any) -> None:
+def test_config_of_a_settings_class_has_the_arguments_and_defaults_of_the_class(config, setting):
     assert vars(config()) == vars(setting())
     node = OmegaConf.structured(config)
     for name, value in vars(setting()).items():  # the setting is frozen, but its config is not
         node[name] = value
-    assert setting_of(setting, OmegaConf.to_container(node), "x") == setting()  # type: ignore[arg-type]
+    assert setting_of(setting, OmegaConf.to_container(node), "x") == setting()
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_omegaconf_can_load_and_change_every_config(group: str) -> None:
+def test_omegaconf_can_load_and_change_every_config(group):
     for name, config in GROUPS[group].items():
         node = OmegaConf.structured(config) if not isinstance(config, dict) else OmegaConf.create(config)
         assert not OmegaConf.is_readonly(node), name

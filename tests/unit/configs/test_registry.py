@@ -1,7 +1,4 @@
-from __future__ import annotations
-
 import pickle
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -17,24 +14,24 @@ from ssr_hydra.errors import ConflictError, UnknownNameError, WrongTypeError
 
 
 @pytest.fixture
-def empty_store(monkeypatch: pytest.MonkeyPatch) -> ConfigStore:
+def empty_store(monkeypatch):
     store = ConfigStore.instance()
     monkeypatch.setattr(store, "repo", {"hydra": store.repo["hydra"]})
     return store
 
 
-def names(store: ConfigStore, group: str) -> set[str]:
+def names(store, group):
     return {name.removesuffix(".yaml") for name in store.list(group)}
 
 
-def test_register_adds_every_choice_of_every_group(empty_store: ConfigStore) -> None:
+def test_register_adds_every_choice_of_every_group(empty_store):
     register(GROUPS)
     for group, choices in GROUPS.items():
         assert names(empty_store, group) == set(choices)
     assert "base_config.yaml" in empty_store.repo
 
 
-def test_configs_and_their_classes_can_be_pickled() -> None:
+def test_configs_and_their_classes_can_be_pickled():
     """Launchers send configs to other processes."""
     choices = [config for group in GROUPS.values() for config in group.values()]
     classes = [getattr(configs, name) for name in configs.__all__ if name.endswith("Config")]  # also of nested nodes
@@ -43,48 +40,46 @@ def test_configs_and_their_classes_can_be_pickled() -> None:
     assert configs.PhaseConfig in classes
 
 
-def test_choices_for_images_and_text_have_their_own_names() -> None:
+def test_choices_for_images_and_text_have_their_own_names():
     for group, parts in (("model", ("VISION_MODELS", "LANGUAGE_MODELS")), ("data", ("VISION_DATA", "LANGUAGE_DATA"))):
         choices = [name for part in parts for name in getattr(configs, part)]
         assert choices == list(GROUPS[group])[-len(choices) :]
         assert {*parts} <= {*configs.__all__}
 
 
-def test_config_of_data_can_be_defined_in_a_module_of_the_user() -> None:
+def test_config_of_data_can_be_defined_in_a_module_of_the_user():
     train = configs.DigitsConfig()
     assert configs.data_config("OwnConfig", "Own.", train, train, __name__, batch_size=3)().batch_size == 3
     assert configs.data_config("OwnConfig", "Own.", train, train, __name__).__module__ == __name__
 
 
-def test_registering_twice_changes_nothing(empty_store: ConfigStore) -> None:
+def test_registering_twice_changes_nothing(empty_store):
     register(GROUPS)
     before = {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
     register(GROUPS)
     assert before == {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
 
 
-def test_register_accepts_a_list_of_groups(empty_store: ConfigStore) -> None:
+def test_register_accepts_a_list_of_groups(empty_store):
     register(["scheduler"])
     assert set(empty_store.repo) == {"hydra", "scheduler"}
 
 
-def test_unknown_group_is_refused(empty_store: ConfigStore) -> None:
+def test_unknown_group_is_refused(empty_store):
     with refused("groups", UnknownNameError):
         register(["schedulers"])
     with refused("groups", WrongTypeError, match=r"write \['scheduler'\]"):
         register("scheduler")
 
 
-def test_register_does_not_replace_configs_of_a_different_app(empty_store: ConfigStore) -> None:
+def test_register_does_not_replace_configs_of_a_different_app(empty_store):
     empty_store.store(group="optimizer", name="adam", node={"mine": 1}, provider="me")
     with refused("optimizer/adam", ConflictError):
         register(GROUPS)
     assert empty_store.repo["optimizer"]["adam.yaml"].node.mine == 1
 
 
-def test_a_prefix_avoids_conflicts_with_groups_of_the_app(
-    empty_store: ConfigStore, clean_hydra: None, tmp_path: Any
-) -> None:
+def test_a_prefix_avoids_conflicts_with_groups_of_the_app(empty_store, clean_hydra, tmp_path):
     empty_store.store(group="scheduler", name="step", node={"mine": 1}, provider="me")
     register(GROUPS, prefix="ssr")
     (tmp_path / "config.yaml").write_text("defaults:\n  - ssr/scheduler@scheduler: product\n  - _self_\n")
@@ -94,14 +89,14 @@ def test_a_prefix_avoids_conflicts_with_groups_of_the_app(
     assert cfg.scheduler.factors.warmup.t_warmup == "0.05dur"
 
 
-def test_configs_of_composites_keep_their_types(empty_store: ConfigStore) -> None:
+def test_configs_of_composites_keep_their_types(empty_store):
     register(GROUPS)
     node = empty_store.load("scheduler/sequence.yaml").node
     assert OmegaConf.get_type(node).__name__ == "SequentialSchedulerConfig"
     assert OmegaConf.get_type(node.phases.warmup).__name__ == "PhaseConfig"
 
 
-def test_configs_of_the_preset_source_equal_the_registered_configs(empty_store: ConfigStore) -> None:
+def test_configs_of_the_preset_source_equal_the_registered_configs(empty_store):
     """The app creates presets one by one; an app of a user finds the same presets in the ConfigStore."""
     source = PresetSource("ssr_hydra", "presets://")
     names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]

@@ -1,9 +1,6 @@
-from __future__ import annotations
-
 import io
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +14,18 @@ TABLES = Path(__file__).parent / "tables"
 
 
 @pytest.fixture
-def table(in_tmp: Path) -> Path:
+def table(in_tmp):
     """Ten rows: a is the number of the row, b its square, and kind alternates."""
     rows = "".join(f"{k},{k * k},{'odd' if k % 2 else 'even'}\n" for k in range(10))
     (in_tmp / "t.csv").write_text(f"a,b,kind\n{rows}")
     return in_tmp
 
 
-def sorted_rows(*splits: Arrays) -> list[tuple[float, ...]]:
+def sorted_rows(*splits):
     return sorted((*x.flatten().tolist(), float(y)) for split in splits for x, y in split)
 
 
-def test_training_and_evaluation_samples_together_are_the_whole_table(table: Path) -> None:
+def test_training_and_evaluation_samples_together_are_the_whole_table(table):
     train, held_out = Arrays("t.csv"), Arrays("t.csv", split="eval")
     assert (len(train), len(held_out)) == (8, 2)
     # Words are numbered in sorted order: even is 0, odd is 1.
@@ -38,7 +35,7 @@ def test_training_and_evaluation_samples_together_are_the_whole_table(table: Pat
     assert (train.tensors[0].dtype, train.tensors[1].dtype) == (torch.float32, torch.int64)
 
 
-def test_the_split_depends_only_on_split_seed(table: Path) -> None:
+def test_the_split_depends_only_on_split_seed(table):
     with refused("eval.split_seed", MismatchError):
         make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval", split_seed=1))
     (table / "e.csv").write_text((table / "t.csv").read_text())
@@ -53,7 +50,7 @@ def test_the_split_depends_only_on_split_seed(table: Path) -> None:
     assert any(other != first for other in others)
 
 
-def test_columns_are_chosen_by_name_or_number(table: Path) -> None:
+def test_columns_are_chosen_by_name_or_number(table):
     data = Arrays("t.csv", inputs=["b"], targets=["a"], task="regression", eval_fraction=0.1)
     assert data.tensors[0].shape == (9, 1) == data.tensors[1].shape
     assert torch.equal(data.tensors[0], data.tensors[1] ** 2)
@@ -63,7 +60,7 @@ def test_columns_are_chosen_by_name_or_number(table: Path) -> None:
     assert bare.classes is None
 
 
-def test_evaluation_samples_are_read_from_eval_path(table: Path) -> None:
+def test_evaluation_samples_are_read_from_eval_path(table):
     (table / "e.csv").write_text("a,b,kind\n20,0,odd\n")
     train, evaluation = (Arrays("t.csv", "e.csv", split, standardize=True) for split in ("train", "eval"))
     assert (len(train), len(evaluation)) == (10, 1)
@@ -79,11 +76,11 @@ def test_evaluation_samples_are_read_from_eval_path(table: Path) -> None:
         Arrays("t.csv", "e.csv", "eval")
 
 
-def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:
+def test_evaluation_file_with_training_samples_is_refused(in_tmp):
     rows = [f"{k * k}.5,{k},{'ab'[k % 2]}\n" for k in range(20)]
     (in_tmp / "t.csv").write_text("x,y,kind\n" + "".join(rows))
 
-    def shared(text: list[str]) -> str:
+    def shared(text):
         (in_tmp / "e.csv").write_text("x,y,kind\n" + "".join(text))
         with refused("eval_path", ConflictError) as caught:
             Arrays("t.csv", "e.csv", "eval")
@@ -110,19 +107,19 @@ def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:
         (StdlibBytes, {"split": "train"}, "eval"),
     ],
 )
-def test_evaluation_data_that_overlaps_training_data_is_refused(cls: Any, common: dict[str, Any], field: str) -> None:
+def test_evaluation_data_that_overlaps_training_data_is_refused(cls, common, field):
     with refused(field):
         make_loaders(cls(split="train"), cls(**{"split": "eval", **common}))
 
 
-def test_standardize_uses_only_training_samples(table: Path) -> None:
+def test_standardize_uses_only_training_samples(table):
     raw, held_out = (Arrays("t.csv", split=split, inputs=["a"]).tensors[0].numpy() for split in ("train", "eval"))
     for split, values in (("train", raw), ("eval", held_out)):
         scaled = Arrays("t.csv", split=split, standardize=True, inputs=["a"]).tensors[0]
         assert scaled.flatten().tolist() == pytest.approx(((values - raw.mean()) / raw.std()).flatten(), abs=1e-6)
 
 
-def test_scaling_is_computed_in_float64(in_tmp: Path) -> None:
+def test_scaling_is_computed_in_float64(in_tmp):
     seconds = 1.7e9 + np.arange(10.0)  # float32 rounds to multiples of 128 here
     np.savez("a.npz", x=seconds[:, None], y=np.arange(10) % 2)
     # The numbers 0 ... 9 have mean 4.5 and variance 8.25.
@@ -134,14 +131,14 @@ def test_scaling_is_computed_in_float64(in_tmp: Path) -> None:
     with refused("dtype", MismatchError, r"='float32': cannot distinguish the values of inputs\[0\] of a.npz"):
         Arrays("a.npz", eval_path="none.npz")
     np.savez("a.npz", x=np.arange(10.0)[:, None], y=seconds)
-    arguments: dict[str, Any] = {"task": "regression", "eval_path": "none.npz"}
+    arguments = {"task": "regression", "eval_path": "none.npz"}
     with refused("dtype", MismatchError):
         Arrays("a.npz", **arguments)
     column = Arrays("a.npz", **arguments, dtype="float64").tensors[1].flatten().tolist()
     assert column == seconds.tolist()
 
 
-def test_a_constant_feature_becomes_zero(in_tmp: Path) -> None:
+def test_a_constant_feature_becomes_zero(in_tmp):
     for value in (3.0, 0.1, 1.7e9):
         np.savez("a.npz", x=np.full((10, 1), value), y=np.arange(10) % 2)
         assert Arrays("a.npz", standardize=True).tensors[0].abs().max() < 1e-12  # ten times 0.1 is not 1 in float64
@@ -151,7 +148,7 @@ def test_a_constant_feature_becomes_zero(in_tmp: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["hw", "hwc", "chw"])
-def test_images_of_any_layout_become_channels_first(in_tmp: Path, layout: str) -> None:
+def test_images_of_any_layout_become_channels_first(in_tmp, layout):
     bytes_ = np.random.default_rng(0).integers(0, 256, (10, 4, 5, 3), dtype=np.uint8)
     stored = {"hw": bytes_[..., 0], "hwc": bytes_, "chw": bytes_.transpose(0, 3, 1, 2)}[layout]
     np.savez("a.npz", images=stored, labels=np.arange(10))
@@ -163,7 +160,7 @@ def test_images_of_any_layout_become_channels_first(in_tmp: Path, layout: str) -
     assert channels.std((0, 2, 3), unbiased=False).tolist() == pytest.approx([1] * channels.shape[1], abs=1e-5)
 
 
-def test_rows_can_be_reshaped(in_tmp: Path) -> None:
+def test_rows_can_be_reshaped(in_tmp):
     np.save("m.npy", np.arange(50).reshape(10, 5))
     data = Arrays("m.npy", eval_path="m.npy", shape=[1, 2, 2], targets=["4"], task="regression")
     assert data.tensors[0].shape == (10, 1, 2, 2)
@@ -173,19 +170,19 @@ def test_rows_can_be_reshaped(in_tmp: Path) -> None:
     assert Arrays("tokens.npz", dtype="int64").tensors[0].tolist()[0] == [2**40 + 1, 2]
 
 
-def test_folder_of_npy_files_is_read_like_an_npz_file(in_tmp: Path) -> None:
+def test_folder_of_npy_files_is_read_like_an_npz_file(in_tmp):
     (in_tmp / "set").mkdir()
     x, y = np.arange(18.0).reshape(6, 3), np.array([[0, 1]] * 6)
     np.save("set/x.npy", x)
     np.save("set/goal.npy", y)
     np.savez("set.npz", x=x, goal=y)
-    arguments: dict[str, Any] = {"targets": ["goal"], "task": "regression", "split_seed": 3}
+    arguments = {"targets": ["goal"], "task": "regression", "split_seed": 3}
     folder, archive = Arrays("set", **arguments), Arrays("set.npz", **arguments)
     assert all(torch.equal(a, b) for a, b in zip(folder.tensors, archive.tensors, strict=True))
     assert folder.tensors[1].shape == (5, 2)
 
 
-def test_different_contents_have_different_descriptions(table: Path) -> None:
+def test_different_contents_have_different_descriptions(table):
     first = Arrays("t.csv").describe()
     assert first == Arrays("t.csv").describe()
     assert (first["name"], first["samples"], len(first["sha256"])) == ("t.csv train", 8, 64)
@@ -194,7 +191,7 @@ def test_different_contents_have_different_descriptions(table: Path) -> None:
     assert Arrays("t.csv").describe()["sha256"] != first["sha256"]
 
 
-def test_delimiter_header_and_columns_of_a_table_are_detected(in_tmp: Path) -> None:
+def test_delimiter_header_and_columns_of_a_table_are_detected(in_tmp):
     expected = [(1.5, 2.0, 0.0), (2.5, -3.0, 1.0), (3.5, 4.0, 1.0), (4.5, 5.0, 0.0)]
     for mark in ",;\t|":
         lines = ("x,y,kind", "1.5,2,a", '2.5,-3,"b"', "3.5,4,b", '"4.5", 5, "a"', "  ", "", "")
@@ -208,14 +205,14 @@ def test_delimiter_header_and_columns_of_a_table_are_detected(in_tmp: Path) -> N
     assert targets.flatten().tolist() == [2.5, 3.5]
 
 
-def test_column_without_a_name_is_skipped_if_the_others_have_names() -> None:
+def test_column_without_a_name_is_skipped_if_the_others_have_names():
     table = str(TABLES / "trailing_comma.csv")
     data = Arrays(table, inputs=["x", "y"], targets=["kind"], eval_path="none.csv")
     assert data.num_classes == 3
     assert data.tensors[0][0].tolist() == pytest.approx([1.03, 1.16])
 
 
-def test_ambiguous_header_is_an_error() -> None:
+def test_ambiguous_header_is_an_error():
     table = str(TABLES / "no_header.csv")
     with refused("header", FormatError, match="row 1, column 1 of .* is the number 5.0"):
         Arrays(table)
@@ -236,7 +233,7 @@ def test_ambiguous_header_is_an_error() -> None:
         ("x,kind\n,b\n2.5,a\n", False),
     ],
 )
-def test_header_is_detected_if_a_name_is_above_a_column_of_numbers(in_tmp: Path, text: str, asks: bool) -> None:
+def test_header_is_detected_if_a_name_is_above_a_column_of_numbers(in_tmp, text, asks):
     (in_tmp / "t.csv").write_text(text)
     try:
         Arrays("t.csv", eval_path="none.csv")
@@ -246,7 +243,7 @@ def test_header_is_detected_if_a_name_is_above_a_column_of_numbers(in_tmp: Path,
         assert not asks
 
 
-def test_option_na_values_sets_the_words_for_missing_targets(in_tmp: Path) -> None:
+def test_option_na_values_sets_the_words_for_missing_targets(in_tmp):
     (in_tmp / "t.csv").write_text("x,kind\n1,None\n2,mild\n3,none \n4,severe\n")
     with refused("targets", FormatError, match=r"targets='None': is missing \(t.csv, row 2, column 'kind'\)"):
         Arrays("t.csv")
@@ -300,9 +297,7 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(("text", "arguments", "field", "message"), BAD_TABLES)
-def test_error_for_a_bad_table_names_row_and_column(
-    in_tmp: Path, text: str, arguments: dict[str, Any], field: str, message: str
-) -> None:
+def test_error_for_a_bad_table_names_row_and_column(in_tmp, text, arguments, field, message):
     (in_tmp / "t.csv").write_bytes(text.encode("latin-1"))
     with refused(field) as caught:
         Arrays("t.csv", **arguments)
@@ -312,18 +307,18 @@ def test_error_for_a_bad_table_names_row_and_column(
 class Hostile:
     ran = False
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self):
         return setattr, (Hostile, "ran", True)
 
 
-def object_array() -> bytes:
+def object_array():
     file = io.BytesIO()
     np.save(file, np.array([Hostile()], dtype=object), allow_pickle=True)
     return file.getvalue()
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "folder"])
-def test_pickled_data_is_never_loaded(in_tmp: Path, name: str) -> None:
+def test_pickled_data_is_never_loaded(in_tmp, name):
     if name == "a.npy":
         (in_tmp / name).write_bytes(object_array())
     elif name == "a.npz":
@@ -356,16 +351,14 @@ X, Y = np.zeros((3, 2)), np.zeros(3)
         ({"x": np.full((3, 2, 3), np.inf), "y": Y}, {}, "inputs"),
     ],
 )
-def test_error_for_a_bad_archive_names_the_file(
-    in_tmp: Path, arrays: dict[str, Any], arguments: dict[str, Any], field: str
-) -> None:
+def test_error_for_a_bad_archive_names_the_file(in_tmp, arrays, arguments, field):
     np.savez("a.npz", **arrays)
     with refused(field):
         Arrays("a.npz", **arguments)
 
 
 @pytest.mark.parametrize("path", ["none.csv", None, "a\0b.csv", "a.xlsx", "torn.npz", "torn.npy"])
-def test_error_for_a_bad_file_names_the_file(in_tmp: Path, path: Any) -> None:
+def test_error_for_a_bad_file_names_the_file(in_tmp, path):
     (in_tmp / "a.xlsx").write_bytes(b"PK")
     np.savez("torn.npz", x=np.zeros((100, 9)), y=np.zeros(100))
     np.save("torn.npy", np.zeros((100, 9)))
@@ -376,7 +369,7 @@ def test_error_for_a_bad_file_names_the_file(in_tmp: Path, path: Any) -> None:
 
 
 @pytest.fixture
-def three_files(in_tmp: Path) -> None:
+def three_files(in_tmp):
     """The training samples are 0 and 4, with mean 2 and standard deviation 2."""
     (in_tmp / "train.csv").write_text("x,kind\n" + "0.0,a\n4.0,b\n" * 10)
     (in_tmp / "eval.csv").write_text("x,kind\n3.0,b\n7.0,b\n")
@@ -385,7 +378,7 @@ def three_files(in_tmp: Path) -> None:
 
 @pytest.mark.usefixtures("three_files")
 @pytest.mark.parametrize("eval_path", [None, "eval.csv"])
-def test_the_test_file_is_scaled_with_training_statistics(eval_path: str | None) -> None:
+def test_the_test_file_is_scaled_with_training_statistics(eval_path):
     for split in ("train", "eval"):
         data = Arrays("train.csv", eval_path, split=split, standardize=True).other("test.csv")
         assert data.tensors[0].tolist() == [[4.0], [-2.0]]  # (10 - 2) / 2
@@ -403,7 +396,7 @@ def test_the_test_file_is_scaled_with_training_statistics(eval_path: str | None)
         ("x,kind\n3.5,c\n", "is not a class of the training samples"),
     ],
 )
-def test_a_wrong_test_file_is_refused(text: str, rule: str) -> None:
+def test_a_wrong_test_file_is_refused(text, rule):
     Path("test.csv").write_text(text)
     with pytest.raises(InputError, match=rule):
         Arrays("train.csv", "eval.csv").other("test.csv")

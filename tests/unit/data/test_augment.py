@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import torch
 from refusals import refused
 
@@ -7,7 +5,7 @@ from ssr_hydra.data import RandomCropFlip, RandomShift
 from ssr_hydra.errors import MismatchError, RangeError
 
 
-def test_error_for_invalid_pixels_or_shape_names_the_argument() -> None:
+def test_error_for_invalid_pixels_or_shape_names_the_argument():
     for cls, field in ((RandomShift, "pixels"), (RandomCropFlip, "padding")):
         with refused(field, RangeError):
             cls(-1)
@@ -15,7 +13,7 @@ def test_error_for_invalid_pixels_or_shape_names_the_argument() -> None:
             cls(1)(torch.rand(4, 64), torch.Generator())
 
 
-def test_crops_are_shifts_and_every_second_image_is_mirrored() -> None:
+def test_crops_are_shifts_and_every_second_image_is_mirrored():
     images = torch.rand(1800, 2, 5, 4) + 0.5
     augmented = RandomCropFlip(padding=1)(images, torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
@@ -27,7 +25,7 @@ def test_crops_are_shifts_and_every_second_image_is_mirrored() -> None:
     assert (plain.sum(1) + mirrored.sum(1)).min() > 145  # 200 expected, standard deviation 13.3
 
 
-def test_crop_and_flip_are_optional() -> None:
+def test_crop_and_flip_are_optional():
     images, seed = torch.rand(32, 1, 8, 8), torch.Generator().manual_seed
     assert torch.equal(RandomCropFlip(2, flip=False)(images, seed(3)), RandomShift(2)(images, seed(3)))
     assert torch.equal(RandomShift(0)(images, seed(3)), images)
@@ -38,7 +36,7 @@ def test_crop_and_flip_are_optional() -> None:
     assert mirrored.any()
 
 
-def test_crops_depend_only_on_the_generator() -> None:
+def test_crops_depend_only_on_the_generator():
     images, augment = torch.rand(16, 3, 8, 8), RandomCropFlip(2)
     first = augment(images, torch.Generator().manual_seed(1))
     torch.rand(5)

@@ -1,9 +1,5 @@
-from __future__ import annotations
-
 import functools
 import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,17 +16,17 @@ transforms = pytest.importorskip("torchvision.transforms.v2")
 Image = pytest.importorskip("PIL.Image")
 
 
-def picture(index: int, height: int = 6, width: int = 8) -> Any:
+def picture(index, height=6, width=8):
     return np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def save(path: Path, pixels: Any) -> None:
+def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture
-def root(in_tmp: Path) -> Path:
+def root(in_tmp):
     """Three classes with two training images each; the middle class has no validation image."""
     for number, name in enumerate(["ant", "bee", "cat"]):
         for k in range(2):
@@ -41,7 +37,7 @@ def root(in_tmp: Path) -> Path:
     return in_tmp / "root"
 
 
-def test_images_are_decoded_scaled_and_normalised(root: Path) -> None:
+def test_images_are_decoded_scaled_and_normalised(root):
     data = ImageFolder("root")
     assert (len(data), data.classes) == (6, ["ant", "bee", "cat"])
     image, label = data[3]
@@ -54,7 +50,7 @@ def test_images_are_decoded_scaled_and_normalised(root: Path) -> None:
     torch.testing.assert_close(plain, expected)
 
 
-def test_evaluation_images_in_a_different_root_need_the_training_classes(root: Path) -> None:
+def test_evaluation_images_in_a_different_root_need_the_training_classes(root):
     for name in ("bee", "cat"):
         save(root.parent / f"other/val/{name}/0.png", picture(1))
     train = ImageFolder("root")
@@ -67,7 +63,7 @@ def test_evaluation_images_in_a_different_root_need_the_training_classes(root: P
         make_loaders(train, ImageFolder("./root"))
 
 
-def test_class_that_is_missing_in_validation_does_not_change_class_numbers(root: Path) -> None:
+def test_class_that_is_missing_in_validation_does_not_change_class_numbers(root):
     data = ImageFolder("root", folder="val")
     assert [data[k][1] for k in range(len(data))] == [0, 2]
     save(root / "val/dog/0.png", picture(9))
@@ -76,7 +72,7 @@ def test_class_that_is_missing_in_validation_does_not_change_class_numbers(root:
     assert len(ImageFolder("root", folder="val", classes_from="val")) == 3
 
 
-def test_transforms_are_applied_in_order_and_null_removes_a_transform(root: Path) -> None:
+def test_transforms_are_applied_in_order_and_null_removes_a_transform(root):
     steps = {"crop": transforms.CenterCrop([4, 4]), "flip": transforms.RandomHorizontalFlip(1.0), "nothing": None}
     image, _ = ImageFolder("root", transforms=steps, mean=None, std=None)[0]
     expected = torch.from_numpy(picture(0)[1:5, 2:6][:, ::-1].copy()).permute(2, 0, 1) / 255
@@ -87,10 +83,10 @@ def test_transforms_are_applied_in_order_and_null_removes_a_transform(root: Path
     torch.testing.assert_close(image, torch.from_numpy(picture(0)).permute(2, 0, 1) / 255)
 
 
-def test_random_transforms_depend_on_seed_epoch_and_sample(root: Path) -> None:
+def test_random_transforms_depend_on_seed_epoch_and_sample(root):
     data = ImageFolder("root", transforms={"crop": transforms.RandomResizedCrop([4, 4], antialias=True)})
 
-    def images(seed: int, epoch: int) -> torch.Tensor:
+    def images(seed, epoch):
         train, _ = make_loaders(data, batch_size=4, seed=seed, shuffle=False)
         train.set_epoch(epoch)
         return torch.cat([batch[0] for batch in train])
@@ -100,7 +96,7 @@ def test_random_transforms_depend_on_seed_epoch_and_sample(root: Path) -> None:
     assert not any(torch.equal(first, other) for other in (images(0, 2), images(1, 1)))
 
 
-def test_different_files_have_different_descriptions(root: Path) -> None:
+def test_different_files_have_different_descriptions(root):
     first = ImageFolder("root").describe()
     assert first == ImageFolder("root").describe()
     assert (first["name"], first["samples"]) == ("root train", 6)
@@ -112,7 +108,7 @@ def test_different_files_have_different_descriptions(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no image", None])
-def test_error_for_a_broken_image_names_the_file(root: Path, content: bytes | None) -> None:
+def test_error_for_a_broken_image_names_the_file(root, content):
     file = root / "train/bee/deep/0.png"
     file.write_bytes(file.read_bytes()[:60] if content is None else content)
     with pytest.raises(RunError) as caught:
@@ -133,14 +129,14 @@ def test_error_for_a_broken_image_names_the_file(root: Path, content: bytes | No
         ({"transforms": {"crop": functools.partial(transforms.Resize, 3)}}, "transforms.crop"),
     ],
 )
-def test_error_for_an_invalid_argument_names_the_argument(root: Path, arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(root, arguments, field):
     for image in (root / "train/ant/deep").iterdir():
         image.unlink()
     with refused(field):
         ImageFolder(**{"root": "root", **arguments})
 
 
-def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("torchvision")]:
         monkeypatch.setitem(sys.modules, name, None)
     with refused("root", NotInstalledError, match=r'pip install "ssr-hydra\[vision\]"'):
@@ -148,10 +144,10 @@ def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest
 
 
 @each("name", TRANSFORMS)
-def test_every_transform_that_needs_no_trust_works_on_an_image(name: str) -> None:
+def test_every_transform_that_needs_no_trust_works_on_an_image(name):
     assert issubclass(getattr(transforms, name), transforms.Transform)
     size, nested = {"size": [4, 4]}, {"transforms": [{"_target_": "torchvision.transforms.v2.RGB"}]}
-    arguments: dict[str, Any] = {
+    arguments = {
         **dict.fromkeys(("CenterCrop", "RandomCrop", "RandomResizedCrop", "Resize"), size),
         **dict.fromkeys(("Compose", "RandomApply", "RandomChoice", "RandomOrder"), nested),
         "GaussianBlur": {"kernel_size": 3},
@@ -168,12 +164,12 @@ def test_every_transform_that_needs_no_trust_works_on_an_image(name: str) -> Non
         "ScaleJitter": {"target_size": [32, 32], "scale_range": [0.5, 2]},
     }.get(name, {})
     transform = instantiate({"_target_": f"torchvision.transforms.v2.{name}", **arguments})
-    image: Any = torch.from_numpy(picture(0, 48, 64)).permute(2, 0, 1)
+    image = torch.from_numpy(picture(0, 48, 64)).permute(2, 0, 1)
     image = image.float() / 255 if name in ("Normalize", "GaussianNoise") else transforms.functional.to_pil_image(image)
     assert isinstance(transform(image), (torch.Tensor, Image.Image))
 
 
-def test_the_test_folder_has_classes_and_transforms_of_the_evaluation_data(root: Path) -> None:
+def test_the_test_folder_has_classes_and_transforms_of_the_evaluation_data(root):
     save(root / "test/cat/0.png", picture(9))
     flip = transforms.RandomHorizontalFlip(p=1.0)
     data = ImageFolder("root", "val", transforms={"flip": flip}, mean=None, std=None).other("test")

@@ -1,8 +1,4 @@
-from __future__ import annotations
-
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,30 +15,30 @@ from ssr_hydra.data.seeded import SeededDataLoader
 from ssr_hydra.errors import ConflictError, MismatchError, RangeError, RunError, WrongTypeError
 
 
-def ten() -> TensorDataset:
+def ten():
     return TensorDataset(torch.arange(10.0).reshape(10, 1), torch.arange(10))
 
 
-def labels(loader: Any) -> list[list[int]]:
+def labels(loader):
     return [batch[1].tolist() for batch in loader]
 
 
 class Noisy(Dataset[tuple[Tensor, int]]):
     """Samples drawn from every global generator, as user code may do."""
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 10
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index):
         return torch.tensor([random.random(), float(np.random.random()), float(torch.rand(()))]), index
 
 
 class Stream(IterableDataset[int]):
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self):
         yield from range(7)
 
 
-def test_epoch_has_every_sample_once() -> None:
+def test_epoch_has_every_sample_once():
     loader = TensorLoader(ten(), 4, seed=3)
     batches = labels(loader)
     assert [len(batch) for batch in batches] == [4, 4, 2] == [len(x) for x, _ in loader]
@@ -53,7 +49,7 @@ def test_epoch_has_every_sample_once() -> None:
     assert len(dropped) == 2 == len(labels(dropped))
 
 
-def test_order_depends_only_on_seed_and_epoch() -> None:
+def test_order_depends_only_on_seed_and_epoch():
     loader = TensorLoader(ten(), 4, seed=1)
     first, second = labels(loader), labels(loader)
     assert first != second
@@ -66,8 +62,8 @@ def test_order_depends_only_on_seed_and_epoch() -> None:
     assert labels(TensorLoader(ten(), 4, seed=2)) != first
 
 
-def test_augmentation_is_a_function_of_seed_epoch_and_batch() -> None:
-    def images(seed: int, epoch: int, pixels: int = 1) -> Tensor:
+def test_augmentation_is_a_function_of_seed_epoch_and_batch():
+    def images(seed, epoch, pixels=1):
         loader = TensorLoader(Digits("eval"), 100, shuffle=False, seed=seed, augment=RandomShift(pixels))
         loader.set_epoch(epoch)
         return torch.cat([batch[0] for batch in loader])
@@ -77,7 +73,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_batch() -> None:
     assert not any(torch.equal(first, other) for other in (images(0, 1), images(1, 0), images(0, 0, 0)))
 
 
-def test_loader_copies_batches_and_uses_no_global_random_numbers() -> None:
+def test_loader_copies_batches_and_uses_no_global_random_numbers():
     data = ten()
     state = torch.get_rng_state()
     for inputs, _ in TensorLoader(data, 4, shuffle=False):
@@ -86,7 +82,7 @@ def test_loader_copies_batches_and_uses_no_global_random_numbers() -> None:
     assert data.tensors[0].sum() == 45
 
 
-def test_make_loaders_creates_a_tensor_loader_only_for_tensors() -> None:
+def test_make_loaders_creates_a_tensor_loader_only_for_tensors():
     train, held_out = make_loaders(ten(), Subset(ten(), [7, 1, 2]), batch_size=4)
     assert isinstance(train, TensorLoader)
     assert labels(held_out) == [[7, 1, 2]]
@@ -94,7 +90,7 @@ def test_make_loaders_creates_a_tensor_loader_only_for_tensors() -> None:
     class Transformed(TensorDataset):
         """A subclass that changes its samples cannot be replaced by its tensors."""
 
-        def __getitem__(self, index: int) -> Any:
+        def __getitem__(self, index):
             return self.tensors[0][index] * 2, self.tensors[1][index]
 
     train, _ = make_loaders(Transformed(*ten().tensors), batch_size=10, shuffle=False)
@@ -102,12 +98,12 @@ def test_make_loaders_creates_a_tensor_loader_only_for_tensors() -> None:
     assert next(iter(train))[0].flatten().tolist() == [2.0 * k for k in range(10)]
 
 
-def noise(loader: Any, epoch: int) -> list[Any]:
+def noise(loader, epoch):
     loader.set_epoch(epoch)
     return [(inputs.tolist(), index.tolist()) for inputs, index in loader]
 
 
-def test_dataloader_batches_are_a_function_of_seed_and_epoch() -> None:
+def test_dataloader_batches_are_a_function_of_seed_and_epoch():
     alone, _ = make_loaders(Noisy(), batch_size=4, seed=5)
     first, second = noise(alone, 0), noise(alone, 1)
     assert first != second
@@ -118,7 +114,7 @@ def test_dataloader_batches_are_a_function_of_seed_and_epoch() -> None:
     assert noise(make_loaders(Noisy(), batch_size=4, seed=6)[0], 0) != first
 
 
-def test_reading_samples_does_not_change_global_random_numbers() -> None:
+def test_reading_samples_does_not_change_global_random_numbers():
     loader, _ = make_loaders(Noisy(), batch_size=4)
     draws = []
     for read in (lambda: None, lambda: list(loader)):
@@ -128,16 +124,16 @@ def test_reading_samples_does_not_change_global_random_numbers() -> None:
     assert draws[0] == draws[1]
 
 
-def test_loader_calls_getitems_of_the_data_set() -> None:
+def test_loader_calls_getitems_of_the_data_set():
     class WholeBatches(Noisy):
-        def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
+        def __getitems__(self, indices):
             return [(torch.zeros(1), index) for index in indices]
 
     loader, _ = make_loaders(WholeBatches(), batch_size=4)
     assert all(inputs.sum() == 0 for inputs, _ in loader)
 
 
-def test_stream_is_loaded_in_its_own_order_and_without_a_length() -> None:
+def test_stream_is_loaded_in_its_own_order_and_without_a_length():
     loader, _ = make_loaders(Stream(), batch_size=3, shuffle=False)
     assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5], [6]]
     assert (known_length(loader), known_length(make_loaders(ten(), batch_size=3)[0])) == (None, 4)
@@ -145,8 +141,8 @@ def test_stream_is_loaded_in_its_own_order_and_without_a_length() -> None:
         make_loaders(Stream(), batch_size=3)
 
 
-def test_batches_of_a_stream_are_a_function_of_seed_and_epoch() -> None:
-    def read(epochs: list[int]) -> dict[int, Any]:
+def test_batches_of_a_stream_are_a_function_of_seed_and_epoch():
+    def read(epochs):
         loader, _ = make_loaders(NoisyStream(), batch_size=2, shuffle=False, seed=5)
         batches = {}
         for epoch in epochs:
@@ -185,20 +181,20 @@ EMPTY = TensorDataset(torch.zeros(0, 1), torch.zeros(0))
         ({"train": Stream(), "shuffle": False, "limit_train": 1}, "limit_train"),
     ],
 )
-def test_error_for_an_invalid_argument_names_the_argument(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(arguments, field):
     with refused(field):
         make_loaders(**arguments)
 
 
 @each("samples", [[torch.zeros(2), torch.zeros(3)], [(0, None), (1, None)], [{"x": 1}, {"y": 1}]])
-def test_samples_that_do_not_fit_into_one_batch_give_a_one_line_error(samples: Any) -> None:
+def test_samples_that_do_not_fit_into_one_batch_give_a_one_line_error(samples):
     loader, _ = make_loaders(samples, batch_size=2)
     with pytest.raises(RunError, match="^2 samples of the data set do not fit into one batch: .*collate_fn") as caught:
         list(loader)
     assert "\n" not in str(caught.value)
 
 
-def test_prefetch_factor_applies_only_to_workers() -> None:
+def test_prefetch_factor_applies_only_to_workers():
     loader, _ = make_loaders(Noisy(), batch_size=4, num_workers=1, prefetch_factor=3)
     assert loader.prefetch_factor == 3
     with refused("prefetch_factor", ConflictError):
@@ -206,9 +202,9 @@ def test_prefetch_factor_applies_only_to_workers() -> None:
 
 
 @each("size", [0, 0.5, True, None])
-def test_batch_size_must_be_at_least_one_in_every_loader(size: Any) -> None:
-    options: dict[str, Any] = {"batch_size": size, "shuffle": False, "drop_last": False, "seed": 0}
-    loaders: list[Callable[[], object]] = [
+def test_batch_size_must_be_at_least_one_in_every_loader(size):
+    options = {"batch_size": size, "shuffle": False, "drop_last": False, "seed": 0}
+    loaders = [
         lambda: TensorLoader(ten(), size),
         lambda: SeededSampler(10, size),
         lambda: SeededDataLoader(Stream(), **options),
@@ -226,12 +222,12 @@ class Batched(list[int]):
     """Data with its own way to make a batch."""
 
     @staticmethod
-    def collate_fn(samples: list[int]) -> list[Tensor]:
+    def collate_fn(samples):
         return [torch.tensor(samples)]
 
 
 @pytest.mark.parametrize("data", [TensorDataset(torch.arange(100)), Batched(range(100))])
-def test_every_epoch_has_the_given_number_of_batches_of_the_same_samples(data: Any) -> None:
+def test_every_epoch_has_the_given_number_of_batches_of_the_same_samples(data):
     train, evaluation = make_loaders(data, data, batch_size=8, eval_batch_size=16, limit_train=3, limit_eval=1, seed=2)
     assert (len(train), len(evaluation)) == (3, 1)
     epochs = []
@@ -244,12 +240,12 @@ def test_every_epoch_has_the_given_number_of_batches_of_the_same_samples(data: A
     assert [batch.tolist() for (batch,) in evaluation] == [[number * 100 // 16 for number in range(16)]]
 
 
-def test_a_limit_above_the_size_does_not_change_the_data() -> None:
+def test_a_limit_above_the_size_does_not_change_the_data():
     data = ten()
     assert make_loaders(data, batch_size=5, limit_train=2)[0].dataset is data
 
 
-def test_overfit_preset_evaluates_training_data_without_augmentation() -> None:
+def test_overfit_preset_evaluates_training_data_without_augmentation():
     digits = Digits("train")
     train, evaluation = make_loaders(
         digits, Digits("eval"), batch_size=8, limit_train=2, eval_on_train=True, augment=RandomShift(1), shuffle=False
@@ -259,7 +255,7 @@ def test_overfit_preset_evaluates_training_data_without_augmentation() -> None:
     assert not torch.equal(eval_images, torch.cat([images for images, _ in train]))
 
 
-def test_limited_data_set_has_a_different_description() -> None:
+def test_limited_data_set_has_a_different_description():
     whole = Digits("train")
     part = Limited(whole, 16).describe()
     assert part == {**whole.describe(), "samples": 16, "of_samples": len(whole)}

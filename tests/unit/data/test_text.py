@@ -1,11 +1,8 @@
-from __future__ import annotations
-
 import hashlib
 import json
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +16,7 @@ STDLIB = Path(sysconfig.get_path("stdlib"))
 
 
 @pytest.mark.parametrize("size", [17, 20, 21])
-def test_every_byte_except_the_first_is_a_target_once(size: int) -> None:
+def test_every_byte_except_the_first_is_a_target_once(size):
     inputs, targets = ByteWindows(bytes(range(size)), length=4).tensors
     assert inputs.flatten().tolist() == list(range(inputs.numel()))
     assert targets.flatten().tolist() == list(range(1, inputs.numel() + 1))
@@ -28,7 +25,7 @@ def test_every_byte_except_the_first_is_a_target_once(size: int) -> None:
     assert inputs.dtype == torch.int64  # the type for embeddings and losses, and for counting tokens
 
 
-def test_a_limit_selects_windows_from_the_whole_text() -> None:
+def test_a_limit_selects_windows_from_the_whole_text():
     source = bytes(range(101))
     assert [int(x[0]) for x, _ in ByteWindows(source, length=10, limit=4)] == [0, 20, 50, 70]  # floor(10 i / 4)
     assert len(ByteWindows(source, length=10, limit=10)) == len(ByteWindows(source, length=10, limit=11)) == 10
@@ -38,12 +35,12 @@ def test_a_limit_selects_windows_from_the_whole_text() -> None:
     ("arguments", "field"),
     [((b"abcd", 4), "length"), ((b"", 1), "length"), ((b"abc", 0), "length"), ((b"abc", 1, 0), "limit")],
 )
-def test_invalid_window_length_is_refused(arguments: tuple[Any, ...], field: str) -> None:
+def test_invalid_window_length_is_refused(arguments, field):
     with refused(field):
         ByteWindows(*arguments)
 
 
-def test_splits_are_disjoint_sets_of_files_that_cover_all_files() -> None:
+def test_splits_are_disjoint_sets_of_files_that_cover_all_files():
     train, held_out = StdlibBytes("train"), StdlibBytes("eval")
     files = {"train": dict(train._files), "eval": dict(held_out._files)}
     assert not files["train"].keys() & files["eval"].keys()
@@ -56,7 +53,7 @@ def test_splits_are_disjoint_sets_of_files_that_cover_all_files() -> None:
     assert all(name.startswith("_") or "custom" in name or name == "antigravity" for name in left_out), left_out
 
 
-def test_description_of_a_text_has_its_hash_and_size() -> None:
+def test_description_of_a_text_has_its_hash_and_size():
     held_out = StdlibBytes("eval", length=32)
     described = json.loads(json.dumps(held_out.describe()))
     content = b"".join(text for _, text in held_out._files)
@@ -67,7 +64,7 @@ def test_description_of_a_text_has_its_hash_and_size() -> None:
     assert described["version"].split()[-1] == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_line_ends_are_converted_to_unix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_ends_are_converted_to_unix(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "_FEWEST", 1)
     (tmp_path / "os.py").write_bytes(b"import abc\r\nx = 1\r\n")
     (tmp_path / "mine.py").write_bytes(b"no part of the library\n")
@@ -75,7 +72,7 @@ def test_line_ends_are_converted_to_unix(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("place", ["python311.zip", "Lib"])
-def test_missing_python_sources_are_an_error(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_python_sources_are_an_error(place, tmp_path, monkeypatch):
     """An embedded Python has its library in a zip file. A stripped Python has only compiled files."""
     folder = tmp_path / place
     if place == "Lib":
@@ -83,7 +80,7 @@ def test_missing_python_sources_are_an_error(place: str, tmp_path: Path, monkeyp
         (folder / "os.pyc").write_bytes(b"\0")
     else:
         folder.write_bytes(b"PK")
-    monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(folder))  # type: ignore[attr-defined]
+    monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(folder))
     for dataset in (StdlibBytes, StdlibDocuments):
         with refused("stdlib", PathError, match="only 0 can be read") as caught:
             dataset("train")
@@ -100,17 +97,17 @@ def test_missing_python_sources_are_an_error(place: str, tmp_path: Path, monkeyp
         ({"limit": 0}, "limit"),
     ],
 )
-def test_error_for_an_invalid_argument_names_the_argument(dataset: Any, arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(dataset, arguments, field):
     with refused(field):
         dataset(**arguments)
 
 
 @pytest.fixture(scope="module")
-def documents() -> StdlibDocuments:
+def documents():
     return StdlibDocuments("eval", max_length=100)
 
 
-def test_documents_contain_the_whole_text_except_blank_lines(documents: StdlibDocuments) -> None:
+def test_documents_contain_the_whole_text_except_blank_lines(documents):
     held_out = dict(StdlibBytes("eval")._files)
     pieces = [bytes(documents[index]["input_ids"].tolist()) for index in range(len(documents))]
     assert all(2 <= len(piece) <= 100 for piece in pieces)
@@ -122,7 +119,7 @@ def test_documents_contain_the_whole_text_except_blank_lines(documents: StdlibDo
     assert pieces[0] in next(iter(held_out.values()))
 
 
-def test_mask_of_a_padded_batch_has_the_lengths_of_documents(documents: StdlibDocuments) -> None:
+def test_mask_of_a_padded_batch_has_the_lengths_of_documents(documents):
     samples = [documents[index] for index in (0, 7, 3)]
     batch = documents.collate_fn(samples)
     most = max(len(sample["input_ids"]) for sample in samples)
@@ -133,7 +130,7 @@ def test_mask_of_a_padded_batch_has_the_lengths_of_documents(documents: StdlibDo
         assert batch["labels"][row].tolist() == ids + [-100] * padding
 
 
-def test_loader_uses_collate_fn_of_the_data_set() -> None:
+def test_loader_uses_collate_fn_of_the_data_set():
     subset = StdlibDocuments("eval", max_length=100, limit=10)
     for loader in (make_loaders(subset, batch_size=4)[0], DataLoader(subset, 4, collate_fn=subset.collate_fn)):
         batches = list(loader)
@@ -141,7 +138,7 @@ def test_loader_uses_collate_fn_of_the_data_set() -> None:
         assert sum(int(batch["attention_mask"].sum()) for batch in batches) == subset._ends[-1]
 
 
-def test_documents_can_be_counted_limited_and_described(documents: StdlibDocuments) -> None:
+def test_documents_can_be_counted_limited_and_described(documents):
     limited = StdlibDocuments("eval", max_length=100, limit=10)
     assert len(limited) == 10
     assert torch.equal(limited[5]["input_ids"], documents[5 * len(documents) // 10]["input_ids"])

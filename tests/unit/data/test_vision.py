@@ -1,13 +1,9 @@
-from __future__ import annotations
-
 import gzip
 import os
 import pickle
 import struct
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,17 +18,17 @@ from ssr_hydra.errors import NotInstalledError, PathError, RunError
 datasets = pytest.importorskip("torchvision.datasets")
 
 
-def names(folder: str | Path) -> list[str]:
+def names(folder):
     return sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.fixture
-def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cifar(tmp_path, monkeypatch):
     with small_cifar(tmp_path / "served", monkeypatch):
         yield tmp_path
 
 
-def test_cifar_is_downloaded_only_once_and_is_decoded_and_normalised(cifar: Path) -> None:
+def test_cifar_is_downloaded_only_once_and_is_decoded_and_normalised(cifar):
     root = str(cifar / "root")
     data = SmallImages("cifar10", root=root)
     (cifar / "served/cifar-10-python.tar.gz").unlink()
@@ -52,7 +48,7 @@ def test_cifar_is_downloaded_only_once_and_is_decoded_and_normalised(cifar: Path
     assert (len(train), len(evaluation)) == (3, 1)
 
 
-def test_different_splits_and_normalisations_have_different_descriptions(cifar: Path) -> None:
+def test_different_splits_and_normalisations_have_different_descriptions(cifar):
     root = str(cifar / "root")
     train = SmallImages("cifar10", root=root).describe()
     assert train == SmallImages("cifar10", root=root).describe()
@@ -61,7 +57,7 @@ def test_different_splits_and_normalisations_have_different_descriptions(cifar: 
     assert SmallImages("cifar10", root=root, normalize=False).describe() == train | {"normalize": False}
 
 
-def test_an_altered_archive_is_not_unpacked(cifar: Path) -> None:
+def test_an_altered_archive_is_not_unpacked(cifar):
     archive = cifar / "served/cifar-10-python.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-1] + b"x")
     with pytest.raises(RunError, match="cannot download cifar10 from http://127.0.0.1"):
@@ -70,11 +66,11 @@ def test_an_altered_archive_is_not_unpacked(cifar: Path) -> None:
 
 
 class Hostile:
-    def __reduce__(self) -> Any:
+    def __reduce__(self):
         return setattr, (Hostile, "ran", True)
 
 
-def test_an_altered_pickle_is_not_read(cifar: Path) -> None:
+def test_an_altered_pickle_is_not_read(cifar):
     root = str(cifar / "root")
     SmallImages("cifar10", root=root)
     (cifar / "root/cifar-10-batches-py/test_batch").write_bytes(pickle.dumps(Hostile()))
@@ -84,8 +80,8 @@ def test_an_altered_pickle_is_not_read(cifar: Path) -> None:
     assert not hasattr(Hostile, "ran")
 
 
-def test_an_incomplete_download_is_not_used(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut_off(self: Any) -> None:
+def test_an_incomplete_download_is_not_used(cifar, monkeypatch):
+    def cut_off(self):
         Path(self.root, "cifar-10-batches-py").mkdir()
         raise ConnectionResetError("gone")
 
@@ -96,12 +92,12 @@ def test_an_incomplete_download_is_not_used(cifar: Path, monkeypatch: pytest.Mon
     assert len(SmallImages("cifar10", root=str(cifar / "root"))) == 50
 
 
-def idx(array: Any) -> bytes:
+def idx(array):
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 @pytest.fixture
-def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mnist(tmp_path, monkeypatch):
     """Unpacked files in MNIST's own format, 20 and 10 images."""
     raw = tmp_path / "root/MNIST/raw"
     raw.mkdir(parents=True)
@@ -113,7 +109,7 @@ def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "root"
 
 
-def test_mnist_is_read_and_has_one_channel(mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mnist_is_read_and_has_one_channel(mnist, monkeypatch):
     monkeypatch.setenv("SSR_HYDRA_DATA", str(mnist))
     data = SmallImages("mnist", "eval", download=False, normalize=False)
     assert torch.equal(data.tensors[0], torch.from_numpy(images_of(10, 1, 28, 28)) / 255)
@@ -121,9 +117,7 @@ def test_mnist_is_read_and_has_one_channel(mnist: Path, monkeypatch: pytest.Monk
     assert repr(data) == "SmallImages('mnist', split='eval': 10 images of [1, 28, 28])"
 
 
-def test_mnist_is_downloaded_by_torchvision_with_its_hashes(
-    tmp_path: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnist_is_downloaded_by_torchvision_with_its_hashes(tmp_path, mnist, monkeypatch):
     source = tmp_path / "served"
     source.mkdir()
     resources = []
@@ -143,16 +137,14 @@ def test_mnist_is_downloaded_by_torchvision_with_its_hashes(
 
 
 @pytest.mark.parametrize("cut", [1, 784])
-def test_truncated_mnist_file_is_detected(mnist: Path, cut: int) -> None:
+def test_truncated_mnist_file_is_detected(mnist, cut):
     file = mnist / "MNIST/raw/train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-cut])
     with pytest.raises(RunError, match="delete it"):
         SmallImages("mnist", root=str(mnist))
 
 
-def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(
-    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(in_tmp, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar.tar.gz")
     with pytest.raises(RunError) as caught:
         SmallImages("cifar10", root="here")
@@ -163,7 +155,7 @@ def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(
         SmallImages("cifar10", root="here", download=False)
 
 
-def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with refused("name", NotInstalledError, match=r'pip install "ssr-hydra\[vision\]"'):
         SmallImages("mnist")
@@ -173,7 +165,7 @@ REAL = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser
 
 
 @pytest.mark.parametrize("name", module.IMAGE_SETS)
-def test_real_data_sets_have_the_declared_sizes_and_statistics(name: str) -> None:
+def test_real_data_sets_have_the_declared_sizes_and_statistics(name):
     image_set = module.IMAGE_SETS[name]
     if not (REAL / image_set.folder).exists():
         pytest.skip(f"{name} is not on this machine")
@@ -185,7 +177,7 @@ def test_real_data_sets_have_the_declared_sizes_and_statistics(name: str) -> Non
     assert train.tensors[1].unique().tolist() == list(range(image_set.num_classes))
 
 
-def test_fake_images_are_reproducible_and_of_any_size() -> None:
+def test_fake_images_are_reproducible_and_of_any_size():
     state = torch.get_rng_state()
     data = FakeData(300, [1, 9, 12], num_classes=7)
     assert torch.equal(torch.get_rng_state(), state)
@@ -196,8 +188,8 @@ def test_fake_images_are_reproducible_and_of_any_size() -> None:
     assert all(other.describe()["sha256"] != data.describe()["sha256"] for other in others)
 
 
-def test_fake_images_of_both_splits_have_the_same_patterns_and_different_noise() -> None:
-    def patterns(split: str, noise: float = 0.0) -> Any:
+def test_fake_images_of_both_splits_have_the_same_patterns_and_different_noise():
+    def patterns(split, noise=0.0):
         return FakeData(40, [3, 32, 32], 10, split, noise).tensors[0]
 
     assert torch.equal(patterns("train"), patterns("eval"))
@@ -220,6 +212,6 @@ def test_fake_images_of_both_splits_have_the_same_patterns_and_different_noise()
         (FakeData, {"data_seed": -1}, "data_seed"),
     ],
 )
-def test_error_for_an_invalid_argument_names_the_argument(cls: Any, arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(cls, arguments, field):
     with refused(field):
         cls(**arguments)

@@ -1,31 +1,27 @@
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 import torch
 from refusals import refused
-from torch import Tensor, nn
+from torch import nn
 
 from ssr_hydra.models import ByteMLP, ByteTransformer, next_token_loss
 
-MODELS: list[Any] = [ByteMLP, ByteTransformer]
+MODELS = [ByteMLP, ByteTransformer]
 
 
-def tokens(samples: int = 3, length: int = 20, seed: int = 0) -> Tensor:
+def tokens(samples=3, length=20, seed=0):
     return torch.randint(256, (samples, length), generator=torch.Generator().manual_seed(seed))
 
 
-def model(make: Any, **options: Any) -> nn.Module:
+def model(make, **options):
     """Return a model as after some training, so that no parameter is zero."""
     torch.manual_seed(0)
-    net: nn.Module = make(**options)
+    net = make(**options)
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.3)
     return net.eval()
 
 
-def test_number_of_weights_is_as_documented() -> None:
+def test_number_of_weights_is_as_documented():
     assert sum(p.numel() for p in ByteMLP().parameters()) == 257 * 32 + (6 * 32 + 1) * 288 + 288 + 289 * 256 == 138_080
     block = 2 * 64 + 4 * 64 * 64 + 2 * 64 * 256
     assert sum(p.numel() for p in ByteTransformer().parameters()) == 256 * 64 + 2 * block + 64 == 115_008
@@ -33,7 +29,7 @@ def test_number_of_weights_is_as_documented() -> None:
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_output_does_not_depend_on_later_tokens(make: Any) -> None:
+def test_output_does_not_depend_on_later_tokens(make):
     net, inputs = model(make), tokens()
     before = net(inputs)
     changed = inputs.clone()
@@ -43,7 +39,7 @@ def test_output_does_not_depend_on_later_tokens(make: Any) -> None:
     assert not torch.allclose(after[:, 12:], before[:, 12:])
 
 
-def test_output_of_the_perceptron_depends_only_on_its_context() -> None:
+def test_output_of_the_perceptron_depends_only_on_its_context():
     net, inputs = model(ByteMLP, context=5), tokens()
     changed = inputs.clone()
     changed[:, 3] = (changed[:, 3] + 1) % 256
@@ -56,7 +52,7 @@ def test_output_of_the_perceptron_depends_only_on_its_context() -> None:
     torch.testing.assert_close(byte_mlp(torch.tensor([[7, 9]]))[0], expected)
 
 
-def test_attention_depends_only_on_relative_positions() -> None:
+def test_attention_depends_only_on_relative_positions():
     """What a token computes from the k tokens before it does not depend on where the window begins.
 
     The embeddings are rotary, and the model has one block.
@@ -73,7 +69,7 @@ def test_attention_depends_only_on_relative_positions() -> None:
 
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_does_not_change_the_output(make: Any, side: str) -> None:
+def test_padding_does_not_change_the_output(make, side):
     net, inputs = model(make), tokens(2, 9)
     place = slice(4, 13) if side == "left" else slice(0, 9)
     padded, mask = torch.full((2, 13), 65), torch.zeros(2, 13)
@@ -84,7 +80,7 @@ def test_padding_does_not_change_the_output(make: Any, side: str) -> None:
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_loss_of_a_batch_uses_the_labels_of_each_document(make: Any) -> None:
+def test_loss_of_a_batch_uses_the_labels_of_each_document(make):
     net = model(make)
     a, b = tokens(1, 9), tokens(1, 5, seed=1)
     labels = torch.full((2, 9), -100)
@@ -97,7 +93,7 @@ def test_loss_of_a_batch_uses_the_labels_of_each_document(make: Any) -> None:
     assert answer["logits"].shape == (2, 9, 256)
 
 
-def test_every_block_starts_as_the_identity_and_the_embedding_is_shared() -> None:
+def test_every_block_starts_as_the_identity_and_the_embedding_is_shared():
     torch.manual_seed(0)
     net = ByteTransformer()
     expected = net.unembed(net.norm(net.embed(tokens())))
@@ -108,7 +104,7 @@ def test_every_block_starts_as_the_identity_and_the_embedding_is_shared() -> Non
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_model_supports_bfloat16_autocast_and_loads_its_weights(make: Any) -> None:
+def test_model_supports_bfloat16_autocast_and_loads_its_weights(make):
     net = model(make)
     with torch.autocast("cpu", torch.bfloat16):
         short = net(tokens())
@@ -118,7 +114,7 @@ def test_model_supports_bfloat16_autocast_and_loads_its_weights(make: Any) -> No
     torch.testing.assert_close(other.eval()(tokens()), net(tokens()))
 
 
-def test_dropout_applies_only_in_training() -> None:
+def test_dropout_applies_only_in_training():
     net = ByteTransformer(dropout=0.5)
     assert not torch.equal(net(tokens()), net(tokens()))
     assert torch.equal(net.eval()(tokens()), net(tokens()))
@@ -128,7 +124,7 @@ def test_dropout_applies_only_in_training() -> None:
     ("build", "field"),
     [
         (lambda: ByteMLP(context=0), "context"),
-        (lambda: ByteMLP(hidden="4"), "hidden"),  # type: ignore[arg-type]
+        (lambda: ByteMLP(hidden="4"), "hidden"),
         (lambda: ByteTransformer(width=60), "width"),  # a head of 15 numbers cannot be divided into pairs
         (lambda: ByteTransformer(mlp_width=-1), "mlp_width"),
         (lambda: ByteTransformer(dropout=1.0), "dropout"),
@@ -137,6 +133,6 @@ def test_dropout_applies_only_in_training() -> None:
         (lambda: ByteMLP()(torch.zeros(3, dtype=torch.int64)), "input_ids"),
     ],
 )
-def test_error_for_an_invalid_argument_names_the_argument(build: Any, field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(build, field):
     with refused(field):
         build()

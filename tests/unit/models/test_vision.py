@@ -1,10 +1,5 @@
-from __future__ import annotations
-
 import hashlib
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -23,20 +18,20 @@ KINDS = (
 ).split()
 
 
-def test_every_model_family_is_tested() -> None:
+def test_every_model_family_is_tested():
     modules = {name: models.get_model_builder(name).__module__ for name in models.list_models(module=models)}
     assert {modules[name] for name in KINDS} == set(modules.values())
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_stem_for_small_images_keeps_the_image_size(name: str) -> None:
+def test_stem_for_small_images_keeps_the_image_size(name):
     small = name.startswith(_WITH_STEM)
     size = 32 if small else 299 if name == "inception_v3" else 224
     # RegNets read values during construction, which tensors without memory do not have.
     with torch.device("cpu" if name.startswith("regnet") else "meta"):
         net = torchvision_model(name, num_classes=7, in_channels=5, small_images=small)
         convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
-        sizes: list[Any] = []
+        sizes = []
         for second in convolutions[1:2]:  # a transformer has only one convolution
             second.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
         assert net(torch.zeros(2, 5, size, size)).shape == (2, 7)  # in training: one output, no auxiliary ones
@@ -44,18 +39,18 @@ def test_stem_for_small_images_keeps_the_image_size(name: str) -> None:
         assert (sizes, convolutions[0].kernel_size) == ([(32, 32)], (3, 3))
 
 
-def test_resnet18_for_small_images_has_the_known_architecture() -> None:
+def test_resnet18_for_small_images_has_the_known_architecture():
     with torch.device("meta"):
         net = torchvision_model("resnet18", num_classes=10, small_images=True)
     assert sum(p.numel() for p in net.parameters()) == 11_173_962  # as published for CIFAR-10
 
 
-def test_grey_image_has_the_same_outputs_with_any_number_of_channels() -> None:
+def test_grey_image_has_the_same_outputs_with_any_number_of_channels():
     results, weights = [], []
     for channels in (3, 1, 4):
         torch.manual_seed(0)
         net = torchvision_model("shufflenet_v2_x0_5", num_classes=4, in_channels=channels).eval()
-        weights.append(net.conv1[0].weight.detach())  # type: ignore[index, union-attr]
+        weights.append(net.conv1[0].weight.detach())
         torch.manual_seed(1)
         results.append(net(torch.rand(2, 1, 64, 64).expand(-1, channels, -1, -1)))
     torch.testing.assert_close(results[1], results[0])
@@ -63,10 +58,10 @@ def test_grey_image_has_the_same_outputs_with_any_number_of_channels() -> None:
     torch.testing.assert_close(weights[2], weights[0][:, [0, 1, 2, 0]] * 0.75)
 
 
-def test_options_are_passed_to_torchvision() -> None:
+def test_options_are_passed_to_torchvision():
     with torch.device("meta"):
         net = torchvision_model("mobilenet_v2", options={"width_mult": 0.25})
-    assert net.features[0][0].out_channels == 8  # type: ignore[index, union-attr]  # a quarter of 32
+    assert net.features[0][0].out_channels == 8  # a quarter of 32
 
 
 @pytest.mark.parametrize(
@@ -85,7 +80,7 @@ def test_options_are_passed_to_torchvision() -> None:
         ({"name": "resnet18", "options": {"weights": "DEFAULT"}}, "options.weights", "cannot be set in options"),
     ],
 )
-def test_error_for_an_invalid_argument_is_one_line(arguments: dict[str, Any], field: str, message: str) -> None:
+def test_error_for_an_invalid_argument_is_one_line(arguments, field, message):
     with refused(field) as caught:
         torchvision_model(**arguments)
     assert message in str(caught.value)
@@ -95,7 +90,7 @@ NAME, WEIGHTS = "shufflenet_v2_x0_5", models.ShuffleNet_V2_X0_5_Weights.IMAGENET
 
 
 @pytest.fixture
-def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def pretrained(tmp_path, monkeypatch):
     """Serve weights from this machine instead of torchvision's weights. The cache is empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     source = tmp_path / "served"
@@ -110,7 +105,7 @@ def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
         yield {"state": state, "served": source / name, "cached": tmp_path / "home/hub/checkpoints" / name}
 
 
-def test_weights_are_downloaded_once_and_loaded(pretrained: dict[str, Any]) -> None:
+def test_weights_are_downloaded_once_and_loaded(pretrained):
     net = torchvision_model(NAME, weights="DEFAULT")
     assert all(torch.equal(value, pretrained["state"][key]) for key, value in net.state_dict().items())
     pretrained["served"].unlink()
@@ -122,7 +117,7 @@ def test_weights_are_downloaded_once_and_loaded(pretrained: dict[str, Any]) -> N
     assert torch.equal(state["conv1.0.weight"], pretrained["state"]["conv1.0.weight"].sum(1, keepdim=True))
 
 
-def test_file_with_a_wrong_hash_is_refused(pretrained: dict[str, Any]) -> None:
+def test_file_with_a_wrong_hash_is_refused(pretrained):
     whole = pretrained["served"].read_bytes()
     altered = whole[:-100] + b"x" + whole[-99:]
     pretrained["served"].write_bytes(altered)
@@ -134,7 +129,7 @@ def test_file_with_a_wrong_hash_is_refused(pretrained: dict[str, Any]) -> None:
         torchvision_model(NAME, weights="DEFAULT")
 
 
-def test_without_a_network_the_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_is_one_line(tmp_path, monkeypatch):
     url = "http://127.0.0.1:9/resnet18-01234567.pth"  # the discard port, on which no server listens
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(WEIGHTS.value, "url", url)
@@ -144,7 +139,7 @@ def test_without_a_network_the_error_is_one_line(tmp_path: Path, monkeypatch: py
     assert all(part in str(caught.value) for part in (url, "hub/checkpoints/resnet18-01234567.pth", "weights=null"))
 
 
-def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with refused("name", NotInstalledError) as caught:
         torchvision_model("resnet18")

@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import math
 import re
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +12,7 @@ from ssr_hydra.models import ViT
 SMALL = {"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "num_heads": 2, "mlp_width": 40}
 
 
-def test_vit_equals_the_torchvision_model_with_the_same_weights() -> None:
+def test_vit_equals_the_torchvision_model_with_the_same_weights():
     vision_transformer = pytest.importorskip("torchvision.models.vision_transformer")
     torch.manual_seed(0)
     ours = ViT(num_classes=5, **SMALL)
@@ -37,19 +34,19 @@ def test_vit_equals_the_torchvision_model_with_the_same_weights() -> None:
         torch.testing.assert_close(ours.train(mode)(images), theirs.train(mode)(images))
 
 
-def test_initial_loss_is_the_log_of_the_number_of_classes() -> None:
+def test_initial_loss_is_the_log_of_the_number_of_classes():
     net = ViT(num_classes=7, **SMALL)
     loss = F.cross_entropy(net(torch.randn(9, 3, 12, 12)), torch.arange(9) % 7)
     assert loss.item() == pytest.approx(math.log(7), abs=1e-6)
 
 
-def test_number_of_weights_is_as_documented() -> None:
+def test_number_of_weights_is_as_documented():
     # Embedding: 48 x 192 + 192. 64 + 1 positions, a class token, 6 blocks of 12 x 192^2 + 13 x 192, a norm, a layer.
     expected = 48 * 192 + 192 + 66 * 192 + 6 * (12 * 192**2 + 13 * 192) + 2 * 192 + 1930
     assert sum(p.numel() for p in ViT().parameters()) == expected == 2_693_578
 
 
-def test_dropout_applies_only_in_training_and_every_weight_is_trained() -> None:
+def test_dropout_applies_only_in_training_and_every_weight_is_trained():
     net, images = ViT(dropout=0.5, **SMALL), torch.randn(2, 3, 12, 12)
     torch.nn.init.normal_(net.classifier.weight)
     assert not torch.equal(net(images), net(images))
@@ -68,12 +65,12 @@ def test_dropout_applies_only_in_training_and_every_weight_is_trained() -> None:
         ({"dropout": 1}, "dropout"),
     ],
 )
-def test_error_for_an_invalid_size_names_the_argument(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_size_names_the_argument(arguments, field):
     with refused(field):
         ViT(**arguments)
 
 
-def test_error_for_an_invalid_patch_size_suggests_the_nearest_divisor() -> None:
+def test_error_for_an_invalid_patch_size_suggests_the_nearest_divisor():
     with refused("patch_size", MismatchError, r"^patch_size=5: must divide image_size \(32\); try 4"):
         ViT(image_size=32, patch_size=5)  # of 1, 2, 4, 8, 16, 32
     with refused("images", MismatchError, r"\[N, 3, 12, 12\]"):

@@ -1,28 +1,23 @@
 """The clock of ScheduledLR: every unit is counted, and unknown counts are errors."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from itertools import product
-from typing import Any
 
 import pytest
 from cases import each
-from fake_clock import Clock
 from optim_helpers import rates, sgd, trace
 from refusals import refused
 
 from ssr_hydra.errors import MissingRateError, MissingValueError, RangeError
 from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import LinearScheduler, StepScheduler
-from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
 # --- units --------------------------------------------------------------------------------------------------------
 
 
 @each("unit", ["samples", "tokens"])
-def test_scheduled_lr_counts_what_step_gets_and_refuses_unknown_counts(unit: str) -> None:
+def test_scheduled_lr_counts_what_step_gets_and_refuses_unknown_counts(unit):
     optimizer = sgd(1.0)
     schedule = LinearScheduler(), {"samples": "100sp", "tokens": "100tok"}[unit]
     scheduler = ScheduledLR(optimizer, schedule[0], max_duration=schedule[1])
@@ -37,21 +32,21 @@ def test_scheduled_lr_counts_what_step_gets_and_refuses_unknown_counts(unit: str
     uncounted = ScheduledLR(optimizer, StepScheduler("2ba"), max_duration=None)
     for arguments in ({}, {unit: 10}):  # no count, and a count for only some of the steps
         for options in (arguments, {}):
-            uncounted.step(**options)  # type: ignore[arg-type]
+            uncounted.step(**options)
         with pytest.raises(MissingValueError, match=rf"call step\({unit}=\.\.\.\) or give {unit}_per_batch"):
             ScheduledLR(optimizer, schedule[0], max_duration=schedule[1]).load_state_dict(uncounted.state_dict())
     with refused(unit, MissingValueError):
         scheduler.step()
 
 
-def test_tokens_per_batch_may_be_a_fraction() -> None:
+def test_tokens_per_batch_may_be_a_fraction():
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10tok", tokens_per_batch=2.5)
     assert trace(optimizer, scheduler.step, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
     assert scheduler.timestamp.token == Fraction(25, 2)
 
 
-def test_argument_samples_of_step_overrides_samples_per_batch() -> None:
+def test_argument_samples_of_step_overrides_samples_per_batch():
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(
         optimizer, LinearScheduler(), max_duration="2ep", dataloader_len=2, samples_per_batch=16, tokens_per_batch=100
@@ -76,13 +71,13 @@ def test_argument_samples_of_step_overrides_samples_per_batch() -> None:
     assert (scheduler.timestamp.sample_in_epoch, scheduler.timestamp.token_in_epoch) == (30, 60)
 
 
-def test_seconds_follow_the_wall_clock(clock: Clock) -> None:
+def test_seconds_follow_the_wall_clock(clock):
     optimizer = sgd(1.0)
 
-    def begin() -> ScheduledLR:
+    def begin():
         return ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
 
-    def step_after(seconds: int) -> list[float]:
+    def step_after(seconds):
         clock.sleep(1000 * seconds)
         optimizer.step()
         scheduler.step()
@@ -105,13 +100,13 @@ def test_seconds_follow_the_wall_clock(clock: Clock) -> None:
     assert scheduler.is_done
 
 
-def test_function_in_a_scheduled_lr_gets_a_state() -> None:
-    def epochs(state: State) -> float:
+def test_function_in_a_scheduled_lr_gets_a_state():
+    def epochs(state):
         assert state.dataloader_len == 2
         return 1.0 if state.timestamp.epoch < 2 else 0.5
 
     class Decay:
-        def __call__(self, state: State, ssr: float = 1.0) -> float:
+        def __call__(self, state, ssr=1.0):
             elapsed = state.get_elapsed_duration()
             return 1.0 if elapsed is None else 1 - float(elapsed)
 
@@ -120,7 +115,7 @@ def test_function_in_a_scheduled_lr_gets_a_state() -> None:
     assert trace(optimizer, scheduler.step, 6) == [1, 0.875, 0.75, 0.625, 0.25, 0.1875]
 
 
-def test_schedule_without_a_run_length_is_supported() -> None:
+def test_schedule_without_a_run_length_is_supported():
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, StepScheduler("2ba", 0.5), max_duration=None)
     assert trace(optimizer, scheduler.step, 4) == [1, 1, 0.5, 0.5]
@@ -133,7 +128,7 @@ def test_schedule_without_a_run_length_is_supported() -> None:
 # --- unknown counts are errors ------------------------------------------------------------------------------------
 
 
-def test_function_that_reads_epochs_needs_dataloader_len() -> None:
+def test_function_that_reads_epochs_needs_dataloader_len():
     with refused("dataloader_len", MissingValueError):
         ScheduledLR(sgd(), lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, max_duration="10ba")
     with refused("t_max", MissingRateError):
@@ -144,7 +139,7 @@ def test_function_that_reads_epochs_needs_dataloader_len() -> None:
 
 
 @each("name,value", product(["samples", "tokens"], [-1, float("nan"), True]))
-def test_invalid_count_does_not_change_the_clock(name: str, value: Any) -> None:
+def test_invalid_count_does_not_change_the_clock(name, value):
     optimizer = sgd()
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10ba")
     optimizer.step()

@@ -1,10 +1,7 @@
 """Schedules bound to a state: learning rates by hand, several optimizers, late groups, schedules by name."""
 
-from __future__ import annotations
-
 import copy
 import pickle
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +11,6 @@ from hypothesis import strategies as st
 from optim_helpers import parameter, rates, sgd, through_a_file, tick, trace
 from refusals import refused
 from schedule_helpers import ForeignState, ForeignTimestamp
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ssr_hydra import schedulers as s
@@ -33,9 +29,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
 
-def compiled(
-    schedulers: Any, *optimizers: Optimizer, max_duration: str = "8ba", ssr: float = 1.0, **state: Any
-) -> tuple[State, LRScheduler]:
+def compiled(schedulers, *optimizers, max_duration="8ba", ssr=1.0, **state):
     run = State(max_duration, optimizers=optimizers, **state)
     return run, compile_composer_scheduler(schedulers, run, ssr)
 
@@ -43,14 +37,14 @@ def compiled(
 # --- values -----------------------------------------------------------------------------------------------------
 
 
-def test_ssr_stretches_the_product_of_several_schedulers() -> None:
+def test_ssr_stretches_the_product_of_several_schedulers():
     # In Composer, the last schedule wins.
     optimizer = sgd(1.0)
     state, scheduler = compiled([s.StepScheduler("2ba", gamma=0.5), s.ConstantScheduler(0.5)], optimizer, ssr=0.5)
     assert trace(optimizer, lambda: tick(state, scheduler), 4) == [0.5, 0.25, 0.125, 0.0625]
 
 
-def test_rate_follows_a_timestamp_that_moves_in_any_direction() -> None:
+def test_rate_follows_a_timestamp_that_moves_in_any_direction():
     optimizer = sgd(1.0)
     state, scheduler = compiled(s.LinearScheduler(), optimizer, timestamp=Timestamp(batch=6))
     lrs = rates(optimizer)
@@ -62,9 +56,9 @@ def test_rate_follows_a_timestamp_that_moves_in_any_direction() -> None:
     assert lrs == [0.25, 0.5, 0.5, 0.75, 0.0, 1.0]
 
 
-def test_schedule_can_be_compiled_for_the_state_of_another_library() -> None:
+def test_schedule_can_be_compiled_for_the_state_of_another_library():
     optimizer = sgd(1.0)
-    state: Any = ForeignState("8ba", ForeignTimestamp(2, 4, 32, 1024), 4)
+    state = ForeignState("8ba", ForeignTimestamp(2, 4, 32, 1024), 4)
     state.optimizers = optimizer
     scheduler = compile_composer_scheduler(s.LinearScheduler(), state)
     assert rates(optimizer) == [0.75]
@@ -75,7 +69,7 @@ def test_schedule_can_be_compiled_for_the_state_of_another_library() -> None:
 
 
 # Composer steps the schedule before its clock, and so has each rate one batch too late.
-def _same_as_lambda_lr(schedule: Any, make: Any, batches: int = 20) -> None:
+def _same_as_lambda_lr(schedule, make, batches=20):
     ours, theirs = make(), make()
     state, scheduler = compiled(schedule, ours, max_duration=f"{batches}ba")
     curve = schedule.bind(state)
@@ -93,14 +87,14 @@ def _same_as_lambda_lr(schedule: Any, make: Any, batches: int = 20) -> None:
     warmup=st.integers(0, 9),
     alpha_f=st.floats(0.0, 1.0),
 )
-def test_rates_are_bitwise_equal_to_those_of_lambda_lr(lrs: list[float], warmup: int, alpha_f: float) -> None:
+def test_rates_are_bitwise_equal_to_those_of_lambda_lr(lrs, warmup, alpha_f):
     _same_as_lambda_lr(s.CosineAnnealingWithWarmupScheduler(f"{warmup}ba", alpha_f=alpha_f), lambda: sgd(*lrs))
     _same_as_lambda_lr(s.ConstantScheduler(alpha_f), lambda: sgd(2, 0.01, initial_lr=1))  # an initial_lr is kept
 
 
 @each("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_tensor_rates_are_bitwise_equal_to_those_of_lambda_lr(dtype: torch.dtype) -> None:
-    def make() -> Optimizer:
+def test_tensor_rates_are_bitwise_equal_to_those_of_lambda_lr(dtype):
+    def make():
         return sgd(*(torch.tensor(lr, dtype=dtype) for lr in (0.1, 0.3, 7e-4)))
 
     _same_as_lambda_lr(s.CosineAnnealingWithWarmupScheduler("10ba"), make, 100)
@@ -109,7 +103,7 @@ def test_tensor_rates_are_bitwise_equal_to_those_of_lambda_lr(dtype: torch.dtype
 # --- a genuine torch scheduler ------------------------------------------------------------------------------------
 
 
-def test_compiled_scheduler_is_a_torch_scheduler() -> None:
+def test_compiled_scheduler_is_a_torch_scheduler():
     optimizer = sgd(0.5, 0.25)
     state, scheduler = compiled(s.LinearScheduler(), optimizer)
     assert isinstance(scheduler, LRScheduler)
@@ -123,19 +117,16 @@ def test_compiled_scheduler_is_a_torch_scheduler() -> None:
     assert rates(optimizer) == [0.375, 1.5]
 
 
-def test_torch_warns_if_the_scheduler_steps_before_the_optimizer() -> None:
+def test_torch_warns_if_the_scheduler_steps_before_the_optimizer():
     state, scheduler = compiled(s.LinearScheduler(), sgd())
     with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
         tick(state, scheduler)
     tick(state, scheduler)  # torch warns only at the first step
 
 
-def test_each_schedule_is_computed_once_per_step() -> None:
-    calls: list[str] = []
-    schedules = {
-        name: (lambda state, name=name: calls.append(name) or 1.0)  # type: ignore[misc]
-        for name in ("default", "head")
-    }
+def test_each_schedule_is_computed_once_per_step():
+    calls = []
+    schedules = {name: (lambda state, name=name: calls.append(name) or 1.0) for name in ("default", "head")}
     one, two = sgd(*[0.1] * 5), sgd(*[0.1] * 5)
     one.add_param_group({"params": [parameter()], "schedule": "head"})
     state, scheduler = compiled(schedules, one, two)
@@ -148,7 +139,7 @@ def test_each_schedule_is_computed_once_per_step() -> None:
 # --- tensors in place -------------------------------------------------------------------------------------------
 
 
-def test_tensor_rates_are_changed_in_place() -> None:
+def test_tensor_rates_are_changed_in_place():
     lrs = [torch.tensor(0.5), torch.tensor(0.25, dtype=torch.float64), torch.tensor([1.0])]
     places = [lr.data_ptr() for lr in lrs]
     optimizer = sgd(*lrs)
@@ -158,7 +149,7 @@ def test_tensor_rates_are_changed_in_place() -> None:
     assert [lr.data_ptr() for lr in lrs] == places
     last = scheduler.get_last_lr()
     assert rates(optimizer) == [float(rate) for rate in last] == [0.25, 0.125, 0.5]
-    last[0].zero_()  # type: ignore[union-attr]
+    last[0].zero_()
     assert rates(optimizer)[0] == 0.25  # get_last_lr returned copies
     optimizer.param_groups[1]["lr"] = 1  # the user may replace a tensor by a number
     tick(state, scheduler)
@@ -169,7 +160,7 @@ def test_tensor_rates_are_changed_in_place() -> None:
 
 
 @each("make", [float, torch.tensor])
-def test_groups_that_are_added_later_follow_the_schedule(make: Any) -> None:
+def test_groups_that_are_added_later_follow_the_schedule(make):
     first, second = sgd(1.0), torch.optim.SGD([parameter()], lr=make(0.5))
     state, scheduler = compiled(s.LinearScheduler(), first, second)
     alone = sgd(1.0)
@@ -192,7 +183,7 @@ def test_groups_that_are_added_later_follow_the_schedule(make: Any) -> None:
     assert len(scheduler.get_last_lr()) == 4
 
 
-def test_groups_choose_their_schedule_by_name() -> None:
+def test_groups_choose_their_schedule_by_name():
     optimizer = sgd(1.0)
     optimizer.add_param_group({"params": [parameter()], "lr": 1.0, "schedule": "steps"})
     schedules = {"default": s.LinearScheduler(), "steps": [s.StepScheduler("2ba"), s.ConstantScheduler(0.5)]}
@@ -207,7 +198,7 @@ def test_groups_choose_their_schedule_by_name() -> None:
     assert rates(optimizer) == pytest.approx([0.625, 0.05, 0.005])
 
 
-def test_an_unknown_schedule_is_refused() -> None:
+def test_an_unknown_schedule_is_refused():
     with refused("param_groups[0].schedule", UnknownNameError, match=r"='default': unknown schedule .*'head'"):
         compiled({"head": s.LinearScheduler()}, sgd())
     for name in ("haed", None, ["default"]):
@@ -225,8 +216,8 @@ def test_an_unknown_schedule_is_refused() -> None:
     assert rates(optimizer) == [0.0625, 0.0625]
 
 
-def test_tensor_lr_can_be_shared_only_by_groups_with_the_same_schedule() -> None:
-    groups: list[Any] = [{"params": [parameter()]}, {"params": [parameter()], "schedule": "head"}]
+def test_tensor_lr_can_be_shared_only_by_groups_with_the_same_schedule():
+    groups = [{"params": [parameter()]}, {"params": [parameter()], "schedule": "head"}]
     optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0))  # both groups get this tensor object
     with refused("param_groups[1].lr", ConflictError):
         compiled({"default": s.LinearScheduler(), "head": s.ConstantScheduler()}, optimizer)
@@ -240,10 +231,10 @@ def test_tensor_lr_can_be_shared_only_by_groups_with_the_same_schedule() -> None
 
 
 @each("make", [float, torch.tensor])
-def test_resumed_run_continues_with_bitwise_equal_rates(make: Any) -> None:
+def test_resumed_run_continues_with_bitwise_equal_rates(make):
     schedule = s.CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
 
-    def begin() -> tuple[Optimizer, State, LRScheduler]:
+    def begin():
         optimizer = sgd(make(0.3), 0.7)
         return optimizer, *compiled(schedule, optimizer, max_duration="17ba")
 
@@ -263,7 +254,7 @@ def test_resumed_run_continues_with_bitwise_equal_rates(make: Any) -> None:
     assert lrs + trace(optimizer, lambda: tick(state, scheduler), 13) == expected
 
 
-def test_resumed_schedule_uses_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_schedule_uses_the_fast_path(monkeypatch):
     loaded, own, late = sgd(1.0), sgd(1.0), sgd(1.0)
     state, by_state = compiled(s.LinearScheduler(), loaded)
     state.timestamp = Timestamp(batch=4)
@@ -283,7 +274,7 @@ def test_resumed_schedule_uses_the_fast_path(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @each("state", [None, {"last_epoch": 3}, {"last_epoch": -5, "_step_count": 1}])
-def test_invalid_state_dict_is_refused(state: Any) -> None:
+def test_invalid_state_dict_is_refused(state):
     _, scheduler = compiled(s.LinearScheduler(), sgd())
     before = scheduler.state_dict()
     with refused("state_dict", MismatchError):
@@ -292,7 +283,7 @@ def test_invalid_state_dict_is_refused(state: Any) -> None:
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda scheduler: pickle.loads(pickle.dumps(scheduler))])
-def test_a_scheduler_survives_pickling(clone: Any) -> None:
+def test_a_scheduler_survives_pickling(clone):
     optimizer = sgd(1.0, torch.tensor(1.0))
     state, scheduler = compiled({"default": [s.LinearScheduler(), s.ConstantScheduler(0.5)]}, optimizer)
     optimizer.step()
@@ -316,16 +307,16 @@ def test_a_scheduler_survives_pickling(clone: Any) -> None:
         ({"default": s.LinearScheduler(t_max="1ep")}, "schedulers.default.t_max"),
     ],
 )  # fmt: skip
-def test_error_for_an_invalid_scheduler_names_the_field(schedulers: Any, field: str) -> None:
+def test_error_for_an_invalid_scheduler_names_the_field(schedulers, field):
     with refused(field):
         compiled(schedulers, sgd())
 
 
-def test_error_for_an_invalid_state_or_ssr_names_the_field() -> None:
+def test_error_for_an_invalid_state_or_ssr_names_the_field():
     with refused("optimizers", MissingValueError):
         compile_composer_scheduler(s.LinearScheduler(), State("8ba"))
     with refused("optimizers[1]", WrongTypeError):
-        compiled(s.LinearScheduler(), sgd(), "adam")  # type: ignore[arg-type]
+        compiled(s.LinearScheduler(), sgd(), "adam")
     with refused("ssr", UnsupportedError):
         compiled(lambda state: 1.0, sgd(), ssr=0.5)  # a function without the argument ssr cannot be stretched
     with refused("ssr", RangeError):

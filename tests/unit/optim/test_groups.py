@@ -1,10 +1,5 @@
 """Param groups by rule: the parameters and the values of each group."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 import torch
 from cases import each
@@ -18,7 +13,7 @@ from ssr_hydra.optim import param_groups, split_params
 NO_DECAY = {"params": [{"ndim": [0, 1]}, {"name": ["bias", "*.bias"]}, {"module": "*Norm*"}], "weight_decay": 0.0}
 
 
-def members(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, list[str]]:
+def members(model, groups):
     """Return group name -> names of its parameters; check that every trainable parameter is in exactly one group."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     every = [parameter for group in groups for parameter in group["params"]]
@@ -27,11 +22,11 @@ def members(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, list[st
     return {group["name"]: [names[parameter] for parameter in group["params"]] for group in groups}
 
 
-def by_name(groups: list[dict[str, Any]], key: str) -> dict[str, Any]:
+def by_name(groups, key):
     return {group["name"]: group[key] for group in groups}
 
 
-def test_the_preset_no_decay_selects_biases_and_norms_of_a_conv_net() -> None:
+def test_the_preset_no_decay_selects_biases_and_norms_of_a_conv_net():
     model = ConvNet()
     groups = param_groups(model, {"no_decay": NO_DECAY}, lr=0.1, weight_decay=0.5)
     assert members(model, groups) == {
@@ -42,7 +37,7 @@ def test_the_preset_no_decay_selects_biases_and_norms_of_a_conv_net() -> None:
     assert by_name(groups, "lr") == {"default": 0.1, "no_decay": 0.1}
 
 
-def test_the_preset_no_decay_selects_biases_norms_and_embeddings_of_a_transformer() -> None:
+def test_the_preset_no_decay_selects_biases_norms_and_embeddings_of_a_transformer():
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     group_members = members(model, param_groups(model, {"no_decay": NO_DECAY}))
     matrices = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
@@ -50,7 +45,7 @@ def test_the_preset_no_decay_selects_biases_norms_and_embeddings_of_a_transforme
     assert len(group_members["no_decay"]) == 2 * 8  # four biases, and two norms with a scale and a bias each
 
 
-def test_the_presets_no_decay_and_layer_decay_divide_a_resnet_into_param_groups() -> None:
+def test_the_presets_no_decay_and_layer_decay_divide_a_resnet_into_param_groups():
     models = pytest.importorskip("torchvision.models")
     model = models.resnet18()
     groups = param_groups(model, {"no_decay": NO_DECAY, "deep": {"layer_decay": 0.5}}, lr=1.0, weight_decay=0.1)
@@ -67,7 +62,7 @@ def test_the_presets_no_decay_and_layer_decay_divide_a_resnet_into_param_groups(
         assert group["weight_decay"] == (0.0 if group["name"].startswith("no_decay+") else 0.1)
 
 
-def test_every_rule_that_selects_a_parameter_applies() -> None:
+def test_every_rule_that_selects_a_parameter_applies():
     model = MLP()
     rules = {
         "head": {"params": {"layer": -1}, "lr_scale": 10, "weight_decay": 0.3},
@@ -84,14 +79,14 @@ def test_every_rule_that_selects_a_parameter_applies() -> None:
     assert by_name(groups, "lr") == {"default": torch.tensor(0.5), "head": torch.tensor(1.0)}
 
 
-def test_layer_decay_uses_layers_with_matching_names() -> None:
+def test_layer_decay_uses_layers_with_matching_names():
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3, norm=nn.LayerNorm(8))
     groups = param_groups(model, {"deep": {"layer_decay": 0.5, "layers": "layers.?"}}, lr=1.0)
     assert by_name(groups, "lr") == {"deep[0]": 0.125, "deep[1]": 0.25, "deep[2]": 0.5, "deep[3]": 1.0}
     assert [len(group["params"]) for group in groups] == [12, 12, 12, 2]
 
 
-def test_tied_parameters_are_in_one_group_and_frozen_parameters_are_in_no_group() -> None:
+def test_tied_parameters_are_in_one_group_and_frozen_parameters_are_in_no_group():
     model = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 6))
     model[2].weight = model[0].weight
     model[1].weight.requires_grad_(False)
@@ -101,7 +96,7 @@ def test_tied_parameters_are_in_one_group_and_frozen_parameters_are_in_no_group(
     assert members(model, head)["head"] == ["0.weight", "2.bias"]  # tied, so its other name is 2.weight
 
 
-def test_groups_can_be_limited_to_some_parameters() -> None:
+def test_groups_can_be_limited_to_some_parameters():
     model = MLP()
     parts = split_params(model, {"weights": {"ndim": 2}, "rest": None})
     groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr": 1.0}}, among=parts["rest"], lr=0.1)
@@ -110,10 +105,10 @@ def test_groups_can_be_limited_to_some_parameters() -> None:
         param_groups(model, {}, among=[nn.Parameter(torch.zeros(2))])
 
 
-def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
+def test_torch_accepts_the_groups_and_keeps_their_names():
     model = ConvNet()
 
-    def optimizer() -> torch.optim.AdamW:
+    def optimizer():
         rules = {"no_decay": NO_DECAY, "head": {"params": {"layer": -1}, "lr_scale": 10}}
         return torch.optim.AdamW(param_groups(model, rules, lr=0.01, betas=(0.9, 0.95)), fused=True)
 
@@ -144,15 +139,15 @@ def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
         ({"a": {"layer_decay": 0.5, "layers": "block.*"}}, "param_groups.a.layers", "features.0"),
     ],
 )
-def test_rules_that_do_not_fit_the_model_are_refused(rules: Mapping[str, Any], field: str, says: str) -> None:
+def test_rules_that_do_not_fit_the_model_are_refused(rules, field, says):
     with refused(field) as info:
         param_groups(ConvNet(), rules, lr=0.1, betas=(0.9, 0.99), dampening=0.0, alpha=0.5)
     assert says in str(info.value)
 
 
-def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None:
+def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused():
     with refused("model", WrongTypeError):
-        param_groups([], {})  # type: ignore[arg-type]
+        param_groups([], {})
     frozen = MLP().requires_grad_(False)
     with refused("model", MissingValueError):
         param_groups(frozen, {})
@@ -179,7 +174,7 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
         (None, "takers", "must be a mapping"),
     ],
 )  # fmt: skip
-def test_every_parameter_is_in_exactly_one_optimizer(takers: Mapping[str, Any], field: str, says: str) -> None:
+def test_every_parameter_is_in_exactly_one_optimizer(takers, field, says):
     with refused(field) as info:
         split_params(ConvNet(), takers)
     assert says in str(info.value)

@@ -1,20 +1,15 @@
 """The initial rate of a second schedule on an optimizer: the rate that the user set, as in torch's own classes."""
 
-from __future__ import annotations
-
 import copy
 import gc
 import pickle
 import weakref
-from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
 from cases import each
 from optim_helpers import parameter, rates, sgd, tick, trace
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR, StepLR
 
 from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
@@ -26,37 +21,37 @@ from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.learning_rates import LearningRates
 
 
-def own(optimizer: Optimizer, schedule: Any) -> ScheduledLR:
+def own(optimizer, schedule):
     return ScheduledLR(optimizer, schedule, max_duration="8ba")
 
 
-def scheduled(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+def scheduled(schedule, optimizer):
     return own(optimizer, schedule).step
 
 
-def compiled(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+def compiled(schedule, optimizer):
     state = State("8ba", optimizers=optimizer)
     scheduler = compile_composer_scheduler(schedule, state)
     return lambda: tick(state, scheduler)
 
 
-def trained(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+def trained(schedule, optimizer):
     state = State("8ba", dataloader_len=8, optimizers=optimizer)
-    rates = LearningRates(schedule, state, 1)  # type: ignore[arg-type]
+    rates = LearningRates(schedule, state, 1)
 
-    def step() -> None:
+    def step():
         state.timestamp = state.timestamp.to_next_batch()
         rates.batch_ended()()
 
     return step
 
 
-def trained_with_torchs(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+def trained_with_torchs(schedule, optimizer):
     """Put the schedule into a list with a torch scheduler, which then sets the rates."""
     return trained([schedule, ExponentialLR(1.0, pace="batch")], optimizer)
 
 
-def torchs(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
+def torchs(schedule, optimizer):
     return StepLR(optimizer, 100).step
 
 
@@ -64,7 +59,7 @@ WAYS = [scheduled, compiled, trained, trained_with_torchs]
 LINEAR = [1 - k / 8 for k in range(4)]
 
 
-def set_lr(optimizer: Optimizer, *values: float) -> None:
+def set_lr(optimizer, *values):
     for group, value in zip(optimizer.param_groups, values, strict=True):
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(value)
@@ -73,10 +68,8 @@ def set_lr(optimizer: Optimizer, *values: float) -> None:
 
 
 @each("first,second,batches,dtype", product([*WAYS, torchs], WAYS, [0, 3], [None, torch.float32]))
-def test_second_schedule_starts_from_the_rate_that_the_user_has_set(
-    first: Any, second: Any, batches: int, dtype: torch.dtype | None
-) -> None:
-    number: Any = float if dtype is None else lambda lr: torch.tensor(lr, dtype=dtype)
+def test_second_schedule_starts_from_the_rate_that_the_user_has_set(first, second, batches, dtype):
+    number = float if dtype is None else lambda lr: torch.tensor(lr, dtype=dtype)
     optimizer = sgd(number(0.1), number(0.2))
     trace(optimizer, first(LinearScheduler(), optimizer), batches)
     set_lr(optimizer, 0.02, 0.04)
@@ -88,9 +81,7 @@ def test_second_schedule_starts_from_the_rate_that_the_user_has_set(
 
 
 @each("first,second,batches,dtype", product(WAYS, WAYS, [0, 3], [None, torch.float32]))
-def test_rate_that_a_schedule_has_set_is_not_an_initial_rate(
-    first: Any, second: Any, batches: int, dtype: torch.dtype | None
-) -> None:
+def test_rate_that_a_schedule_has_set_is_not_an_initial_rate(first, second, batches, dtype):
     # A notebook cell that runs again: the warmup has set the rate to 0.
     optimizer = sgd(0.1 if dtype is None else torch.tensor(0.1, dtype=dtype))
     trace(optimizer, first(CosineAnnealingWithWarmupScheduler("5ba"), optimizer), batches)
@@ -98,7 +89,7 @@ def test_rate_that_a_schedule_has_set_is_not_an_initial_rate(
     assert rates(optimizer) == [pytest.approx(0.05)]
 
 
-def test_only_the_changed_group_gets_a_new_initial_rate() -> None:
+def test_only_the_changed_group_gets_a_new_initial_rate():
     for second in WAYS:
         optimizer = sgd(0.1, 0.3)
         trace(optimizer, scheduled(LinearScheduler(), optimizer), 3)
@@ -112,7 +103,7 @@ def test_only_the_changed_group_gets_a_new_initial_rate() -> None:
     assert rates(one, two) == [0.1, 0.02]
 
 
-def test_late_group_with_its_own_schedule_starts_from_the_rate_that_the_user_has_set() -> None:
+def test_late_group_with_its_own_schedule_starts_from_the_rate_that_the_user_has_set():
     optimizer = sgd(0.1)
     schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
     first = own(optimizer, schedules)
@@ -129,7 +120,7 @@ def test_late_group_with_its_own_schedule_starts_from_the_rate_that_the_user_has
 # --- resumed schedules keep their initial rate -----------------------------------------------------------------------
 
 
-def test_resumed_schedule_uses_the_saved_initial_rate() -> None:
+def test_resumed_schedule_uses_the_saved_initial_rate():
     optimizer = sgd(0.1)
     first = own(optimizer, LinearScheduler())
     trace(optimizer, first.step, 2)
@@ -148,7 +139,7 @@ def test_resumed_schedule_uses_the_saved_initial_rate() -> None:
         assert rates(other) == pytest.approx([0.05])
 
 
-def test_schedule_resumes_if_the_timestamp_is_after_the_start() -> None:
+def test_schedule_resumes_if_the_timestamp_is_after_the_start():
     optimizer = sgd(0.1)
     ConstantLR(optimizer, 0.5)
     state = State("8ba", timestamp=Timestamp(batch=4), optimizers=optimizer)
@@ -166,7 +157,7 @@ def test_schedule_resumes_if_the_timestamp_is_after_the_start() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # torch warns about pickles
-def test_pickled_schedule_keeps_its_rates() -> None:
+def test_pickled_schedule_keeps_its_rates():
     optimizer = sgd(0.1)
     own(optimizer, LinearScheduler())
     set_lr(optimizer, 0.02)
@@ -175,7 +166,7 @@ def test_pickled_schedule_keeps_its_rates() -> None:
     assert trace(other.optimizer, other.step, 4) == pytest.approx([0.02 * alpha for alpha in LINEAR])
 
 
-def test_part_of_a_torch_sequence_starts_from_the_initial_rate() -> None:
+def test_part_of_a_torch_sequence_starts_from_the_initial_rate():
     # The first part of the sequence has already set the rate, and the user has not changed that rate.
     optimizer = sgd(0.1)
     parts = [LinearLR(optimizer, 0.5, total_iters=2), ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba")]
@@ -183,7 +174,7 @@ def test_part_of_a_torch_sequence_starts_from_the_initial_rate() -> None:
     assert lrs == pytest.approx([0.05, 0.075, 0.1, 0.075, 0.05])
 
 
-def test_schedule_does_not_keep_its_optimizer_alive() -> None:
+def test_schedule_does_not_keep_its_optimizer_alive():
     optimizer = sgd(0.1)
     trace(optimizer, scheduled(LinearScheduler(), optimizer), 2)
     alive = weakref.ref(optimizer)
@@ -195,7 +186,7 @@ def test_schedule_does_not_keep_its_optimizer_alive() -> None:
 # --- fields --------------------------------------------------------------------------------------------------------
 
 
-def test_second_field_schedule_starts_from_the_value_that_the_user_has_set() -> None:
+def test_second_field_schedule_starts_from_the_value_that_the_user_has_set():
     optimizer = torch.optim.AdamW([parameter()], weight_decay=0.4, betas=(0.8, 0.9))
     group = optimizer.param_groups[0]
     schedules = {"weight_decay": LinearScheduler(), "beta1": LinearScheduler(1.0, 0.5)}

@@ -1,31 +1,29 @@
 """Layers, found from the structure of common models."""
 
-from __future__ import annotations
-
 import pytest
 from refusals import refused
-from torch import Tensor, nn, randn, zeros
+from torch import nn, randn, zeros
 
 from ssr_hydra.errors import UnknownNameError
 from ssr_hydra.models import ConvNet
 from ssr_hydra.optim.layers import layers_of
 
 
-def named(model: nn.Module, layers: tuple[str, ...] = ()) -> dict[str, int]:
+def named(model, layers=()):
     numbers = layers_of(model, layers)
     return {name: numbers[parameter] for name, parameter in model.named_parameters()}
 
 
-def firsts(model: nn.Module, layers: tuple[str, ...] = ()) -> list[str]:
+def firsts(model, layers=()):
     """Return the first parameter of every layer, in order."""
-    first_names: dict[int, str] = {}
+    first_names = {}
     for name, layer in named(model, layers).items():
         first_names.setdefault(layer, name)
     assert list(first_names) == list(range(len(first_names)))
     return list(first_names.values())
 
 
-def test_a_norm_is_in_the_layer_of_its_convolution() -> None:
+def test_a_norm_is_in_the_layer_of_its_convolution():
     layers = named(ConvNet())
     assert (layers["features.0.weight"], layers["features.1.weight"], layers["features.1.bias"]) == (0, 0, 0)
     assert (layers["features.3.weight"], layers["features.4.weight"], layers["classifier.weight"]) == (1, 1, 2)
@@ -34,7 +32,7 @@ def test_a_norm_is_in_the_layer_of_its_convolution() -> None:
 class Language(nn.Module):
     """A model like GPT-2: two embeddings, blocks, a last norm, and a head that is tied to the first embedding."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(zeros(()))
         self.wte, self.wpe = nn.Embedding(16, 8), nn.Embedding(4, 8)
@@ -43,12 +41,11 @@ class Language(nn.Module):
         self.head = nn.Linear(8, 16)
         self.head.weight = self.wte.weight
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.wte(x)
-        return y
+    def forward(self, x):
+        return self.wte(x)
 
 
-def test_all_embeddings_are_one_layer_and_each_block_is_one_layer() -> None:
+def test_all_embeddings_are_one_layer_and_each_block_is_one_layer():
     layers = named(Language())
     assert (layers["scale"], layers["wte.weight"], layers["wpe.weight"]) == (0, 0, 0)
     assert {layer for name, layer in layers.items() if name.startswith("blocks.0.")} == {1}
@@ -58,15 +55,15 @@ def test_all_embeddings_are_one_layer_and_each_block_is_one_layer() -> None:
     assert max(layers.values()) == 2
 
 
-def test_module_with_its_own_matrix_is_a_layer_and_a_vector_is_not() -> None:
+def test_module_with_its_own_matrix_is_a_layer_and_a_vector_is_not():
     class Own(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.matrix = nn.Parameter(randn(2, 2))
             self.activation = nn.ReLU()
 
     class Model(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.first, self.second = Own(), Own()
 
@@ -76,7 +73,7 @@ def test_module_with_its_own_matrix_is_a_layer_and_a_vector_is_not() -> None:
     assert firsts(model) == ["0.weight", "2.weight"]
 
 
-def test_layers_of_torchvision_models_are_found() -> None:
+def test_layers_of_torchvision_models_are_found():
     models = pytest.importorskip("torchvision.models")
     assert firsts(models.resnet18()) == [
         "conv1.weight",
@@ -90,7 +87,7 @@ def test_layers_of_torchvision_models_are_found() -> None:
     assert firsts(vit, ("encoder.layers.*",)) == ["class_token", *blocks, "encoder.ln.weight"]
 
 
-def test_patterns_select_layers_by_name() -> None:
+def test_patterns_select_layers_by_name():
     model = Language()
     layers = named(model, ("blocks.?",))
     assert (layers["scale"], layers["wpe.weight"]) == (0, 0)
@@ -100,6 +97,6 @@ def test_patterns_select_layers_by_name() -> None:
     assert named(model, ("blocks.*",)) == layers
 
 
-def test_pattern_without_a_matching_module_is_refused() -> None:
+def test_pattern_without_a_matching_module_is_refused():
     with refused("x", UnknownNameError):
         layers_of(ConvNet(), ["classifier", "block.*"], "x")

@@ -1,9 +1,5 @@
 """The rates of torch's schedulers for one optimizer; tests/unit/trainer/test_learning_rates.py tests whole runs."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import torch
 from optim_helpers import parameter
 from refusals import refused
@@ -16,7 +12,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
 
-def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch") -> TorchRates:
+def rates(optimizer, *schedulers, pace="batch"):
     entries = [SchedulerEntry(f"schedulers[{i}]", item, None, pace) for i, item in enumerate(schedulers)]
     torch_rates = TorchRates(
         optimizer, entries, Run.of(State("8ba", dataloader_len=2)), runs_as_it_is=True, is_new=True
@@ -25,7 +21,7 @@ def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch
     return torch_rates
 
 
-def test_alpha_multiplies_written_rates_but_not_stored_rates() -> None:
+def test_alpha_multiplies_written_rates_but_not_stored_rates():
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     torch_rates = rates(optimizer, described.StepLR(2, 0.5))
     torch_rates.refresh("batch", Timestamp(batch=5))
@@ -35,7 +31,7 @@ def test_alpha_multiplies_written_rates_but_not_stored_rates() -> None:
     assert (torch_rates.rates(), torch_rates.moves_by("epoch"), torch_rates.moves_by("batch")) == ([0.2], False, True)
 
 
-def test_momentum_is_the_first_beta_if_the_optimizer_has_betas() -> None:
+def test_momentum_is_the_first_beta_if_the_optimizer_has_betas():
     cycle = described.CyclicLR(0.1, 1.0, 2, base_momentum=0.6, max_momentum=0.9)
     adam = torch.optim.AdamW([parameter()], betas=(0.5, 0.999))
     torch_rates = rates(adam, cycle)
@@ -49,7 +45,7 @@ def test_momentum_is_the_first_beta_if_the_optimizer_has_betas() -> None:
     assert float(beta) == 0.9
 
 
-def test_error_for_a_list_with_fewer_values_than_param_groups_names_the_list() -> None:
+def test_error_for_a_list_with_fewer_values_than_param_groups_names_the_list():
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     torch_rates = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
     optimizer.add_param_group({"params": [parameter()], "lr": 0.1})
@@ -58,7 +54,7 @@ def test_error_for_a_list_with_fewer_values_than_param_groups_names_the_list() -
     assert caught.value.field == "schedulers[0].lr_lambda"
 
 
-def test_groups_that_share_a_tensor_lr_have_the_same_initial_rate() -> None:
+def test_groups_that_share_a_tensor_lr_have_the_same_initial_rate():
     lr = torch.tensor(0.8, dtype=torch.float64)
     optimizer = torch.optim.SGD([parameter()], lr=lr)
     torch_rates = rates(optimizer, described.ExponentialLR(0.5))
@@ -71,7 +67,7 @@ def test_groups_that_share_a_tensor_lr_have_the_same_initial_rate() -> None:
     assert [float(group["initial_lr"]) for group in optimizer.param_groups] == [0.8, 0.8]
 
 
-def test_loaded_rates_are_the_scheduled_rates() -> None:
+def test_loaded_rates_are_the_scheduled_rates():
     optimizer, other = torch.optim.SGD([parameter()], lr=0.8), torch.optim.SGD([parameter()], lr=0.4)
     torch_rates = rates(optimizer, described.ExponentialLR(0.5))
     rates(other, described.ExponentialLR(0.5))

@@ -1,12 +1,8 @@
 """torch's schedulers, converted from their instances: they have torch's values, stretched by SSR."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +10,7 @@ from cases import each
 from checkout import REPO
 from refusals import refused
 from torch.optim import lr_scheduler as theirs
-from torch_helpers import CASES, Values, by_torch, by_us, decay, made, optimizer
+from torch_helpers import CASES, by_torch, by_us, decay, made, optimizer
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import InputError, UnknownNameError, WrongTypeError
@@ -24,7 +20,7 @@ from ssr_hydra.time import Time, Timestamp
 from ssr_hydra.trainer.learning_rates import LearningRates
 
 
-def close(values: Values, expected: Values) -> None:
+def close(values, expected):
     """Compare twelve digits, because torch's recursions round at every step. Functions of time round only once."""
     assert len(values) == len(expected)
     for batch, (row, expected_row) in enumerate(zip(values, expected, strict=True)):
@@ -33,7 +29,7 @@ def close(values: Values, expected: Values) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_class_that_steps_by_batch_equals_torch_in_values_and_momenta(name: str) -> None:
+def test_every_class_that_steps_by_batch_equals_torch_in_values_and_momenta(name):
     make = CASES[name]
     for kind in ("sgd", "adamw") if "ycl" in name else ("sgd",):  # only cycles set the momentum
         expected = by_torch(make, kind)
@@ -42,7 +38,7 @@ def test_every_class_that_steps_by_batch_equals_torch_in_values_and_momenta(name
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_class_that_steps_by_epoch_equals_torch_in_values_and_momenta(name: str) -> None:
+def test_every_class_that_steps_by_epoch_equals_torch_in_values_and_momenta(name):
     make = CASES[name]
     expected = by_torch(make, every=3)
     close(by_us(make, every=3, stepwise=False), expected)
@@ -50,7 +46,7 @@ def test_every_class_that_steps_by_epoch_equals_torch_in_values_and_momenta(name
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_scaled_schedule_equals_torch_at_scaled_time(name: str) -> None:
+def test_scaled_schedule_equals_torch_at_scaled_time(name):
     # At ssr 2, the even batches have torch's values. At ssr 1/2, the batches have every second value of torch.
     make = CASES[name]
     expected = by_torch(make)
@@ -59,7 +55,7 @@ def test_scaled_schedule_equals_torch_at_scaled_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_schedule_that_steps_by_epoch_is_stretched(name: str) -> None:
+def test_schedule_that_steps_by_epoch_is_stretched(name):
     make = CASES[name]
     expected = by_torch(make, every=3)
     doubled = by_us(make, every=3, stepwise=False, ssr=2, batches=128)
@@ -69,8 +65,8 @@ def test_schedule_that_steps_by_epoch_is_stretched(name: str) -> None:
     assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))
 
 
-def test_paced_wrapper_overrides_the_pace_of_the_trainer_and_needs_a_scheduler_with_steps() -> None:
-    def step(o: Any) -> Any:
+def test_paced_wrapper_overrides_the_pace_of_the_trainer_and_needs_a_scheduler_with_steps():
+    def step(o):
         return theirs.StepLR(o, 2, 0.5)
 
     for stepwise in (None, True, False):
@@ -79,12 +75,12 @@ def test_paced_wrapper_overrides_the_pace_of_the_trainer_and_needs_a_scheduler_w
     with refused("scheduler", WrongTypeError):
         Paced(theirs.ReduceLROnPlateau(optimizer()), "batch")
     with refused("scheduler", WrongTypeError):
-        Paced(ours.StepLR(3), "batch")  # type: ignore[arg-type]
+        Paced(ours.StepLR(3), "batch")
     with refused("pace", UnknownNameError):
         Paced(theirs.StepLR(optimizer(), 3), "week")
 
 
-def test_step_counts_given_as_floats_are_read_exactly() -> None:
+def test_step_counts_given_as_floats_are_read_exactly():
     scheduler = read(theirs.CyclicLR(optimizer(), 0.1, 0.5, 3, 4))
     assert isinstance(scheduler, ours.CyclicLR)
     assert (scheduler.step_size_up, scheduler.step_size_down) == (3, 4)
@@ -96,7 +92,7 @@ class MyStep(theirs.StepLR):
     """A user's class."""
 
 
-def unreadable() -> Iterator[tuple[Any, str]]:
+def unreadable():
     """Yield torch schedulers that are not functions of time, and the reason."""
     stepped = theirs.StepLR(optimizer(), 3)
     stepped.optimizer.step()
@@ -128,21 +124,21 @@ def unreadable() -> Iterator[tuple[Any, str]]:
 
 
 @each("scheduler,words", unreadable())
-def test_error_says_why_a_scheduler_is_not_a_function_of_time(scheduler: Any, words: str) -> None:
+def test_error_says_why_a_scheduler_is_not_a_function_of_time(scheduler, words):
     with pytest.raises(InputError, match=words):
         read(scheduler)
 
 
-def test_conversion_reads_functions_and_tensors_and_does_not_change_the_optimizer() -> None:
+def test_conversion_reads_functions_and_tensors_and_does_not_change_the_optimizer():
     for make in CASES.values():
         own = optimizer()
         scheduler = made(make, own)
         before = [dict(group) for group in own.param_groups]
         read(scheduler)
         assert [dict(group) for group in own.param_groups] == before
-    assert read(theirs.LambdaLR(optimizer(), decay)).lr_lambda is decay  # type: ignore[union-attr]
+    assert read(theirs.LambdaLR(optimizer(), decay)).lr_lambda is decay
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.5))
-    assert read(theirs.CosineAnnealingLR(own, 8)).T_max == 8  # type: ignore[union-attr]
+    assert read(theirs.CosineAnnealingLR(own, 8)).T_max == 8
 
 
 # --- the page ---
@@ -151,7 +147,7 @@ PAGE = REPO / "docs/guide/torch-schedulers.md"
 ROWS = re.findall(r"^\| `(\w+\(.*\))` \|[^|]*\| (\S+) \| (\S+) \| (\S+) \|$", PAGE.read_text(encoding="utf-8"), re.M)
 
 
-def rate_at_20(code: str, ssr: str) -> float:
+def rate_at_20(code, ssr):
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
     state = State(Time("90ba") * Fraction(ssr), optimizers=own)
     rates = LearningRates(eval(code, vars(theirs), {"opt": own}), state, Fraction(ssr), True)
@@ -160,7 +156,7 @@ def rate_at_20(code: str, ssr: str) -> float:
     return float(own.param_groups[0]["lr"])
 
 
-def torchs_rate_at(code: str, step: int) -> float:
+def torchs_rate_at(code, step):
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
     scheduler = eval(code, vars(theirs), {"opt": own})
     for _ in range(step):
@@ -170,19 +166,19 @@ def torchs_rate_at(code: str, step: int) -> float:
 
 
 @pytest.mark.parametrize(("code", "one", "half", "third"), ROWS, ids=[row[0].partition("(")[0] for row in ROWS])
-def test_guide_table_matches_the_schedulers(code: str, one: str, half: str, third: str) -> None:
+def test_guide_table_matches_the_schedulers(code, one, half, third):
     rates = [f"{rate_at_20(code, ssr):.6g}" for ssr in ("1", "0.5", "0.3")]
     assert rates == [one, half, third]
     assert [f"{torchs_rate_at(code, step):.6g}" for step in (20, 40)] == [one, half]
 
 
-def test_page_lists_every_class() -> None:
+def test_page_lists_every_class():
     names = {code.partition("(")[0] for code, *_ in ROWS}
     assert names == {name for name in theirs.__all__ if name != "LRScheduler"} - {"ReduceLROnPlateau"}
 
 
 @each("ssr,evaluation", [("1", 7), ("0.5", 4), ("0.3", 3)])
-def test_guide_example_of_plateau_reductions_is_correct(ssr: str, evaluation: int) -> None:
+def test_guide_example_of_plateau_reductions_is_correct(ssr, evaluation):
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     state = State("90ba", optimizers=own)
     rates = LearningRates(theirs.ReduceLROnPlateau(own, patience=5), state, Fraction(ssr))

@@ -1,15 +1,10 @@
 """The content of the picture."""
 
-from __future__ import annotations
-
 import re
 import runpy
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from refusals import refused
 
@@ -20,14 +15,14 @@ from ssr_hydra.previews import Preview
 
 
 @pytest.fixture(scope="module")
-def example() -> Preview:
+def example():
     named = {"cosine_warmup": s.CosineAnnealingWithWarmupScheduler("0.05dur"), "step": s.StepScheduler("4ep", 0.5)}
     return ssr_hydra.preview(named, max_duration="16ep", ssr=(0.25, 0.5, 1), lr=0.1)
 
 
-def test_svg_draws_each_curve_with_its_exact_values(example: Preview) -> None:
+def test_svg_draws_each_curve_with_its_exact_values(example):
     axes = example.figure().axes[0]
-    lines = [line for line in axes.lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
     assert len(lines) == 6
     for line, curve in zip(lines, example.curves, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), curve.times)
@@ -40,15 +35,15 @@ def test_svg_draws_each_curve_with_its_exact_values(example: Preview) -> None:
     assert axes.get_ylim() == (0, 0.1)
 
 
-def legends(figure: Figure) -> list[Legend]:
+def legends(figure):
     return [child for child in figure.axes[0].get_children() if isinstance(child, Legend)]
 
 
-def legend_labels(figure: Figure) -> list[str]:
+def legend_labels(figure):
     return [text.get_text() for legend in legends(figure) for text in legend.get_texts()]
 
 
-def test_legend_is_above_the_curves_and_within_the_picture(example: Preview) -> None:
+def test_legend_is_above_the_curves_and_within_the_picture(example):
     twelve = {f"a schedule of some length {k}": s.ConstantScheduler(k / 12) for k in range(1, 13)}
     for preview in (example, ssr_hydra.preview(twelve, max_duration="10ep", ssr=(0.5, 1))):
         figure = preview.figure(title="A title")
@@ -65,7 +60,7 @@ def test_legend_is_above_the_curves_and_within_the_picture(example: Preview) -> 
     assert legend_labels(example.figure()) == ["cosine_warmup", "step", "SSR 0.25", "SSR 0.5", "SSR 1"]
 
 
-def test_figure_of_one_curve_has_no_legend() -> None:
+def test_figure_of_one_curve_has_no_legend():
     cosine = s.CosineAnnealingScheduler()
     assert legend_labels(ssr_hydra.preview(cosine, max_duration="10ep").figure()) == []
     several = ssr_hydra.preview(cosine, max_duration="10ep", ssr=(0.5, 1, 2))
@@ -83,13 +78,13 @@ def test_figure_of_one_curve_has_no_legend() -> None:
         ("1d", 1.0, "Training time (hours)", "Learning rate", 24),
     ],
 )
-def test_axis_labels_have_units(max_duration: str, lr: Any, x_label: str, y_label: str, right: float) -> None:
+def test_axis_labels_have_units(max_duration, lr, x_label, y_label, right):
     axes = ssr_hydra.preview(s.LinearScheduler(), max_duration=max_duration, lr=lr).figure().axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == (x_label, y_label)
     assert axes.get_xlim() == (0, right)
 
 
-def test_figure_options_change_the_axes(example: Preview) -> None:
+def test_figure_options_change_the_axes(example):
     axes = example.figure(axis="alpha", normalize=True).axes[0]
     assert axes.get_xlabel() == "Share of the run"
     assert axes.get_ylabel() == r"Multiplier $\alpha$"
@@ -105,7 +100,7 @@ def test_figure_options_change_the_axes(example: Preview) -> None:
 
 
 @pytest.mark.parametrize("name", ["a $_$", r"$\frac$", r"$\nothing$ and $x$"])
-def test_invalid_math_is_refused_before_drawing(name: str) -> None:
+def test_invalid_math_is_refused_before_drawing(name):
     linear = s.LinearScheduler()
     with refused("schedulers", FormatError):
         ssr_hydra.preview({name: linear, "other": linear}, max_duration="10ep").figure()
@@ -113,14 +108,14 @@ def test_invalid_math_is_refused_before_drawing(name: str) -> None:
         ssr_hydra.preview(linear, max_duration="10ep").figure(title=name)
 
 
-def test_math_text_and_single_dollar_signs_are_drawn() -> None:
+def test_math_text_and_single_dollar_signs_are_drawn():
     linear = s.LinearScheduler()
     names = [r"$\eta_0$", "for $5", r"\$5 or \$6"]
     preview = ssr_hydra.preview(dict.fromkeys(names, linear), max_duration="10ep")
     assert legend_labels(preview.figure(title=r"$\alpha(t / \sigma)$")) == names
 
 
-def test_values_too_large_for_a_float_are_refused() -> None:
+def test_values_too_large_for_a_float_are_refused():
     preview = ssr_hydra.preview(s.ConstantScheduler(1e300), max_duration="10ep", lr=1e300)
     with refused("axis", RangeError):
         preview.figure()
@@ -128,7 +123,7 @@ def test_values_too_large_for_a_float_are_refused() -> None:
     assert ssr_hydra.preview(s.ConstantScheduler(0.0), max_duration="10ep").figure().axes[0].get_ylim() == (0, 1)
 
 
-def test_figures_of_the_documentation_have_the_current_colours(repo: Path, tmp_path: Path) -> None:
+def test_figures_of_the_documentation_have_the_current_colours(repo, tmp_path):
     script = runpy.run_path(str(repo / "scripts" / "figures.py"))
     script["main"](tmp_path)
     gallery = runpy.run_path(str(repo / "scripts" / "gallery.py"))
@@ -136,7 +131,7 @@ def test_figures_of_the_documentation_have_the_current_colours(repo: Path, tmp_p
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["resuming.svg", "sharing.svg", "ssr.png", "ssr.svg", "warmup.svg"]
 
-    def colours(path: Path) -> list[str]:
+    def colours(path):
         # Other releases of matplotlib may place labels differently, but the curves are the same.
         return re.findall(r"stroke: (#\w{6}); stroke-width: 1.6", path.read_text(encoding="utf-8"))
 

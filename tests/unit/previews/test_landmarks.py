@@ -1,16 +1,12 @@
 """Names and exact times of the landmarks of every scheduler."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 
 import ssr_hydra
 from ssr_hydra import schedulers as s
 
 
-def landmarks(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **rates: int) -> dict[str, str]:
+def landmarks(scheduler, max_duration="100ba", ssr=1, **rates):
     (curve,) = ssr_hydra.preview(scheduler, max_duration=max_duration, ssr=ssr, **rates).curves
     shares = ("start", "25 %", "50 %", "75 %", "end")
     marks = [(label, str(mark.time)) for mark in curve.landmarks for label in mark.label.split(", ")]
@@ -40,11 +36,11 @@ def landmarks(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **rat
          {"b: end of warmup": "10ba", "a: step 1": "60ba"}),
     ],
 )  # fmt: skip
-def test_every_landmark_has_its_time(scheduler: Any, expected: dict[str, str]) -> None:
+def test_every_landmark_has_its_time(scheduler, expected):
     assert landmarks(scheduler) == expected
 
 
-def test_landmarks_of_nested_phases_start_at_their_phase() -> None:
+def test_landmarks_of_nested_phases_start_at_their_phase():
     inner = s.SequentialScheduler({"x": {"scheduler": s.ConstantScheduler(), "until": "0.5dur"}, "y": s.RexScheduler()})
     scheduler = s.SequentialScheduler(
         {
@@ -63,11 +59,11 @@ def test_landmarks_of_nested_phases_start_at_their_phase() -> None:
     }
 
 
-def test_units_can_be_mixed_if_rates_connect_them() -> None:
+def test_units_can_be_mixed_if_rates_connect_them():
     scheduler = s.WarmupStableDecayScheduler("160sp", t_decay="1ep")
     times = landmarks(scheduler, "1000tok", dataloader_len=5, samples_per_batch=32, tokens_per_batch=20)
     assert times == {"end of warmup": "100tok", "start of decay": "900tok"}
 
 
-def test_steps_after_the_first_1000_are_not_landmarks() -> None:
+def test_steps_after_the_first_1000_are_not_landmarks():
     assert len(landmarks(s.StepScheduler("1ba", 0.999), "5000ba")) == 1000

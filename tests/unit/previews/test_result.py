@@ -1,13 +1,10 @@
 """The arguments of a preview, and the files that it writes."""
 
-from __future__ import annotations
-
 import base64
 import re
 from fractions import Fraction
 from html import escape
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -17,22 +14,21 @@ from refusals import refused
 import ssr_hydra
 from ssr_hydra import schedulers as s
 from ssr_hydra.errors import PathError
-from ssr_hydra.previews import Preview
 
 
 @pytest.fixture(scope="module")
-def example() -> Preview:
+def example():
     return ssr_hydra.preview(s.CosineAnnealingWithWarmupScheduler("0.05dur"), max_duration="16ep", ssr=(0.5, 1), lr=0.1)
 
 
 @pytest.mark.parametrize("ssr", [0.5, "0.5", "1/2", np.array(0.5), np.array([0.5]), [0.5, "1/2", Fraction(1, 2)],
                                  [0.5, 0.1 * 5, sum([0.1] * 5), np.float32(0.5)]])  # fmt: skip
-def test_equal_ratios_in_different_spellings_are_drawn_once(ssr: Any) -> None:
+def test_equal_ratios_in_different_spellings_are_drawn_once(ssr):
     assert [curve.ssr for curve in ssr_hydra.preview(s.LinearScheduler(), max_duration="8ba", ssr=ssr).curves] == [0.5]
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_picture_files_are_valid_and_reproducible(example: Preview, suffix: str, tmp_path: Path) -> None:
+def test_picture_files_are_valid_and_reproducible(example, suffix, tmp_path):
     import matplotlib as mpl
 
     (first,) = example.save(tmp_path / f"a.{suffix}")
@@ -56,7 +52,7 @@ def test_picture_files_are_valid_and_reproducible(example: Preview, suffix: str,
         assert b"CreationDate" not in content
 
 
-def test_both_formats_are_saved_in_new_folders_if_no_suffix_is_given(example: Preview, tmp_path: Path) -> None:
+def test_both_formats_are_saved_in_new_folders_if_no_suffix_is_given(example, tmp_path):
     written = example.save(tmp_path / "new" / "v1.5")
     assert [path.name for path in written] == ["v1.5.png", "v1.5.svg"]
     assert set((tmp_path / "new").iterdir()) == set(written)
@@ -65,17 +61,17 @@ def test_both_formats_are_saved_in_new_folders_if_no_suffix_is_given(example: Pr
 @pytest.mark.parametrize(
     "name", ["a.jpg", "", ".", "folder/", "file/inside.png", "a\0b", "x" * 300 + ".png", b"a.png", 5, None]
 )
-def test_failed_write_leaves_no_file(example: Preview, name: Any, in_tmp: Path) -> None:
+def test_failed_write_leaves_no_file(example, name, in_tmp):
     (in_tmp / "file").write_text("here already")
     with refused("path"):
         example.save(name)
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
 
-def test_a_full_disk_leaves_the_old_picture(example: Preview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_picture(example, tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(b"old")
 
-    def fail(self: Path, target: Path) -> Path:
+    def fail(self, target):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
@@ -107,13 +103,13 @@ def test_a_full_disk_leaves_the_old_picture(example: Preview, tmp_path: Path, mo
         ({"schedulers": {"a": s.LinearScheduler(), "b": s.LinearWithWarmupScheduler("200ba")}}, "b.t_warmup"),
     ],
 )
-def test_bad_input_is_refused(options: dict[str, Any], field: str) -> None:
-    arguments: dict[str, Any] = {"schedulers": s.LinearScheduler(), "max_duration": "100ba", **options}
+def test_bad_input_is_refused(options, field):
+    arguments = {"schedulers": s.LinearScheduler(), "max_duration": "100ba", **options}
     with refused(field):
         ssr_hydra.preview(arguments.pop("schedulers"), **arguments)
 
 
-def test_notebook_shows_the_picture_and_the_table_of_a_preview(example: Preview) -> None:
+def test_notebook_shows_the_picture_and_the_table_of_a_preview(example):
     html = example._repr_html_()
     picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert picture is not None
@@ -121,6 +117,6 @@ def test_notebook_shows_the_picture_and_the_table_of_a_preview(example: Preview)
     assert html.endswith(f"<pre>{escape(example.table())}</pre>")
 
 
-def test_error_for_two_schedulers_of_the_same_name_lists_each_scheduler() -> None:
+def test_error_for_two_schedulers_of_the_same_name_lists_each_scheduler():
     with refused("schedulers", match=r"=\['linear', 'linear'\]: must have different names"):
         ssr_hydra.preview([s.LinearScheduler(), s.LinearScheduler(0.5)], max_duration="100ba")

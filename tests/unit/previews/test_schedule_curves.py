@@ -1,10 +1,7 @@
 """A preview has the numbers of the schedule."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,20 +10,19 @@ from refusals import refused
 import ssr_hydra
 from ssr_hydra import MissingRateError, State, Time, Timestamp
 from ssr_hydra import schedulers as s
-from ssr_hydra.previews import PreviewCurve
 
 
-def curve(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **options: Any) -> PreviewCurve:
+def curve(scheduler, max_duration="100ba", ssr=1, **options):
     (preview_curve,) = ssr_hydra.preview(scheduler, max_duration=max_duration, ssr=ssr, **options).curves
     return preview_curve
 
 
-def alphas(preview_curve: PreviewCurve) -> dict[str, float]:
+def alphas(preview_curve):
     return {mark.label: mark.alpha for mark in preview_curve.landmarks}
 
 
 @pytest.mark.parametrize("ssr", [0.25, 1.3])
-def test_cosine_with_warmup_equals_its_formula(ssr: float) -> None:
+def test_cosine_with_warmup_equals_its_formula(ssr):
     preview_curve = curve(s.CosineAnnealingWithWarmupScheduler("0.1dur"), "20ep", ssr)
     assert str(preview_curve.max_duration) == str(Time("20ep") * ssr)
     got = alphas(preview_curve)
@@ -60,7 +56,7 @@ EVERY = [
 
 @pytest.mark.parametrize("scheduler", EVERY, ids=lambda scheduler: type(scheduler).__name__)
 @pytest.mark.parametrize("ssr", [0.5, 1.7])
-def test_polygon_passes_through_the_value_of_every_batch(scheduler: Any, ssr: float) -> None:
+def test_polygon_passes_through_the_value_of_every_batch(scheduler, ssr):
     preview_curve = curve(scheduler, ssr=ssr)
     times, values = np.array(preview_curve.times), np.array(preview_curve.alphas)
     bound = s.bind(scheduler, State(max_duration=Time("100ba") * ssr), ssr)
@@ -74,7 +70,7 @@ def test_polygon_passes_through_the_value_of_every_batch(scheduler: Any, ssr: fl
             assert np.interp(k, times, values) == pytest.approx(expected, abs=max(values) / 4000 + 1e-12)
 
 
-def test_jumps_are_exact() -> None:
+def test_jumps_are_exact():
     assert [str(t) for t in curve(s.StepScheduler("3ba"), "10ba", 0.5).jumps] == ["1.5ba", "3ba", "4.5ba"]
     assert [str(t) for t in curve(s.MultiStepScheduler(["1/3dur"]), "1ep").jumps] == ["1/3ep"]
     restarts = curve(s.CosineAnnealingWarmRestartsScheduler("0.25dur", alpha_f=0.1), "8ep")
@@ -85,8 +81,8 @@ def test_jumps_are_exact() -> None:
     assert curve(s.ConstantScheduler(0.5)).alphas[-1] == 0.5
 
 
-def test_custom_function_is_drawn_with_the_counters_of_a_run() -> None:
-    def every_third_epoch(state: Any) -> float:
+def test_custom_function_is_drawn_with_the_counters_of_a_run():
+    def every_third_epoch(state):
         return 0.5 ** (state.timestamp.epoch.value // 3)
 
     preview_curve = curve(every_third_epoch, "70ba", dataloader_len=7)
@@ -95,7 +91,7 @@ def test_custom_function_is_drawn_with_the_counters_of_a_run() -> None:
     assert alphas(preview_curve)["end"] == 0.125
 
 
-def test_dataloader_len_is_not_needed_if_all_times_are_epochs_or_fractions() -> None:
+def test_dataloader_len_is_not_needed_if_all_times_are_epochs_or_fractions():
     scheduler = s.SequentialScheduler({"a": s.Phase(s.StepScheduler("2ep"), until="0.5dur"), "b": s.RexScheduler()})
     free, counted = curve(scheduler, "10ep", 0.7), curve(scheduler, "10ep", 0.7, dataloader_len=13)
     assert free == counted
@@ -107,7 +103,7 @@ def test_dataloader_len_is_not_needed_if_all_times_are_epochs_or_fractions() -> 
     assert preview_curve.landmarks[1][:2] == ("end of warmup", Time("2ep"))
 
 
-def test_times_are_converted_to_the_unit_of_the_run() -> None:
+def test_times_are_converted_to_the_unit_of_the_run():
     with refused("step_size", MissingRateError):
         curve(s.StepScheduler("1000sp"))
     assert curve(s.StepScheduler("1000sp"), samples_per_batch=32).jumps[0] == Time(Fraction(1000, 32), "ba")

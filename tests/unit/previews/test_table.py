@@ -1,12 +1,10 @@
 """The table is readable and correct."""
 
-from __future__ import annotations
-
 import ssr_hydra
 from ssr_hydra import schedulers as s
 
 
-def test_table_has_the_rate_at_each_landmark() -> None:
+def test_table_has_the_rate_at_each_landmark():
     schedulers = {"linear": s.LinearScheduler(), "steps": s.MultiStepScheduler(["1/3dur"])}
     preview = ssr_hydra.preview(schedulers, max_duration="10ep", ssr=0.5, lr=0.2)
     assert preview.table() == (
@@ -30,13 +28,13 @@ steps, ssr 0.5
     )
 
 
-def test_preview_table_without_a_learning_rate_has_no_rate_column() -> None:
+def test_preview_table_without_a_learning_rate_has_no_rate_column():
     lines = ssr_hydra.preview(s.LinearScheduler(), max_duration="10ep").table().splitlines()
     assert lines[0].split() == ["time", "fraction", "alpha"]
     assert lines[3].split() == ["start", "0ep", "0", "%", "1"]
 
 
-def test_table_of_many_steps_shows_the_first_and_the_last() -> None:
+def test_table_of_many_steps_shows_the_first_and_the_last():
     preview = ssr_hydra.preview(s.StepScheduler("10ba", 0.9), max_duration="1001ba")
     table = preview.table()
     assert len(preview.curves[0].landmarks) == 105
@@ -47,7 +45,7 @@ def test_table_of_many_steps_shows_the_first_and_the_last() -> None:
     assert len(table.splitlines()) < 20
 
 
-def test_large_numbers_keep_their_digits() -> None:
+def test_large_numbers_keep_their_digits():
     preview = ssr_hydra.preview(s.LinearScheduler(), max_duration="9007199254740993tok")
     assert str(preview.curves[0].landmarks[-1].time) == "9007199254740993tok"
     assert "9.0072e+15tok" in preview.table()

@@ -1,14 +1,10 @@
 """What a report chooses and compares."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,22 +13,22 @@ from refusals import refused
 from report_study import write_study
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError, MismatchError, MissingValueError, RangeError, UnknownNameError
-from ssr_hydra.report import Choice, Content, Options, build, method_words, words
+from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, UnknownNameError
+from ssr_hydra.report import Options, build, method_words, words
 from ssr_hydra.report.exports import as_json, table_csv
 from ssr_hydra.report.page import page
 from ssr_hydra.report.tables import main_table
-from ssr_hydra.studies import Note, Study, from_csv, load
+from ssr_hydra.studies import Note, from_csv, load
 from ssr_hydra.studies.pace import equal_time
 
 
-def choice_of(study: Study, **options: Any) -> Choice:
+def choice_of(study, **options):
     choice = build(study, Options(**options)).choice
     assert choice is not None
     return choice
 
 
-def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best() -> None:
+def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best():
     # a reaches its best quality, 0.90, at SSR 1; b reaches 0.91 at SSR 2. With a tolerance of 0.02, the doubling from a
     # to b is not worth its time. With a tolerance of 0.005, it is.
     curves = {"a": {1.0: 0.9, 2.0: 0.9, 4.0: 0.9}, "b": {1.0: 0.86, 2.0: 0.91, 4.0: 0.91}}
@@ -47,7 +43,7 @@ def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best() ->
     assert [step.above for step in steps] == pytest.approx([0.01, 0.0])
 
 
-def test_certainty_of_a_choice_from_single_seeds_is_unknown(resnet50: Path) -> None:
+def test_certainty_of_a_choice_from_single_seeds_is_unknown(resnet50):
     study = from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")
     # From SSR 1 to 2 the quality gains 77.07 - 76.82 = 0.25, less than the tolerance. From 0.5 to 1 it gains 1.16.
     choice = choice_of(study, tolerance=0.3)
@@ -59,7 +55,7 @@ def test_certainty_of_a_choice_from_single_seeds_is_unknown(resnet50: Path) -> N
         assert [fit.verdict for fit in fits if fit.kind == "power"] == ["rejected"]
 
 
-def test_answer_without_a_tolerance_is_a_step_function_of_the_tolerance(resnet50: Path) -> None:
+def test_answer_without_a_tolerance_is_a_step_function_of_the_tolerance(resnet50):
     study = from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")
     steps = build(study).steps
     assert [step.choice.ssr for step in steps] == [0.1, 0.25, 0.5, 1.0, 1.25]
@@ -73,7 +69,7 @@ def test_answer_without_a_tolerance_is_a_step_function_of_the_tolerance(resnet50
             assert choice_of(study, tolerance=tolerance).ssr == step.choice.ssr
 
 
-def test_accuracy_and_error_rate_give_the_same_answer() -> None:
+def test_accuracy_and_error_rate_give_the_same_answer():
     study = sweep_of(0.05)
     flipped = replace(study, frame=study.frame.assign(quality=1 - study.frame["quality"]), direction="min")
     assert [s.above for s in build(study).steps] == pytest.approx([s.above for s in build(flipped).steps])
@@ -82,7 +78,7 @@ def test_accuracy_and_error_rate_give_the_same_answer() -> None:
     assert [rival.margin for rival in a.rivals] == pytest.approx([rival.margin for rival in b.rivals])
 
 
-def sweep_of(noise: float, slower: float = 1.0) -> Study:
+def sweep_of(noise, slower=1.0):
     """Two recipes with the same steps, whose clocks vary; b is better everywhere."""
     rng = np.random.default_rng(0)
     cells = {ssr: value + 1e-3 * rng.permutation(3) for ssr, value in ((0.5, 0.8), (1.0, 0.9), (2.0, 0.95))}
@@ -92,7 +88,7 @@ def sweep_of(noise: float, slower: float = 1.0) -> Study:
     return replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * jitter))
 
 
-def test_recipes_that_differ_only_by_clock_noise_are_compared_at_equal_steps() -> None:
+def test_recipes_that_differ_only_by_clock_noise_are_compared_at_equal_steps():
     # By seconds, a would be on the frontier at each SSR at which its clock ran slightly faster.
     content = build(sweep_of(0.05))
     assert (content.axis, content.equal) == ("seconds", "steps")
@@ -103,11 +99,11 @@ def test_recipes_that_differ_only_by_clock_noise_are_compared_at_equal_steps() -
     assert [rival.ssr for rival in choice.rivals] == [choice.ssr]
 
 
-def everything(content: Content) -> list[str]:
+def everything(content):
     return [*words.answer(content), *(line for _, lines in words.details(content) for line in lines)]
 
 
-def test_recipe_that_takes_longer_per_step_gets_fewer_steps_in_equal_time() -> None:
+def test_recipe_that_takes_longer_per_step_gets_fewer_steps_in_equal_time():
     content = build(sweep_of(0.0, slower=2**0.5), Options(tolerance=1e-3))
     assert (content.equal, content.time.pace.slow, content.time.pace.ratio) == ("seconds", "b", pytest.approx(2**0.5))
     # In the 20 s of a at ssr 2, b comes to ssr sqrt(2), halfway from 1 to 2 in log ssr: there the parabola
@@ -120,7 +116,7 @@ def test_recipe_that_takes_longer_per_step_gets_fewer_steps_in_equal_time() -> N
     assert f"{sentence} --equal steps compares at equal steps." in everything(content)
 
 
-def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50: Path) -> None:
+def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50):
     contents = [
         build(sweep_of(0.0, slower=2**0.5), Options(tolerance=1e-3)),
         build(sweep_of(0.4, slower=1.1), Options(target=0.9)),
@@ -134,7 +130,7 @@ def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50: Path) 
             assert len(first & second) < max(4, 0.6 * min(len(first), len(second))), (one, other)
 
 
-def test_recipes_are_compared_by_seconds_only_if_their_speeds_differ_beyond_noise() -> None:
+def test_recipes_are_compared_by_seconds_only_if_their_speeds_differ_beyond_noise():
     # The machine also does other work. b takes a tenth longer on average, which is within the noise.
     content = build(sweep_of(0.4, slower=1.1))
     assert content.time.pace.ratio > 1.1 > content.time.pace.low
@@ -153,7 +149,7 @@ def test_recipes_are_compared_by_seconds_only_if_their_speeds_differ_beyond_nois
     assert build(same_work.study, Options(equal="seconds")).equal == "seconds"
 
 
-def crowded(measure: str, busy: float, quiet: float) -> Study:
+def crowded(measure, busy, quiet):
     """Two recipes. During one of them the machine also did other work, which made the same steps take 91% longer."""
     study = sweep_of(0.0, slower=1.91)
     column = np.where(study.frame["recipe"] == "b", busy, quiet)
@@ -168,9 +164,7 @@ def crowded(measure: str, busy: float, quiet: float) -> Study:
         ("load", 4.25, 1.0, "the machine's load was 4.2 for b and 1.0 for a"),
     ],
 )
-def test_recipes_are_not_compared_by_seconds_under_different_conditions(
-    measure: str, busy: float, quiet: float, reason: str
-) -> None:
+def test_recipes_are_not_compared_by_seconds_under_different_conditions(measure, busy, quiet, reason):
     content = build(crowded(measure, busy, quiet))
     assert (content.equal, content.time.reason) == ("steps", "conditions")
     assert f"Seconds are not compared: {reason}." in words.answer(content)
@@ -179,7 +173,7 @@ def test_recipes_are_not_compared_by_seconds_under_different_conditions(
         build(content.study, Options(equal="seconds"))
 
 
-def test_recipes_are_compared_by_seconds_under_similar_conditions() -> None:
+def test_recipes_are_compared_by_seconds_under_similar_conditions():
     assert build(crowded("jobs_beside", 1.25, 1.0)).equal == "seconds"
     assert build(crowded("load", 2.5, 2.0)).equal == "seconds"
     unknown = crowded("jobs_beside", 3.0, 0.0)  # the runs of one recipe have no recorded conditions
@@ -187,7 +181,7 @@ def test_recipes_are_compared_by_seconds_under_similar_conditions() -> None:
     assert build(replace(unknown, conditions=conditions)).equal == "seconds"
 
 
-def test_machine_load_during_a_recipe_does_not_make_the_recipe_slower() -> None:
+def test_machine_load_during_a_recipe_does_not_make_the_recipe_slower():
     # Each recipe and SSR has its own speed (log sd 0.4). If single runs were compared, each study would be "slower".
     rng = np.random.default_rng(5)
     wrong = 0
@@ -200,7 +194,7 @@ def test_machine_load_during_a_recipe_does_not_make_the_recipe_slower() -> None:
     assert wrong <= 1  # at 99%, the expected number is below 1
 
 
-def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Path) -> None:
+def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path):
     # The clock of b ran 2% faster. By seconds, the worse recipe would be on the frontier, and the ends of the range
     # could not be compared.
     rows = "".join(
@@ -224,7 +218,7 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
         assert words.answer(content)[1].startswith(f"At equal {name} (SSR ")
 
 
-def test_option_named_equal_selects_steps_or_seconds() -> None:
+def test_option_named_equal_selects_steps_or_seconds():
     # The clock of b ran at half speed because of the machine, not because of b.
     study = sweep_of(0.0, slower=2.0)
     steps = build(study, Options(equal="steps"))
@@ -246,18 +240,18 @@ def test_option_named_equal_selects_steps_or_seconds() -> None:
         ("noise", "none", UnknownNameError), ("reference", "nothing", UnknownNameError),
     ],
 )  # fmt: skip
-def test_invalid_report_options_are_refused(resnet50: Path, field: str, value: object, kind: type[InputError]) -> None:
+def test_invalid_report_options_are_refused(resnet50, field, value, kind):
     study = from_csv(resnet50, ssr="ssr", quality="top1")
     with refused(field, kind):
-        build(study, Options(**{field: value}))  # type: ignore[arg-type]
+        build(study, Options(**{field: value}))
 
 
-def test_recipes_that_share_no_ssr_are_compared_by_seconds() -> None:
+def test_recipes_that_share_no_ssr_are_compared_by_seconds():
     study = study_of({"a": {1.0: [0.8, 0.81], 4.0: [0.9, 0.91]}, "b": {2.0: [0.8, 0.81], 8.0: [0.9, 0.91]}})
     assert build(study).equal == "seconds"
 
 
-def test_report_names_the_recipe_that_reaches_the_target_first() -> None:
+def test_report_names_the_recipe_that_reaches_the_target_first():
     # b is 0.821 + 0.1 x + 0.05 x (1 - x) / 2 at ssr 0.5 * 2^x, a parabola through 0.821, 0.921 and 0.971.
     at = 2 ** min(np.roots([-0.025, 0.125, 0.821 - 0.851]))
     first = build(sweep_of(0.0), Options(tolerance=0.01, target=0.851)).soonest
@@ -269,7 +263,7 @@ def test_report_names_the_recipe_that_reaches_the_target_first() -> None:
     assert build(sweep_of(0.0), Options(target=0.99)).soonest is None
 
 
-def test_axis_can_be_any_quantity_that_every_run_has(content: Content, tmp_path: Path) -> None:
+def test_axis_can_be_any_quantity_that_every_run_has(content, tmp_path):
     assert content.axes == ("ssr", "steps", "samples", "seconds", "cost")  # images have no tokens
     assert content.axis == "seconds"
     path = tmp_path / "bare.csv"
@@ -281,7 +275,7 @@ def test_axis_can_be_any_quantity_that_every_run_has(content: Content, tmp_path:
     assert caught.value.fix == "choose from ssr"
 
 
-def test_many_recipes_are_compared_only_with_the_reference(content: Content) -> None:
+def test_many_recipes_are_compared_only_with_the_reference(content):
     assert [(a, b) for a, b, _ in content.paired] == [
         ("linear_warmup", "cosine_warmup"), ("wsd", "cosine_warmup"), ("wsd", "linear_warmup"),
     ]  # fmt: skip
@@ -289,13 +283,13 @@ def test_many_recipes_are_compared_only_with_the_reference(content: Content) -> 
     assert [(a, b) for a, b, _ in many.paired] == [(f"r{place}", "r3") for place in range(9) if place != 3]
 
 
-def test_a_study_with_only_controls_has_no_choice(tmp_path: Path) -> None:
+def test_a_study_with_only_controls_has_no_choice(tmp_path):
     write_study(tmp_path / "s", recipes=("wsd",), ssrs=(0.25, 0.5), controls=("truncate",), seeds=(0, 1))
     content = build(load(tmp_path / "s"))
     assert (content.choice, content.reference, content.recommendations) == (None, None, [])
 
 
-def test_choice_of_a_recipe_that_sometimes_diverges_is_not_certain() -> None:
+def test_choice_of_a_recipe_that_sometimes_diverges_is_not_certain():
     study = study_of({"a": {1.0: [0.5, 0.51, math.nan], 2.0: [0.502, 0.509, 0.5]}})
     choice = choice_of(study, tolerance=0.1)
     assert (choice.ssr, choice.runs, choice.diverged) == (1.0, 3, 1)
@@ -303,12 +297,12 @@ def test_choice_of_a_recipe_that_sometimes_diverges_is_not_certain() -> None:
 
 
 @pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
-def test_certainty_does_not_depend_on_the_unit_of_the_metric(unit: float) -> None:
+def test_certainty_does_not_depend_on_the_unit_of_the_metric(unit):
     study = study_of({"a": {1.0: [0.5 * unit, 0.6 * unit], 2.0: [0.48 * unit, 0.6 * unit]}})  # worse within the noise
     assert (choice_of(study).certainty, [step.choice.certainty for step in build(study).steps]) == ("close", ["close"])
 
 
-def test_recipe_without_a_completed_run_appears_only_in_the_table() -> None:
+def test_recipe_without_a_completed_run_appears_only_in_the_table():
     nan = math.nan
     cells = {"a": {0.5: [0.5, 0.51], 1.0: [0.6, 0.62], 2.0: [nan, nan]}, "b": {0.5: [0.4, 0.42], 1.0: [0.5, 0.53]}}
     content = build(study_of({"lost": {0.5: [nan, nan], 1.0: [nan, nan]}, **cells}), Options(tolerance=0.01))
@@ -326,7 +320,7 @@ def test_recipe_without_a_completed_run_appears_only_in_the_table() -> None:
     assert "lost,,0.5,0,2,,," in table_csv(content)
 
 
-def test_frequent_divergences_lower_the_rank_of_a_recipe() -> None:
+def test_frequent_divergences_lower_the_rank_of_a_recipe():
     # 8 of 24 runs of "risky" diverge; the others are better by 0.05 at each SSR.
     noise = 1e-3 * np.random.default_rng(0).normal(size=(2, 3, 8))
     means = {0.5: 0.8, 1.0: 0.9, 2.0: 0.95}
@@ -346,7 +340,7 @@ def test_frequent_divergences_lower_the_rank_of_a_recipe() -> None:
     assert set(content.pareto["status"]) == {"frontier"}
 
 
-def test_note_names_a_row_without_a_time(tmp_path: Path) -> None:
+def test_note_names_a_row_without_a_time(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("ssr,acc,hours\n0.5,0.5,1\n1,0.6,\n2,nan,\n4,0.7,0\n", encoding="utf-8")
     study = from_csv(path, "ssr", "acc", hours="hours")
@@ -356,7 +350,7 @@ def test_note_names_a_row_without_a_time(tmp_path: Path) -> None:
     assert note not in from_csv(path, "ssr", "acc", pool=["hours"]).notes
 
 
-def test_labels_replace_the_names_of_the_metric_and_of_recipes() -> None:
+def test_labels_replace_the_names_of_the_metric_and_of_recipes():
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
     study = study_of({"a": cells, ("a", "truncate"): cells, "b": cells})
     labels = {study.objective: "Accuracy", "a": "WSD"}
@@ -378,6 +372,6 @@ def test_labels_replace_the_names_of_the_metric_and_of_recipes() -> None:
     ("labels", "kind"),
     [({"c": "C"}, UnknownNameError), ({"a": " "}, MissingValueError), ({"a": "b"}, UnknownNameError)],
 )
-def test_label_for_an_unknown_name_is_refused(labels: dict[str, str], kind: type[InputError]) -> None:
+def test_label_for_an_unknown_name_is_refused(labels, kind):
     with refused("label", kind):
         build(study_of({"a": {1.0: [0.8, 0.81]}, "b": {1.0: [0.8, 0.81]}}), Options(labels=labels))

@@ -1,19 +1,15 @@
 """Selection of the curves and points to draw."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from report_study import write_run
 from scipy import stats
 
-from ssr_hydra.report import Content, drawn_curves
+from ssr_hydra.report import drawn_curves
 from ssr_hydra.report.drawn_curves import learning, rates
 from ssr_hydra.studies import load
 
 
-def test_each_cell_is_drawn_as_the_mean_curve_with_a_band(content: Content) -> None:
+def test_each_cell_is_drawn_as_the_mean_curve_with_a_band(content):
     assert len(content.learning.drawn) == 24
     assert (content.learning.left_out, content.rates.left_out) == (0, 0)
     assert len(content.rates.drawn) == 24
@@ -31,28 +27,28 @@ def test_each_cell_is_drawn_as_the_mean_curve_with_a_band(content: Content) -> N
     assert rate.places["steps"][-1] == 600
 
 
-def test_curves_that_are_not_drawn_are_counted(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_that_are_not_drawn_are_counted(content, monkeypatch):
     monkeypatch.setattr(drawn_curves, "MOST_CURVES", 5)
     curves = learning(content.study, content.counted)
     assert (len(curves.drawn), curves.left_out) == (5, 19)
     assert (len(rates(content.study, content.counted).drawn), rates(content.study, content.counted).left_out) == (5, 19)
 
 
-def test_band_of_an_accuracy_stays_between_0_and_1(tmp_path: Path) -> None:
+def test_band_of_an_accuracy_stays_between_0_and_1(tmp_path):
     for seed, quality in enumerate((0.5, 0.99)):  # half of the t interval is 3.1
         write_run(tmp_path / f"s/{seed}", seed=seed, quality=quality)
     (curve,) = learning(load(tmp_path / "s"), ["steps"]).drawn
     assert (curve.low[-1], curve.high[-1]) == (0.0, 1.0)
 
 
-def test_step_that_some_seeds_skipped_is_not_in_the_mean(tmp_path: Path) -> None:
+def test_step_that_some_seeds_skipped_is_not_in_the_mean(tmp_path):
     write_run(tmp_path / "s/0", seed=0, evaluations=8)
     write_run(tmp_path / "s/1", seed=1, evaluations=4)
     (curve,) = learning(load(tmp_path / "s"), ["steps"]).drawn
     assert curve.places["steps"] == [300, 600, 900, 1200]
 
 
-def test_long_curves_keep_their_first_and_last_points(tmp_path: Path) -> None:
+def test_long_curves_keep_their_first_and_last_points(tmp_path):
     write_run(tmp_path / "s/0", evaluations=1000, rates=False)
     study = load(tmp_path / "s")
     (curve,) = learning(study, ["steps", "seconds"]).drawn

@@ -1,24 +1,21 @@
 """Files that other programs read."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from study_runs import study_of
 
-from ssr_hydra.report import Content, build
+from ssr_hydra.report import build
 from ssr_hydra.report.exports import as_csv, as_json, as_latex, as_markdown, runs_csv, table_csv
 from ssr_hydra.report.tables import Column, Table, TableCell, TableRow, main_table
 from ssr_hydra.report.write import looks_at
 from ssr_hydra.studies import from_csv
 
 
-def test_csv_table_has_every_digit(content: Content) -> None:
+def test_csv_table_has_every_digit(content):
     rows = list(csv.DictReader(io.StringIO(table_csv(content))))
     assert len(rows) == len(content.summary) == 24
     for row, expected in zip(rows, content.summary.itertuples(), strict=True):
@@ -27,7 +24,7 @@ def test_csv_table_has_every_digit(content: Content) -> None:
     assert {row["frontier"] for row in rows} <= {"frontier", "dominated", "within_noise"}
 
 
-def test_report_of_unchanged_means_is_not_counted_as_another_look(tmp_path: Path) -> None:
+def test_report_of_unchanged_means_is_not_counted_as_another_look(tmp_path):
     for runs, looks in ((4, 1), (5, 2)):
         (tmp_path / "t.csv").write_text(f"ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,{runs},0.01\n", encoding="utf-8")
         study = from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd")
@@ -36,7 +33,7 @@ def test_report_of_unchanged_means_is_not_counted_as_another_look(tmp_path: Path
         assert looks_at(study, tmp_path) == looks
 
 
-def test_csv_file_has_every_run_including_failed_runs(content: Content) -> None:
+def test_csv_file_has_every_run_including_failed_runs(content):
     rows = list(csv.DictReader(io.StringIO(runs_csv(content))))
     assert len(rows) == len(content.study.frame)
     failed = [row for row in rows if row["status"] == "failed"]
@@ -46,13 +43,13 @@ def test_csv_file_has_every_run_including_failed_runs(content: Content) -> None:
 @pytest.mark.parametrize(
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n@x", '=HYPERLINK("http://x")']
 )
-def test_text_that_a_spreadsheet_would_compute_as_a_formula_is_escaped(text: str) -> None:
+def test_text_that_a_spreadsheet_would_compute_as_a_formula_is_escaped(text):
     (_, (cell,)) = csv.reader(io.StringIO(as_csv(pd.DataFrame({"name": [text]}))))
     # A control character is written as its escape; text that begins with a backslash is not a formula.
     assert cell == f"'{text}" if text.isprintable() else cell.startswith("\\")
 
 
-def test_numbers_of_any_sign_are_exported_as_numbers() -> None:
+def test_numbers_of_any_sign_are_exported_as_numbers():
     frame = pd.DataFrame({"a": [-0.5, float("nan")], "b": pd.array([-3, None], dtype="Int64"), "c": [True, False]})
     assert as_csv(frame) == "a,b,c\n-0.5,-3,true\n,,false\n"
 
@@ -60,7 +57,7 @@ def test_numbers_of_any_sign_are_exported_as_numbers() -> None:
 @pytest.mark.parametrize(
     "text", ["a|b", "<b>x</b>", "[x](http://y)", "![x](y)", "`x`", "**x**", "_x_", "a\nb", "# x", "\\|"]
 )
-def test_markup_in_markdown_stays_text(text: str) -> None:
+def test_markup_in_markdown_stays_text(text):
     markdown = as_markdown(Table((Column("name", "name"),), (TableRow((TableCell(text),)),)))
     line = markdown.splitlines()[2]
     assert len(markdown.splitlines()) == 3
@@ -70,13 +67,13 @@ def test_markup_in_markdown_stays_text(text: str) -> None:
         assert mark not in plain.replace(f"\\{mark}", "")
 
 
-def test_ordinary_names_stay_readable_in_markdown(content: Content) -> None:
+def test_ordinary_names_stay_readable_in_markdown(content):
     markdown = as_markdown(main_table(content))
     assert markdown.startswith("| recipe | SSR | seeds | eval/accuracy | 95 % interval |")
     assert "| cosine_warmup | 0.125 | 4 |" in markdown
 
 
-def test_json_has_every_result_and_its_description(content: Content) -> None:
+def test_json_has_every_result_and_its_description(content):
     report = json.loads(as_json(content))
     assert (report["schema"], report["version"]) == ("ssr-hydra/report", 2)
     assert set(report) == {
@@ -97,13 +94,13 @@ def test_json_has_every_result_and_its_description(content: Content) -> None:
     assert report["table"][0]["mean"] == content.summary["mean"].iloc[0]
 
 
-def test_value_that_is_not_finite_is_null_in_json(resnet50: Path) -> None:
+def test_value_that_is_not_finite_is_null_in_json(resnet50):
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
     report = json.loads(as_json(content), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (report["table"][0]["low"], report["table"][0]["steps"]) == (None, None)
 
 
-def test_special_characters_in_the_latex_table_are_escaped() -> None:
+def test_special_characters_in_the_latex_table_are_escaped():
     cells = {"wsd_10% & $x$": {0.5: [0.80, 0.82], 1.0: [0.9, 0.91]}, "b\\^": {1.0: [0.7, 0.72]}}
     content = build(study_of(cells))
     lines = as_latex(content).splitlines()

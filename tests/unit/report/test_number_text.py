@@ -1,7 +1,5 @@
 """Numbers as text for people; expected texts are written by hand."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -34,11 +32,11 @@ DASH = "\N{EN DASH}"
         (duration(NAN), DASH),
     ],
 )
-def test_numbers_are_formatted_as_text(formatted: str, text: str) -> None:
+def test_numbers_are_formatted_as_text(formatted, text):
     assert formatted == text
 
 
-def test_decimals_show_two_digits_of_the_spread_or_four_digits_of_the_values() -> None:
+def test_decimals_show_two_digits_of_the_spread_or_four_digits_of_the_values():
     assert decimals_for([0.9], [0.0042]) == 4  # 0.0042 has its second digit in the fourth place
     assert decimals_for([77.0], [0.35, NAN, 0.0]) == 2
     assert decimals_for([1e6], [250.0]) == 0

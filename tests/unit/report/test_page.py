@@ -1,19 +1,16 @@
 """The text of the page: embedded data, security policy, escapes. test_browser.py tests the page in a browser."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
 import re
 from dataclasses import replace
 from html import unescape
-from pathlib import Path
 
 import pytest
 from report_study import write_run
 
-from ssr_hydra.report import Content, Options, build
+from ssr_hydra.report import Options, build
 from ssr_hydra.report.exports import as_json
 from ssr_hydra.report.page import embedded, page
 from ssr_hydra.report.page_data import payload
@@ -24,7 +21,7 @@ from ssr_hydra.studies import from_csv, load
 @pytest.mark.parametrize(
     "text", ["</script>", "<!--", "]]>", "\u2028\u2029", "<script", "&lt;", "\ud800", "\\u003c", '"', "\x00"]
 )
-def test_embedded_json_is_safe_in_html_and_can_be_read_back(text: str) -> None:
+def test_embedded_json_is_safe_in_html_and_can_be_read_back(text):
     encoded = embedded({text: [text]})
     assert not re.search(r"[<>&\u2028\u2029\x00]", encoded)
     assert encoded.isascii()
@@ -32,17 +29,17 @@ def test_embedded_json_is_safe_in_html_and_can_be_read_back(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def page_html(content: Content) -> str:
+def page_html(content):
     return page(content, b"<svg/>")
 
 
-def attributes(html: str, name: str) -> list[str]:
+def attributes(html, name):
     """Return the values of an attribute in the tags of a page."""
     tags = re.findall(r"<\w[^>]*>", re.sub(r"(?s)(<(script|style)\b[^>]*>).*?</", r"\1</", html))
     return [unescape(value) for tag in tags for value in re.findall(rf'\s{name}="([^"]*)"', tag)]
 
 
-def test_content_security_policy_allows_only_the_script_and_style_of_the_page(page_html: str) -> None:
+def test_content_security_policy_allows_only_the_script_and_style_of_the_page(page_html):
     (policy,) = (text for text in attributes(page_html, "content") if text.startswith("default-src"))
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
@@ -52,9 +49,7 @@ def test_content_security_policy_allows_only_the_script_and_style_of_the_page(pa
         assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
 
 
-def test_no_part_of_the_page_names_one_ssr_if_the_choice_depends_on_the_tolerance(
-    content: Content, page_html: str
-) -> None:
+def test_no_part_of_the_page_names_one_ssr_if_the_choice_depends_on_the_tolerance(content, page_html):
     """The headline, the tiles, the chart, the tables and report.json name no single SSR."""
     free = build(content.study)
     assert not free.is_settled
@@ -75,7 +70,7 @@ def test_no_part_of_the_page_names_one_ssr_if_the_choice_depends_on_the_toleranc
     assert payload(content)["choice"] is not None
 
 
-def test_page_fetches_no_resource(page_html: str) -> None:
+def test_page_fetches_no_resource(page_html):
     links = [link for name in ("src", "href", "srcset", "action", "data") for link in attributes(page_html, name)]
     assert links
     assert [link for link in links if not link.startswith(("#", "data:"))] == []
@@ -83,19 +78,19 @@ def test_page_fetches_no_resource(page_html: str) -> None:
     assert attributes(page_html, r"(?:on\w+|style)") == []
 
 
-def test_the_same_records_give_the_same_page(page_html: str, study_folder: Path) -> None:
+def test_the_same_records_give_the_same_page(page_html, study_folder):
     again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
     assert page(again, b"<svg/>") == page_html
 
 
-def test_page_has_all_sections_and_links_to_them(page_html: str) -> None:
+def test_page_has_all_sections_and_links_to_them(page_html):
     links = [link for link in attributes(page_html, "href") if link.startswith("#")]
     sections = "details setup quality doubling recipes controls fits curves problems method".split()
     assert links == [f"#{section}" for section in sections]
     assert set(sections) <= set(attributes(page_html, "id"))
 
 
-def test_caption_of_the_frontier_explains_its_marks(page_html: str, resnet50: Path) -> None:
+def test_caption_of_the_frontier_explains_its_marks(page_html, resnet50):
     assert "on the frontier by steps. Tinted marks are no better within noise. Hollow marks are dominated." in page_html
     assert "shows the fits that did not pass" in page_html
     alone = page(build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")))
@@ -103,14 +98,14 @@ def test_caption_of_the_frontier_explains_its_marks(page_html: str, resnet50: Pa
     assert "no better by the mean" in alone
 
 
-def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path: Path) -> None:
+def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path):
     write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
     assert "Dots are rates that were logged every 10 steps." in page(build(load(tmp_path / "s")))
     write_run(tmp_path / "s/1", ssr=1.0)  # this run logs every 20 steps, so the runs have no common number
     assert "Dots are rates that were logged." in page(build(load(tmp_path / "s")))
 
 
-def test_page_explains_dots_and_clock_noise_only_where_they_apply(content: Content, tmp_path: Path) -> None:
+def test_page_explains_dots_and_clock_noise_only_where_they_apply(content, tmp_path):
     (tmp_path / "t.csv").write_text("ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,4,0.01\n", encoding="utf-8")
     means = page(build(from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd")))
     dots, clock = "Each faint dot is one run.", "Intervals of speed-ups include the noise of the clock."

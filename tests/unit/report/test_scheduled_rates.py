@@ -1,24 +1,20 @@
 """Learning rates computed from the schedule in a run's config."""
 
-from __future__ import annotations
-
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from report_study import write_run
 
-from ssr_hydra.report.drawn_curves import Curve, rates
+from ssr_hydra.report.drawn_curves import rates
 from ssr_hydra.studies import load
 
 COSINE = {"_target_": "ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler", "t_warmup": "0.05dur"}
 
 
-def curve_of(folder: Path, scheduler: Any, *, log: bool = False, **changes: Any) -> list[Curve]:
+def curve_of(folder, scheduler, *, log=False, **changes):
     """Return the rates of a run of 1,200 steps at SSR 1, in 16 epochs of 75 batches, at a learning rate of 0.1."""
     write_run(folder, rates=log, **changes)
     path = folder / ".hydra/config.yaml"
@@ -30,11 +26,11 @@ def curve_of(folder: Path, scheduler: Any, *, log: bool = False, **changes: Any)
     return rates(load(folder), ["steps", "samples", "seconds"]).drawn
 
 
-def at(curve: Curve, step: float) -> float:
+def at(curve, step):
     return float(np.interp(step, curve.places["steps"], curve.values))
 
 
-def test_learning_rate_equals_the_schedule_with_its_warmup(tmp_path: Path) -> None:
+def test_learning_rate_equals_the_schedule_with_its_warmup(tmp_path):
     (curve,) = curve_of(tmp_path / "0", COSINE, ssr=0.5)
     # At SSR 0.5 there are 600 steps, 30 of them warmup; the cosine is at its half in the middle of the rest.
     assert [at(curve, step) for step in (0, 15, 30, 315, 600)] == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=5e-5)
@@ -46,7 +42,7 @@ def test_learning_rate_equals_the_schedule_with_its_warmup(tmp_path: Path) -> No
     assert (curve.places["samples"][-1], curve.places["seconds"][-1]) == (9600, pytest.approx(3.0))
 
 
-def test_truncated_run_has_the_rate_of_the_full_schedule_up_to_its_end(tmp_path: Path) -> None:
+def test_truncated_run_has_the_rate_of_the_full_schedule_up_to_its_end(tmp_path):
     (curve,) = curve_of(tmp_path / "0", COSINE, ssr=0.5, control="truncate")
     assert curve.places["steps"][-1] == 600
     assert at(curve, 60) == pytest.approx(0.1)
@@ -54,7 +50,7 @@ def test_truncated_run_has_the_rate_of_the_full_schedule_up_to_its_end(tmp_path:
     assert curve.values[-1] == pytest.approx(0.05 * (1 + math.cos(math.pi * 539 / 1140)), abs=1e-4)
 
 
-def test_several_schedulers_multiply_the_learning_rate(tmp_path: Path) -> None:
+def test_several_schedulers_multiply_the_learning_rate(tmp_path):
     step = {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "0.5dur", "gamma": 0.1}
     product = {"_target_": "ssr_hydra.schedulers.ProductScheduler", "factors": {"a": COSINE, "b": step}}
     for place, scheduler in enumerate(([COSINE, step], product)):
@@ -75,14 +71,14 @@ def test_several_schedulers_multiply_the_learning_rate(tmp_path: Path) -> None:
         None,
     ],
 )
-def test_logged_rates_of_an_unknown_schedule_are_drawn_as_dots(tmp_path: Path, scheduler: Any) -> None:
+def test_logged_rates_of_an_unknown_schedule_are_drawn_as_dots(tmp_path, scheduler):
     (curve,) = curve_of(tmp_path / "0", scheduler, log=True)
     assert curve.dots
     assert len(curve.values) == 61
 
 
 @pytest.mark.parametrize(("lag", "dots"), [(1, False), (0, True)])
-def test_logged_rates_that_contradict_the_config_are_drawn_as_dots(tmp_path: Path, lag: int, dots: bool) -> None:
+def test_logged_rates_that_contradict_the_config_are_drawn_as_dots(tmp_path, lag, dots):
     folder = tmp_path / "0"
     curve_of(folder, COSINE)
     lines = []

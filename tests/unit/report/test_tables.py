@@ -1,20 +1,17 @@
 """Tables: the content of their cells, and notes about omitted rows."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from study_runs import study_of
 
-from ssr_hydra.report import Content, build
+from ssr_hydra.report import build
 from ssr_hydra.report.tables import Column, Table, TableRow, main_table, steps_table, tables
 from ssr_hydra.studies import from_csv
 
 
-def test_main_table_has_a_row_for_each_cell(content: Content) -> None:
+def test_main_table_has_a_row_for_each_cell(content):
     table = main_table(content)
     heads = "recipe/SSR/seeds/eval/accuracy/95 % interval/steps/samples/training/cost/frontier"
     assert "/".join(column.head for column in table.columns) == heads
@@ -43,15 +40,13 @@ def test_main_table_has_a_row_for_each_cell(content: Content) -> None:
         (0.002, math.nan, math.nan, "below, noise unknown"),
     ],
 )
-def test_gain_of_a_doubling_is_compared_with_the_tolerance(
-    content: Content, gain: float, low: float, high: float, text: str
-) -> None:
+def test_gain_of_a_doubling_is_compared_with_the_tolerance(content, gain, low, high, text):
     row = content.doublings.iloc[:1].assign(gain=gain, low=low, high=high, sure_low=low, sure_high=high)
     (table_row,) = tables(replace(content, doublings=row, tolerance=0.01))["doublings"].rows
     assert table_row.cells[-1].text == text
 
 
-def test_table_of_tolerances_has_a_row_for_each_choice(resnet50: Path) -> None:
+def test_table_of_tolerances_has_a_row_for_each_choice(resnet50):
     table = steps_table(build(from_csv(resnet50, ssr="ssr", quality="top1")))
     assert [[cell.text for cell in row.cells] for row in table.rows][1:4] == [
         ["2.64 to 6.65", "resnet50", "0.25", "noise not measured"],
@@ -61,7 +56,7 @@ def test_table_of_tolerances_has_a_row_for_each_choice(resnet50: Path) -> None:
     assert not steps_table(build(study_of({"a": {1.0: [0.5], 2.0: [0.4]}})))  # any options give SSR 1
 
 
-def test_every_statistic_has_its_table(content: Content) -> None:
+def test_every_statistic_has_its_table(content):
     report_tables = tables(content)
     rows = {name: len(table.rows) for name, table in report_tables.items()}
     assert rows["doublings"] == len(content.doublings) == 3 * 4 + 3 * 2
@@ -82,13 +77,13 @@ def test_every_statistic_has_its_table(content: Content) -> None:
         assert {len(row.cells) for row in table.rows} <= {len(table.columns)}
 
 
-def test_omitted_rows_are_counted() -> None:
+def test_omitted_rows_are_counted():
     table = Table((Column("a"),), tuple(TableRow(()) for _ in range(5)))
     assert (len(table.first(3).rows), table.first(3).more) == (3, 2)
     assert (len(table.first(9).rows), table.first(9).more) == (5, 0)
 
 
-def test_table_of_the_target_has_ratios_to_the_fastest_recipe(content: Content) -> None:
+def test_table_of_the_target_has_ratios_to_the_fastest_recipe(content):
     table = tables(content)["target"]
     times = [row.cells[4].text for row in table.rows]
     assert times[0] == "1x"
@@ -99,7 +94,7 @@ def test_table_of_the_target_has_ratios_to_the_fastest_recipe(content: Content) 
     assert [row.cells[1].text for row in tables(content)["ranking"].rows] == ["3"] * 4  # three pairs of recipes
 
 
-def test_lengths_in_epochs_are_shown_in_epochs(tmp_path: Path) -> None:
+def test_lengths_in_epochs_are_shown_in_epochs(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("epochs,top1\n30,91\n90,93\n", encoding="utf-8")
     content = build(from_csv(path, "epochs", "top1", full=90))

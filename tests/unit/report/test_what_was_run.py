@@ -1,9 +1,6 @@
 """The settings of the runs in a report."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -21,7 +18,7 @@ MODEL = {"_target_": "ssr_hydra.models.ConvNet", "in_channels": 1, "widths": [8,
 DATA = {"train": {"_target_": "ssr_hydra.data.Digits", "split": "train", "seed": "${..seed}"}, "batch_size": 16}
 
 
-def write(folder: Path, **changes: object) -> Path:
+def write(folder, **changes):
     """Two SSRs and two seeds of runs with a complete config."""
     for place, (ssr, seed) in enumerate(((0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1))):
         settings = config(ssr, seed, **{"model": MODEL, "data": DATA, "optimizer": SGD, **changes})
@@ -31,7 +28,7 @@ def write(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_settings_are_read_from_the_run_folders(tmp_path: Path) -> None:
+def test_settings_are_read_from_the_run_folders(tmp_path):
     settings = setup(build(load(write(tmp_path / "s"))))
     assert [fact for fact in settings if fact[0] != "schedule"] == [
         ("model", "ConvNet, in_channels 1, widths 8 16"),
@@ -47,7 +44,7 @@ def test_settings_are_read_from_the_run_folders(tmp_path: Path) -> None:
     ]
 
 
-def test_different_settings_are_listed_for_each_recipe(tmp_path: Path) -> None:
+def test_different_settings_are_listed_for_each_recipe(tmp_path):
     write(tmp_path / "s")
     write(tmp_path / "s", run="b", optimizer={**SGD, "lr": 0.2})
     settings = dict(setup(build(load(tmp_path / "s"))))
@@ -56,19 +53,19 @@ def test_different_settings_are_listed_for_each_recipe(tmp_path: Path) -> None:
     assert settings["model"] == "ConvNet, in_channels 1, widths 8 16"
 
 
-def test_settings_name_every_optimizer(tmp_path: Path) -> None:
+def test_settings_name_every_optimizer(tmp_path):
     both = {"hidden": {"_target_": "a.Muon", "lr": 0.02}, "rest": {"_target_": "torch.optim.AdamW", "lr": 0.001}}
     settings = dict(setup(build(load(write(tmp_path / "s", optimizer=both)))))
     assert settings["optimizer"] == "hidden: Muon; rest: AdamW"
     assert settings["learning rate"] == "0.02, 0.001"
 
 
-def test_full_length_is_computed_from_the_longest_run(tmp_path: Path) -> None:
+def test_full_length_is_computed_from_the_longest_run(tmp_path):
     write_run(tmp_path / "s/0", ssr=0.25)
     assert dict(setup(build(load(tmp_path / "s"))))["SSR 1"].startswith("16ep, about 1,200 steps, about 19,200 samples")
 
 
-def test_settings_of_a_csv_study_are_the_file_name_and_the_columns(resnet50: Path) -> None:
+def test_settings_of_a_csv_study_are_the_file_name_and_the_columns(resnet50):
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
     settings = dict(setup(content))
     assert settings["table"] == "resnet50.csv, columns ssr,top1,seconds"
@@ -76,19 +73,19 @@ def test_settings_of_a_csv_study_are_the_file_name_and_the_columns(resnet50: Pat
     assert "overrides" not in settings
 
 
-def test_unknown_settings_are_left_out() -> None:
+def test_unknown_settings_are_left_out():
     settings = dict(setup(build(study_of({"a": {1.0: [0.8, 0.9]}}))))
     assert list(settings) == ["SSR 1", "SSRs", "seeds", "measured by"]
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "&a [*a, *a]", "{a: b}", "\xff", "- {a: b}\n- 7"])
-def test_invalid_overrides_are_left_out(tmp_path: Path, text: str) -> None:
+def test_invalid_overrides_are_left_out(tmp_path, text):
     write_run(tmp_path / "s/0")
     (tmp_path / "s/0/.hydra/overrides.yaml").write_text(text, encoding="latin-1")
     assert "overrides" not in dict(setup(build(load(tmp_path / "s"))))
 
 
-def test_html_in_the_settings_is_shown_as_text(tmp_path: Path) -> None:
+def test_html_in_the_settings_is_shown_as_text(tmp_path):
     evil = "<script>window.pwned=1</script>"
     folder = write(tmp_path / "s", model={"_target_": f"m.{evil}", "kind": evil})
     for path in folder.glob("*/.hydra/overrides.yaml"):
@@ -102,7 +99,7 @@ def test_html_in_the_settings_is_shown_as_text(tmp_path: Path) -> None:
     assert text.count("&lt;script&gt;window.pwned=1&lt;/script&gt;") >= 3
 
 
-def test_overrides_are_listed_for_each_study(tmp_path: Path) -> None:
+def test_overrides_are_listed_for_each_study(tmp_path):
     write(tmp_path / "one")
     write(tmp_path / "two", model={**MODEL, "widths": [4, 8]})
     for path in (tmp_path / "two").glob("*/.hydra/overrides.yaml"):

@@ -1,36 +1,32 @@
 """The answer in sentences: the winner, its certainty, and the reasons against it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from report_study import write_run
 from study_runs import study_of
 
-from ssr_hydra.report import Choice, Content, Options, build, method_words, note_text, words
+from ssr_hydra.report import Choice, Options, build, method_words, note_text, words
 from ssr_hydra.report.content import ToleranceChoice
 from ssr_hydra.studies import from_csv, load
 from ssr_hydra.studies.compare import Rival
 from ssr_hydra.studies.intervals import Batch
 from ssr_hydra.studies.notes import Note
-from ssr_hydra.studies.study import Axis
 
 
-def chosen(content: Content, **changes: object) -> Content:
+def chosen(content, **changes):
     assert content.choice is not None
     changes = {"runs": 4, "diverged": 0, **changes}
     recommendation = content.choice.recommendation
     verdict = changes.pop("verdict", recommendation.verdict)
     ssr = changes.pop("of", recommendation.ssr)
-    recommendation = replace(recommendation, verdict=verdict, ssr=ssr)  # type: ignore[arg-type]
-    return replace(content, choice=replace(content.choice, recommendation=recommendation, **changes))  # type: ignore[arg-type]
+    recommendation = replace(recommendation, verdict=verdict, ssr=ssr)
+    return replace(content, choice=replace(content.choice, recommendation=recommendation, **changes))
 
 
-def rival(name: str, low: float, high: float, held: bool = True, batch: Batch | None = None) -> Rival:
+def rival(name, low, high, held=True, batch=None):
     return Rival(name, 2.0, (low + high) / 2, low, high, held, batch, 8)
 
 
@@ -55,12 +51,12 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
         ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; the noise was not measured."),
     ],
 )  # fmt: skip
-def test_headline_states_the_choice(content: Content, changes: dict[str, object], expected: str) -> None:
+def test_headline_states_the_choice(content, changes, expected):
     assert words.headline(chosen(content, **changes)) == expected
     assert len(expected.split()) <= 15
 
 
-def test_headline_without_a_tolerance_states_the_range(content: Content) -> None:
+def test_headline_without_a_tolerance_states_the_range(content):
     free = build(content.study)
     first = replace(free.steps[0].choice, recipe="wsd", ssr=0.5)
     last = replace(free.steps[-1].choice, recipe="wsd", ssr=2.0)
@@ -74,18 +70,18 @@ def test_headline_without_a_tolerance_states_the_range(content: Content) -> None
         assert len(headline.split()) <= 15
 
 
-def everything(content: Content) -> list[str]:
+def everything(content):
     return [*words.answer(content), *(line for _, sentences in words.details(content) for line in sentences)]
 
 
-def test_an_answer_has_at_most_five_sentences_and_no_repetition(content: Content) -> None:
+def test_an_answer_has_at_most_five_sentences_and_no_repetition(content):
     for each in (content, build(content.study), build(content.study, Options(target=0.95))):
         assert len(words.answer(each)) <= 5
         sentences = [words.headline(each), *everything(each)]
         assert len(set(sentences)) == len(sentences)
 
 
-def test_gain_of_a_doubling_is_unknown_with_a_single_ssr() -> None:
+def test_gain_of_a_doubling_is_unknown_with_a_single_ssr():
     content = build(study_of({"a": {1.0: [0.90, 0.91, 0.92]}, "b": {1.0: [0.80, 0.81, 0.82]}}))
     assert content.is_settled
     sentence = "No doubling of the SSR was measured for a, so the gain of longer runs is unknown."
@@ -105,9 +101,7 @@ def test_gain_of_a_doubling_is_unknown_with_a_single_ssr() -> None:
         ("outside", (BEHIND,), "sure"),
     ],
 )
-def test_certainty_of_a_choice_is_limited_by_its_recipe_and_ssr(
-    content: Content, verdict: str, rivals: tuple[Rival, ...], certainty: str
-) -> None:
+def test_certainty_of_a_choice_is_limited_by_its_recipe_and_ssr(content, verdict, rivals, certainty):
     choice = chosen(content, verdict=verdict, rivals=rivals).choice
     assert isinstance(choice, Choice)
     assert choice.certainty == certainty
@@ -121,9 +115,7 @@ def test_certainty_of_a_choice_is_limited_by_its_recipe_and_ssr(
         ({"verdict": "decided", "of": 1.0, "rivals": ()}, "decided"),
     ],
 )
-def test_choice_without_a_rival_is_undecided_at_the_end_of_the_range(
-    content: Content, changes: dict[str, object], certainty: str
-) -> None:
+def test_choice_without_a_rival_is_undecided_at_the_end_of_the_range(content, changes, certainty):
     choice = chosen(content, **changes).choice
     assert choice is not None
     assert words.certainty(choice) == certainty
@@ -154,7 +146,7 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s), wsd"
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
     ],
 )  # fmt: skip
-def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], sentence: str) -> None:
+def test_answer_lists_the_rivals(content, rivals, sentence):
     assert sentence in words.answer(chosen(content, rivals=rivals))
 
 
@@ -172,14 +164,12 @@ def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], se
         ((rival("b", -0.001, 0.003), replace(UNKNOWN, recipe="c")), []),  # c may be worse by any amount
     ],
 )  # fmt: skip
-def test_details_state_how_many_seeds_would_separate_rivals(
-    content: Content, rivals: tuple[Rival, ...], expected: list[str]
-) -> None:
+def test_details_state_how_many_seeds_would_separate_rivals(content, rivals, expected):
     lines = dict(words.details(chosen(content, rivals=rivals))).get("Which recipe", [])
     assert [line for line in lines if not line.startswith(("Over the range", "Curves"))] == expected
 
 
-def test_details_explain_unknown_noise_by_missing_standard_deviations(tmp_path: Path) -> None:
+def test_details_explain_unknown_noise_by_missing_standard_deviations(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("ssr,acc,n\n0.5,0.8,3\n1,0.9,3\n", encoding="utf-8")
     assert dict(words.details(build(from_csv(table, "ssr", "acc", n="n"))))["Which SSR"] == [
@@ -187,7 +177,7 @@ def test_details_explain_unknown_noise_by_missing_standard_deviations(tmp_path: 
     ]
 
 
-def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.0) -> str:
+def over(content, *standing, faster=1.0):
     """Return the sentence about the best recipe at each budget. There, the SSR of b is ``faster`` times that of a."""
     rows = [
         {"recipe": name, "control": "", "at": at, "ssr": at / 100 * (faster if name == "b" else 1), "standing": kind}
@@ -198,7 +188,7 @@ def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.
     return next((line for line in everything(variant) if line.startswith("Over the range")), "")
 
 
-def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
+def test_answer_names_the_best_recipe_at_each_ssr(content):
     standing = ((50, "a", "behind"), (100, "a", "open"), (200, "b", "behind"), (400, "b", "behind"))
     assert over(content, *standing) == (
         "Over the range: a is best at SSR 0.5; b is best at SSR 2 and 4; at SSR 1 the best recipe is not decided."
@@ -210,15 +200,13 @@ def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
 
 
 @pytest.mark.parametrize(("equal", "unit"), [("steps", "steps"), ("seconds", "s")])
-def test_budget_is_given_in_steps_or_seconds_if_the_ssrs_of_recipes_differ(
-    content: Content, equal: Axis, unit: str
-) -> None:
+def test_budget_is_given_in_steps_or_seconds_if_the_ssrs_of_recipes_differ(content, equal, unit):
     # At 50 steps, a is at SSR 0.5 and b at 0.6. "at SSR 0.5" would be wrong for b.
     sentence = over(replace(content, equal=equal), (50, "b", "behind"), (100, "a", "open"), faster=1.2)
     assert sentence == f"Over the range: b is best at 50 {unit}; at 100 {unit} the best recipe is not decided."
 
 
-def test_certain_crossings_of_curves_are_reported(content: Content) -> None:
+def test_certain_crossings_of_curves_are_reported(content):
     row = {"a": "wsd", "b": "b", "ssr": 0.5, "low": 0.4, "high": 0.6, "better_below": "b", "better_above": "wsd"}
     rows = [row | {"certain": True}, row | {"certain": False, "ssr": 0.7}, row | {"certain": True, "a": "c"}]
     sentences = everything(replace(content, crossings=pd.DataFrame(rows)))
@@ -227,7 +215,7 @@ def test_certain_crossings_of_curves_are_reported(content: Content) -> None:
     ]
 
 
-def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content) -> None:
+def test_answer_names_the_recipe_that_reaches_the_target_first(content):
     assert content.soonest is not None
     best = content.soonest.recommendation
     interval = f"[{best.target_low:.3g}, {best.target_high:.3g}]"
@@ -243,7 +231,7 @@ def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content)
     assert "No recipe reaches 0.95 within the measured range." in everything(replace(content, soonest=None))
 
 
-def test_details_list_doubts_about_the_ssr_and_report_a_missed_target() -> None:
+def test_details_list_doubts_about_the_ssr_and_report_a_missed_target():
     study = study_of({"a": {1.0: [0.5], 2.0: [0.505], 4.0: [0.6], 8.0: [0.59]}})
     details = dict(words.details(build(study, Options(tolerance=0.01, target=0.9))))
     assert details["Which SSR"] == [
@@ -266,13 +254,13 @@ def test_details_list_doubts_about_the_ssr_and_report_a_missed_target() -> None:
         ("undecided", "It is undecided whether scaling beats truncation at SSR 2: scaling gains {}."),
     ],
 )
-def test_control_that_beats_the_scaled_run_is_reported(content: Content, winner: str, sentence: str) -> None:
+def test_control_that_beats_the_scaled_run_is_reported(content, winner, sentence):
     row = {"recipe": "wsd", "control": "truncate", "ssr": 2.0, "n": 4, "gain": -0.005, "low": -0.009, "high": -0.001}
     frame = pd.DataFrame([row | {"method": "paired", "winner": winner}])
     assert sentence.format("-0.0050 [-0.0090, -0.0010]") in everything(replace(content, controls=frame))
 
 
-def test_report_counts_the_comparisons_with_controls(content: Content) -> None:
+def test_report_counts_the_comparisons_with_controls(content):
     row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
     won = ["scaling", "scaling", "control", "undecided", "same", ""]
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
@@ -281,7 +269,7 @@ def test_report_counts_the_comparisons_with_controls(content: Content) -> None:
     assert sentence == f"Scaling and truncation have 6 comparisons, each at a confidence of 99 %: {counts}."
 
 
-def test_rejected_fits_are_listed(content: Content) -> None:
+def test_rejected_fits_are_listed(content):
     last = replace(content.fits[0].back_tests[-1], fitted_to=1.0, ssr=2.0, predicted=0.96, observed=0.95)
     outside = replace(last, low=0.955, high=0.965, outcome="outside")
     no_better = replace(last, carried=0.004, outcome="no_better")
@@ -314,12 +302,12 @@ def test_rejected_fits_are_listed(content: Content) -> None:
         ("undetermined", "undetermined", "The SSRs up to 1 do not determine a power law."),
     ],
 )
-def test_verdict_of_a_fit_is_explained_in_one_sentence(content: Content, outcome: str, reason: str, end: str) -> None:
+def test_verdict_of_a_fit_is_explained_in_one_sentence(content, outcome, reason, end):
     test = replace(
         content.fits[0].back_tests[-1], fitted_to=1.0, ssr=2.0, predicted=0.96, observed=0.95, low=0.955, high=0.965,
-        outcome=outcome,  # type: ignore[arg-type]
+        outcome=outcome,
     )  # fmt: skip
-    fit = replace(content.fits[0], reason=reason, back_tests=(test,))  # type: ignore[arg-type]
+    fit = replace(content.fits[0], reason=reason, back_tests=(test,))
     assert method_words.fit_reason(fit).endswith(end)
 
 
@@ -347,11 +335,11 @@ def test_verdict_of_a_fit_is_explained_in_one_sentence(content: Content, outcome
          "Times are not compared: line 3 and 1 more lines of the table must have hours above 0."),
     ],
 )  # fmt: skip
-def test_note_is_one_sentence(note: Note, text: str) -> None:
+def test_note_is_one_sentence(note, text):
     assert note_text(note) == text
 
 
-def test_cost_of_the_sweep_is_reported(content: Content) -> None:
+def test_cost_of_the_sweep_is_reported(content):
     # A run at SSR 1 takes 6 s, and there are three recipes with four seeds. Scaled runs: 12 x 6 x (.125 + .25 + .5 + 1
     # + 2) = 279 s. Truncated runs: 12 x 6 x (.125 + .25 + .5) = 63 s. Two failed runs: 24 s. Each run has .5 s more.
     assert method_words.cost_of_sweep(content) == (
@@ -360,7 +348,7 @@ def test_cost_of_the_sweep_is_reported(content: Content) -> None:
     )
 
 
-def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Content) -> None:
+def test_report_states_after_how_many_runs_the_study_has_paid_off(content):
     # A run takes 6 s at SSR 1 and 12 s at SSR 2, so it saves 6 s. The study took 415 s, which is 70 times 6 s.
     shorter = chosen(content, ssr=1.0)
     assert method_words.cost_of_sweep(shorter).endswith(
@@ -369,7 +357,7 @@ def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Conte
     assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 
 
-def test_answer_without_a_tolerance_names_the_command_that_sets_a_tolerance(tmp_path: Path, resnet50: Path) -> None:
+def test_answer_without_a_tolerance_names_the_command_that_sets_a_tolerance(tmp_path, resnet50):
     folder = tmp_path / "my study"
     for ssr, quality in ((1.0, 0.8), (2.0, 0.9), (4.0, 0.91)):
         write_run(folder / f"{ssr}", ssr=ssr, quality=quality)
@@ -380,7 +368,7 @@ def test_answer_without_a_tolerance_names_the_command_that_sets_a_tolerance(tmp_
     assert words.answer(table)[0].endswith("of a doubling. --tolerance X selects a row.")
 
 
-def test_outlier_run_is_reported_next_to_the_median(content: Content) -> None:
+def test_outlier_run_is_reported_next_to_the_median(content):
     assert content.outliers.empty
     row = {"recipe": "wsd", "control": "truncate", "ssr": 1.0, "seed": 3, "value": 0.5, "median": 0.895}
     variant = replace(content, outliers=pd.DataFrame([row | {"distance": 39.5}]))

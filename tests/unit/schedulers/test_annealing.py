@@ -1,10 +1,7 @@
 """Linear, cosine, polynomial and REX, with and without warmup, against their formulas by hand."""
 
-from __future__ import annotations
-
 import math
 from itertools import product
-from typing import Any
 
 import pytest
 from cases import each
@@ -15,14 +12,14 @@ from ssr_hydra import schedulers as s
 from ssr_hydra.errors import MismatchError, MissingRateError, RangeError
 from ssr_hydra.time import Time
 
-WITH_WARMUP: list[Any] = [
+WITH_WARMUP = [
     s.LinearWithWarmupScheduler,
     s.CosineAnnealingWithWarmupScheduler,
     s.PolynomialWithWarmupScheduler,
 ]
 
 # Shapes from 1 to 0, as their papers write them, with z = 1 - tau.
-SHAPES: dict[str, Any] = {
+SHAPES = {
     "linear": lambda z: z,
     "cosine": lambda z: (1 - math.cos(math.pi * z)) / 2,
     "cubic": lambda z: z**3,
@@ -32,7 +29,7 @@ SHAPES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("alpha_f", [0.0, 0.1, 1.0, 2.5])
-def test_shapes_match_their_formulas_with_and_without_warmup(alpha_f: float) -> None:
+def test_shapes_match_their_formulas_with_and_without_warmup(alpha_f):
     for name, warmup, scheduler in (
         ("linear", 0, s.LinearScheduler(alpha_f=alpha_f)),
         ("cosine", 0, s.CosineAnnealingScheduler(alpha_f=alpha_f)),
@@ -49,13 +46,13 @@ def test_shapes_match_their_formulas_with_and_without_warmup(alpha_f: float) -> 
         assert values == pytest.approx(expected, abs=1e-15), name
 
 
-def test_linear_interpolates_between_any_two_multipliers() -> None:
+def test_linear_interpolates_between_any_two_multipliers():
     assert alphas(s.LinearScheduler(0.5, 2.5, "4ba"), range(6)) == [0.5, 1.0, 1.5, 2.0, 2.5, 2.5]
     assert alphas(s.LinearWithWarmupScheduler("2ba", 0.5, 2.5, "6ba"), range(6)) == [0, 0.25, 0.5, 1.0, 1.5, 2.0]
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_length_of_the_warmup_is_exact(make: Any) -> None:
+def test_length_of_the_warmup_is_exact(make):
     for zero in ("0ba", "0ep", "0dur", "0sec"):  # zero needs no rate
         assert alphas(make(zero), [0], max_duration="6ba") == [1.0]
     for scale_warmup in (False, True):  # 0.1dur of the 80 batches that are run
@@ -68,7 +65,7 @@ def test_length_of_the_warmup_is_exact(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [s.LinearScheduler, s.CosineAnnealingScheduler, s.RexScheduler])
-def test_schedule_without_warmup_may_end_before_the_run(make: Any) -> None:
+def test_schedule_without_warmup_may_end_before_the_run(make):
     assert alphas(make(t_max="5ba", alpha_f=0.5), (5, 9), max_duration="20ba") == [0.5, 0.5]
 
 
@@ -76,7 +73,7 @@ RATES = {"dataloader_len": 10, "samples_per_batch": 32, "tokens_per_batch": 1024
 
 
 @each("t_warmup,max_duration", product(["5ba", "0.5ep", "160sp", "5120tok", "0.1dur"], ["50ba", "5ep", "51200tok"]))
-def test_times_in_batches_and_samples_and_tokens_and_epochs_can_be_mixed(t_warmup: str, max_duration: str) -> None:
+def test_times_in_batches_and_samples_and_tokens_and_epochs_can_be_mixed(t_warmup, max_duration):
     # Every spelling means 5 of 50 batches.
     scheduler = s.LinearWithWarmupScheduler(t_warmup)
     assert alphas(scheduler, (0, 4, 5, 27.5, 50), max_duration=max_duration, **RATES) == [0, 0.8, 1.0, 0.5, 0.0]
@@ -89,13 +86,13 @@ def test_times_in_batches_and_samples_and_tokens_and_epochs_can_be_mixed(t_warmu
         ("500sp", "5000ba", "samples_per_batch"), ("1ep", "5000ba", "dataloader_len"),
     ],
 )  # fmt: skip
-def test_error_names_the_missing_rate(t_warmup: str, max_duration: str, missing: str) -> None:
+def test_error_names_the_missing_rate(t_warmup, max_duration, missing):
     with refused("t_warmup", MissingRateError, match=f"needs {missing}, .* pass {missing}=") as caught:
         alphas(s.LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration)
     assert isinstance(caught.value, RuntimeError)  # as in Composer, so that existing handlers work
 
 
-def test_seconds_can_be_used_like_other_units() -> None:
+def test_seconds_can_be_used_like_other_units():
     # 90 minutes at 2 s a batch; a warmup of 1m30s is 45 batches.
     scheduler = s.LinearWithWarmupScheduler("1m30s")
     assert alphas(scheduler, (9, 45, 1372.5, 2700), max_duration="90m", seconds_per_batch=2) == [0.2, 1.0, 0.5, 0.0]
@@ -106,6 +103,6 @@ def test_seconds_can_be_used_like_other_units() -> None:
 @pytest.mark.parametrize(
     ("t_warmup", "max_duration", "to"), [("500ba", "90m", "sec"), ("90sec", "5ba", "ba"), ("1iter", "5ba", "ba")]
 )
-def test_units_without_a_rate_between_them_are_refused(t_warmup: str, max_duration: str, to: str) -> None:
+def test_units_without_a_rate_between_them_are_refused(t_warmup, max_duration, to):
     with refused("t_warmup", MismatchError, match=f"{Time(t_warmup).unit} cannot be converted to {to}"):
         alphas(s.LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration, **RATES)

@@ -1,11 +1,8 @@
 """Products and sequences: combining the separate values of the parts gives the values of the whole."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from cases import each
@@ -13,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 from schedule_helpers import ForeignState, ForeignTimestamp, alphas
-from schedule_strategies import World, make, shares, worlds
+from schedule_strategies import make, shares, worlds
 
 from ssr_hydra import schedulers as s
 from ssr_hydra.errors import WrongTypeError
@@ -28,7 +25,7 @@ HALF = s.ConstantScheduler(0.5)
 
 
 @given(data=st.data(), world=worlds(), share=shares)
-def test_product_scheduler_multiplies_its_factors(data: st.DataObject, world: World, share: Fraction) -> None:
+def test_product_scheduler_multiplies_its_factors(data, world, share):
     factors = {f"f{k}": data.draw(_parts(world, world.length)) for k in range(3)}
     time = world.on_grain(share * world.length)
     expected = math.prod(world.alpha(factor, time) for factor in factors.values())
@@ -36,7 +33,7 @@ def test_product_scheduler_multiplies_its_factors(data: st.DataObject, world: Wo
 
 
 @st.composite
-def _parts(draw: st.DrawFn, world: World, length: Fraction) -> Any:
+def _parts(draw, world, length):
     return make(draw, world, length, depth=1)
 
 
@@ -44,9 +41,7 @@ def _parts(draw: st.DrawFn, world: World, length: Fraction) -> Any:
 
 
 @given(data=st.data(), world=worlds(), twelfths=st.sets(st.integers(1, 11), min_size=1, max_size=3), share=shares)
-def test_each_phase_equals_its_schedule_in_a_separate_run(
-    data: st.DataObject, world: World, twelfths: set[int], share: Fraction
-) -> None:
+def test_each_phase_equals_its_schedule_in_a_separate_run(data, world, twelfths, share):
     cuts = [world.on_grain(Fraction(k, 12) * world.length) for k in sorted(twelfths)]
     bounds = [Fraction(0), *cuts, world.length]
     spans = list(itertools.pairwise(bounds))
@@ -129,7 +124,7 @@ OUTER = {
         ),
     ],
 )  # fmt: skip
-def test_sequence_matches_hand_computed_values(phases: Any, batches: Any, expected: list[float], of_run: Any) -> None:
+def test_sequence_matches_hand_computed_values(phases, batches, expected, of_run):
     assert alphas(s.SequentialScheduler(phases), batches, **of_run) == pytest.approx(expected, abs=1e-15)
 
 
@@ -148,19 +143,19 @@ UNEVEN = State(
         (s.SequentialScheduler({"x": s.Phase(s.LinearScheduler(0.25, 1), "32sp"), "y": HALF}), 0.25),
     ],
 )  # fmt: skip
-def test_phase_never_gets_a_time_before_its_start(scheduler: Any, start: float) -> None:
+def test_phase_never_gets_a_time_before_its_start(scheduler, start):
     # The phase begins with epoch 1. By the rates this is sample 320, but the run is at sample 310. A time before the
     # start of a phase would give negative multipliers, or steps backwards.
     sequence = s.SequentialScheduler({"a": s.Phase(HALF, "1ep"), "b": scheduler})
     assert bind(sequence, UNEVEN)(UNEVEN.timestamp) == start
 
 
-def test_sequences_and_functions_work_with_timestamps_of_other_libraries() -> None:
+def test_sequences_and_functions_work_with_timestamps_of_other_libraries():
     scheduler = s.SequentialScheduler({
         "a": s.Phase(lambda state: float(state.timestamp.get("ba").value), "5ba"),
         "b": lambda state: state.timestamp.get("ba").value + 0.5 * state.timestamp.get("ep").value,
     })  # fmt: skip
-    values = [scheduler(ForeignState("20ba", ForeignTimestamp(k, 4, 32, 1024), 4)) for k in (0, 3, 5, 8, 9)]  # type: ignore[arg-type]
+    values = [scheduler(ForeignState("20ba", ForeignTimestamp(k, 4, 32, 1024), 4)) for k in (0, 3, 5, 8, 9)]
     assert values == [0.0, 3.0, 0.0, 3.0, 4.5]
 
 
@@ -168,7 +163,7 @@ def test_sequences_and_functions_work_with_timestamps_of_other_libraries() -> No
 
 
 @each("part", [None, s.LinearScheduler, [s.LinearScheduler()]])
-def test_part_of_a_combinator_must_be_a_scheduler(part: Any) -> None:
+def test_part_of_a_combinator_must_be_a_scheduler(part):
     with refused("factors.a", WrongTypeError):
         s.ProductScheduler({"a": part})
     with refused("phases.a.scheduler", WrongTypeError):
@@ -191,7 +186,7 @@ def test_part_of_a_combinator_must_be_a_scheduler(part: Any) -> None:
         ({"a": s.Phase(HALF, "0.5dur"), "b": s.Phase(HALF, "600ba", scale=False), "c": HALF}, "phases.b.until"),
     ],
 )  # fmt: skip
-def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: str) -> None:
+def test_sequences_refuse_invalid_arguments_at_construction(phases, field):
     with refused(field):
         s.SequentialScheduler(phases)
 
@@ -218,14 +213,14 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
          "phases.a.scheduler.t_warmup", "t_max is 2ba"),
     ],
 )  # fmt: skip
-def test_error_while_a_sequence_is_bound_names_the_path(phases: Any, of_run: Any, field: str, match: str) -> None:
+def test_error_while_a_sequence_is_bound_names_the_path(phases, of_run, field, match):
     with refused(field, match=match):
         alphas(s.SequentialScheduler(phases), [0], **of_run)
 
 
-def test_combinators_ignore_later_changes_of_the_given_mappings() -> None:
-    phases: dict[str, Any] = {"a": HALF}
-    factors: dict[str, Any] = {"a": HALF}
+def test_combinators_ignore_later_changes_of_the_given_mappings():
+    phases = {"a": HALF}
+    factors = {"a": HALF}
     sequence, product = s.SequentialScheduler(phases), s.ProductScheduler(factors)
     phases["a"] = factors["a"] = None
     assert alphas(sequence, [0], max_duration="9ba") == alphas(product, [0], max_duration="9ba") == [0.5]

@@ -1,9 +1,6 @@
 """The values of MosaicML Composer 0.32.1 where it satisfies its own equation, and the right values elsewhere."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
 import pytest
 from cases import each
@@ -15,12 +12,10 @@ from ssr_hydra import schedulers as s
 from ssr_hydra.errors import RangeError
 from ssr_hydra.time import Time
 
-CASES: list[dict[str, Any]] = json.loads((SUPPORT / "reference" / "composer_alphas.json").read_text(encoding="utf-8"))[
-    "cases"
-]
+CASES = json.loads((SUPPORT / "reference" / "composer_alphas.json").read_text(encoding="utf-8"))["cases"]
 
 
-def test_file_of_composer_reference_values_is_complete() -> None:
+def test_file_of_composer_reference_values_is_complete():
     assert (len(CASES), sum(len(case["alphas"]) for case in CASES)) == (400, 4656)
     assert len({case["scheduler"] for case in CASES}) == 13
     (case,) = [case for case in CASES if _warmup_outlasts_the_run(case)]
@@ -28,7 +23,7 @@ def test_file_of_composer_reference_values_is_complete() -> None:
 
 
 @pytest.mark.parametrize("name", sorted({case["scheduler"] for case in CASES}))
-def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
+def test_scheduler_has_the_values_that_composer_computes(name):
     for case in CASES:
         if case["scheduler"] != name:
             continue
@@ -48,7 +43,7 @@ def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
         )
 
 
-def _warmup_outlasts_the_run(case: dict[str, Any]) -> bool:
+def _warmup_outlasts_the_run(case):
     """Return whether a fixed warmup is longer than the scaled run; both then have the same unit."""
     warmup, length = Time(case["kwargs"].get("t_warmup", "0dur")), Time(case["scaled_max_duration"])
     return warmup.unit is length.unit and not case["kwargs"].get("scale_warmup") and warmup > length
@@ -62,7 +57,7 @@ def _warmup_outlasts_the_run(case: dict[str, Any]) -> bool:
     [s.LinearWithWarmupScheduler, s.CosineAnnealingWithWarmupScheduler, s.PolynomialWithWarmupScheduler,
      s.ConstantWithWarmupScheduler],
 )  # fmt: skip
-def test_option_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
+def test_option_scale_warmup_scales_the_end_of_the_warmup(make):
     scheduler = make(t_warmup="10ba", scale_warmup=True)
     # ssr 2: the ramp takes 20 batches. There alpha(9) = .45 and alpha(10) = 1.
     assert alphas(scheduler, (9, 10, 19, 20), 2, max_duration="100ba") == pytest.approx([0.45, 0.5, 0.95, 1.0])
@@ -72,7 +67,7 @@ def test_option_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
     )
 
 
-def test_t_max_is_compared_with_the_exactly_scaled_end_of_the_run() -> None:
+def test_t_max_is_compared_with_the_exactly_scaled_end_of_the_run():
     # 15 epochs of 3 batches, times 1.4, are 63 batches for both. There the error is that t_max < max_duration.
     of_run = {"ssr": 1.4, "max_duration": "15ep", "dataloader_len": 3}
     for t_max in ("15ep", "45ba", "1dur", "15.01ep"):
@@ -110,5 +105,5 @@ HALVED = {"ssr": 0.5, "max_duration": "5ep", "dataloader_len": 10}
         ),
     ],
 )  # fmt: skip
-def test_times_are_not_rounded(scheduler: Any, batches: Any, expected: list[float], of_run: dict[str, Any]) -> None:
+def test_times_are_not_rounded(scheduler, batches, expected, of_run):
     assert alphas(scheduler, batches, **of_run) == pytest.approx(expected, abs=1e-15)

@@ -1,14 +1,12 @@
 """The formulas that all schedules use: shapes over tau, and a warmup before a shape."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssr_hydra.schedulers.curves import Curve, annealed, cosine, linear, polynomial, rex
+from ssr_hydra.schedulers.curves import annealed, cosine, linear, polynomial, rex
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
@@ -17,16 +15,16 @@ RUN = Run.of(State("100ba", 10, 32))
 floats = st.floats(0, 10)
 
 
-def ba(value: float | Fraction) -> Time:
+def ba(value):
     return Time(value, "ba")
 
 
-def values(curve: Curve, *batches: float | Fraction) -> list[float]:
+def values(curve, *batches):
     return [curve(Timestamp(batch=batch)) for batch in batches]
 
 
 @given(alpha_i=floats, alpha_f=floats, power=st.floats(0.01, 9))
-def test_shapes_reach_both_ends_exactly(alpha_i: float, alpha_f: float, power: float) -> None:
+def test_shapes_reach_both_ends_exactly(alpha_i, alpha_f, power):
     # The end is exact. The start is exact if it is 1; otherwise it is bitwise the float a + (1 - a).
     for shape, start in (
         (linear(alpha_i, alpha_f), alpha_i), (cosine(alpha_i, alpha_f), alpha_i), (cosine(1.0, alpha_f), 1.0),
@@ -36,7 +34,7 @@ def test_shapes_reach_both_ends_exactly(alpha_i: float, alpha_f: float, power: f
         assert shape(0.0) == (start if start == 1.0 else pytest.approx(start, abs=1e-14))
 
 
-def test_endless_shape_continues_beyond_tau_one() -> None:
+def test_endless_shape_continues_beyond_tau_one():
     curve = annealed(RUN, lambda tau: 1 / (1 + tau), ba(0), ba(Fraction(1, 10**30)), is_endless=True)
     # This holds even if factor * count is far beyond 64 bits.
     assert values(curve, 0, Fraction(1, 10**30), 2**62) == [1.0, 0.5, pytest.approx(1 / (2**62 * 1e30))]
@@ -46,11 +44,11 @@ def test_endless_shape_continues_beyond_tau_one() -> None:
     begin=st.fractions(0, 100, max_denominator=99), width=st.fractions(Fraction(1, 99), 100, max_denominator=99),
     share=st.fractions(0, 1),
 )  # fmt: skip
-def test_tau_is_the_correctly_rounded_ratio(begin: Fraction, width: Fraction, share: Fraction) -> None:
+def test_tau_is_the_correctly_rounded_ratio(begin, width, share):
     # tau is the float nearest to the exact ratio, not the result of float arithmetic. So the equation of SSR is exact.
-    taus: list[float] = []
+    taus = []
 
-    def shape(tau: float) -> float:
+    def shape(tau):
         taus.append(float(tau))
         return 1.0
 

@@ -1,11 +1,8 @@
 """Warm restarts, one cycle and points in time, against their formulas by hand."""
 
-from __future__ import annotations
-
 import math
 import time
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from cases import each
@@ -32,7 +29,7 @@ from ssr_hydra.time import Time, Timestamp
     t_mult=st.sampled_from([1.0, 1.1, 1.5, 2.0, 3.7]),
     t_0=st.fractions(Fraction(1, 7), 50, max_denominator=20),
 )
-def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle: int, t_mult: float, t_0: Fraction) -> None:
+def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle, t_mult, t_0):
     ratio = Fraction(str(t_mult))
     begin = sum((t_0 * ratio**k for k in range(cycle)), Fraction(0))
     curve = bind(CosineAnnealingWarmRestartsScheduler(Time(t_0, "ba"), t_mult, 0.25), State())
@@ -45,7 +42,7 @@ def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle: int, t_mul
         assert curve(Timestamp(batch=begin - Fraction(1, 10**9))) < 0.2500001
 
 
-def test_cycles_may_grow_very_slowly_or_very_fast() -> None:
+def test_cycles_may_grow_very_slowly_or_very_fast():
     # Compare 2000 cycles with t_mult = 1 + 1e-6 with exact sums. Above about 2**14 bits, the schedule uses floats.
     ratio, t = Fraction("1.000001"), 2000
     begins = (ratio**t - 1) / (ratio - 1)
@@ -55,7 +52,7 @@ def test_cycles_may_grow_very_slowly_or_very_fast() -> None:
     assert alphas(CosineAnnealingWarmRestartsScheduler("1ba", 1e308), [0.5, 1, 50]) == [pytest.approx(0.5), 1.0, 1.0]
 
 
-def test_time_to_compute_warm_restarts_does_not_depend_on_the_number_of_cycles() -> None:
+def test_time_to_compute_warm_restarts_does_not_depend_on_the_number_of_cycles():
     started = time.process_time()
     for t_0, t_mult in (("1e-30ba", 1), ("1e-30ba", 2), ("1ba", 1.0001)):
         (alpha,) = alphas(CosineAnnealingWarmRestartsScheduler(t_0, t_mult), [2**62])
@@ -66,7 +63,7 @@ def test_time_to_compute_warm_restarts_does_not_depend_on_the_number_of_cycles()
 # One cycle and points
 
 
-def test_one_cycle_matches_its_formula() -> None:
+def test_one_cycle_matches_its_formula():
     # Up over 4 batches from alpha_i to 1, down over 8 to alpha_f: (1 - cos) / 2 between the ends.
     a, f = 0.04, 4e-6
     up = [a + (1 - a) * (1 - math.cos(math.pi * k / 4)) / 2 for k in range(4)]
@@ -89,12 +86,12 @@ RATES = {"max_duration": "320sp", "dataloader_len": 5, "samples_per_batch": 32}
         (POINTS, (0, 2, 3, 4, 6, 8, 9), [0.5, 0.5, 0.75, 1.0, 0.5, 0.0, 0.0], {"max_duration": "8ba"}),
         (POINTS, (4, 6, 8, 12), [0.5, 0.75, 1.0, 0.5], {"max_duration": "8ba", "ssr": 2}),
         (IN_UNITS, (1, 3, 5, 7.5, 10), [0, 0.5, 1, 0.5, 0], RATES),
-        (PiecewiseLinearScheduler([["0ba", 0], ["4ba", 1]]), [1], [0.25], {}),  # type: ignore[list-item]  # as in YAML
+        (PiecewiseLinearScheduler([["0ba", 0], ["4ba", 1]]), [1], [0.25], {}),  # as in YAML
         (PiecewiseLinearScheduler({"0ba": 0.0, "4ba": 1.0}), [1], [0.25], {}),
         (PiecewiseLinearScheduler([("4ba", 0.3)]), (0, 4, 9), [0.3, 0.3, 0.3], {}),
     ],
 )
-def test_lines_match_hand_computed_values(scheduler: Any, batches: Any, expected: Any, of_run: Any) -> None:
+def test_lines_match_hand_computed_values(scheduler, batches, expected, of_run):
     assert alphas(scheduler, batches, **of_run) == expected
 
 
@@ -114,12 +111,12 @@ def test_lines_match_hand_computed_values(scheduler: Any, batches: Any, expected
         ),
     ],
 )  # fmt: skip
-def test_invalid_arguments_are_refused(make: Any, field: str) -> None:
+def test_invalid_arguments_are_refused(make, field):
     with refused(field):
         make()
 
 
-def test_binding_a_piecewise_schedule_refuses_points_in_the_wrong_order() -> None:
+def test_binding_a_piecewise_schedule_refuses_points_in_the_wrong_order():
     # 1ep of 5 batches is before 6ba: the order depends on the run.
     with refused("points[1]", RangeError, match=r"='1ep': .* at 6ba and 5ba"):
         alphas(PiecewiseLinearScheduler([("6ba", 1.0), ("1ep", 0.0)]), [0], dataloader_len=5)

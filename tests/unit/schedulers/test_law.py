@@ -1,9 +1,6 @@
 """The equation of the scale schedule ratio, bitwise, and properties that all schedules have."""
 
-from __future__ import annotations
-
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +14,7 @@ from ssr_hydra.time import Time, check_ssr
 several_shares = st.lists(shares, min_size=1, max_size=5)
 
 
-def check_law(world: World, scheduler: Any, sigma: Any, at: list[Fraction]) -> None:
+def check_law(world, scheduler, sigma, at):
     """alpha_sigma(t) == alpha(t / sigma), in floats without any tolerance."""
     for share in at:
         time = world.on_grain(share * world.length, sigma)
@@ -25,19 +22,19 @@ def check_law(world: World, scheduler: Any, sigma: Any, at: list[Fraction]) -> N
         assert world.alpha(scheduler, stretched, sigma) == world.alpha(scheduler, time)
 
 
-def test_ssr_equation_is_tested_for_every_scheduler() -> None:
+def test_ssr_equation_is_tested_for_every_scheduler():
     assert {*SIMPLE, "ProductScheduler", "SequentialScheduler"} == {*EXAMPLES, "a function"}
 
 
 @pytest.mark.parametrize("kind", SIMPLE)
 @given(data=st.data(), sigma=sigmas, at=several_shares)
-def test_ssr_stretches_time_exactly(kind: str, data: st.DataObject, sigma: Any, at: list[Fraction]) -> None:
+def test_ssr_stretches_time_exactly(kind, data, sigma, at):
     check_law(*data.draw(cases(kind)), sigma, at)
 
 
 @pytest.mark.parametrize("kind", ["product", "sequence"])
 @given(data=st.data(), sigma=sigmas, at=several_shares)
-def test_ssr_stretches_nested_schedules_exactly(kind: str, data: st.DataObject, sigma: Any, at: list[Fraction]) -> None:
+def test_ssr_stretches_nested_schedules_exactly(kind, data, sigma, at):
     check_law(*data.draw(cases(kind, depth=2)), sigma, at)
 
 
@@ -45,7 +42,7 @@ def test_ssr_stretches_nested_schedules_exactly(kind: str, data: st.DataObject, 
 
 
 @st.composite
-def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
+def fixed_warmups(draw):
     """Draw a run in batches, a warmup that fits into it at either ssr, and an ssr."""
     length = draw(st.fractions(20, 300, max_denominator=9))
     sigma = draw(st.fractions(Fraction(1, 2), 8, max_denominator=50))
@@ -53,9 +50,7 @@ def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
 
 
 @given(case=fixed_warmups(), tau=st.fractions(0, 1, max_denominator=60), alpha_f=multipliers)
-def test_unscaled_warmup_does_not_change_the_decay_as_a_function_of_tau(
-    case: tuple[World, Fraction, Fraction], tau: Fraction, alpha_f: float
-) -> None:
+def test_unscaled_warmup_does_not_change_the_decay_as_a_function_of_tau(case, tau, alpha_f):
     world, warmup, sigma = case
     t_warmup = Time(warmup, "ba")
     for scheduler in (
@@ -70,7 +65,7 @@ def test_unscaled_warmup_does_not_change_the_decay_as_a_function_of_tau(
 
 
 @given(case=fixed_warmups(), share=shares)
-def test_ssr_equation_holds_after_an_unscaled_warmup(case: tuple[World, Fraction, Fraction], share: Fraction) -> None:
+def test_ssr_equation_holds_after_an_unscaled_warmup(case, share):
     world, warmup, sigma = case
     t_warmup = Time(warmup, "ba")
     stretched = max(1, sigma) * warmup + share * world.length * sigma
@@ -83,9 +78,7 @@ def test_ssr_equation_holds_after_an_unscaled_warmup(case: tuple[World, Fraction
 
 
 @given(case=fixed_warmups(), share=shares)
-def test_inverse_square_root_with_an_unscaled_warmup_does_not_depend_on_ssr(
-    case: tuple[World, Fraction, Fraction], share: Fraction
-) -> None:
+def test_inverse_square_root_with_an_unscaled_warmup_does_not_depend_on_ssr(case, share):
     world, warmup, sigma = case
     scheduler = s.InverseSquareRootWithWarmupScheduler(Time(warmup + 1, "ba"))
     assert world.alpha(scheduler, share * world.length, sigma) == world.alpha(scheduler, share * world.length)
@@ -95,7 +88,7 @@ def test_inverse_square_root_with_an_unscaled_warmup_does_not_depend_on_ssr(
 
 
 @given(world=worlds(), data=st.data(), alpha_f=multipliers, peak=multipliers)
-def test_schedule_equals_alpha_f_after_its_end(world: World, data: st.DataObject, alpha_f: float, peak: float) -> None:
+def test_schedule_equals_alpha_f_after_its_end(world, data, alpha_f, peak):
     candidate = world.on_grain(world.length * data.draw(st.fractions(1, Fraction(6, 5), max_denominator=60)))
     end = max(world.length, candidate)  # a rounded time may be before the end, where warmups are refused
     unit = data.draw(st.sampled_from(sorted(world.per_batch)))
@@ -118,7 +111,7 @@ def test_schedule_equals_alpha_f_after_its_end(world: World, data: st.DataObject
         assert world.alpha(scheduler, end * 2) == alpha_f
 
 
-RANGES: dict[str, Any] = {
+RANGES = {
     "LinearScheduler": lambda of: (of.alpha_i, of.alpha_f),
     **dict.fromkeys(["CosineAnnealingScheduler", "PolynomialScheduler", "RexScheduler"], lambda of: (1, of.alpha_f)),
     "ConstantWithWarmupScheduler": lambda of: (0, of.alpha),
@@ -136,7 +129,7 @@ RANGES: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", RANGES)
 @given(data=st.data(), at=several_shares)
-def test_alpha_stays_between_the_multipliers_of_a_schedule(kind: str, data: st.DataObject, at: list[Fraction]) -> None:
+def test_alpha_stays_between_the_multipliers_of_a_schedule(kind, data, at):
     world, scheduler = data.draw(cases(kind))
     marks = RANGES[kind](scheduler)
     for share in at:
@@ -144,7 +137,7 @@ def test_alpha_stays_between_the_multipliers_of_a_schedule(kind: str, data: st.D
 
 
 @given(case=cases(depth=2), at=several_shares)
-def test_alpha_is_a_finite_float_of_at_least_zero(case: tuple[World, Any], at: list[Fraction]) -> None:
+def test_alpha_is_a_finite_float_of_at_least_zero(case, at):
     world, scheduler = case
     for share in at:
         alpha = world.alpha(scheduler, world.on_grain(share * world.length))

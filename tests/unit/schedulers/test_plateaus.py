@@ -1,9 +1,6 @@
 """Warmup-stable-decay and inverse square root, against their formulas by hand."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import pytest
 from cases import each
@@ -14,7 +11,7 @@ from ssr_hydra.errors import ConflictError, MissingRateError, MissingValueError,
 from ssr_hydra.schedulers import InverseSquareRootWithWarmupScheduler as INVERSE
 from ssr_hydra.schedulers import WarmupStableDecayScheduler as WSD
 
-DECAYS: dict[str, Any] = {
+DECAYS = {
     "1-sqrt": lambda tau: 1 - math.sqrt(tau),  # Hägele et al. 2024
     "linear": lambda tau: 1 - tau,
     "cosine": lambda tau: (1 + math.cos(math.pi * tau)) / 2,
@@ -23,19 +20,19 @@ DECAYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("decay", DECAYS)
 @pytest.mark.parametrize("alpha_f", [0.0, 0.1])
-def test_wsd_matches_its_formula(decay: str, alpha_f: float) -> None:
+def test_wsd_matches_its_formula(decay, alpha_f):
     scheduler = WSD("4ba", "8ba", alpha_f=alpha_f, decay=decay)
     expected = [k / 4 for k in range(4)] + [1.0] * 8
     expected += [alpha_f + (1 - alpha_f) * DECAYS[decay](k / 8) for k in range(9)] + [alpha_f]
     assert alphas(scheduler, range(22), max_duration="20ba") == pytest.approx(expected, abs=1e-15)
 
 
-def wsd(*arguments: Any, **options: Any) -> WSD:
+def wsd(*arguments, **options):
     return WSD(*arguments, decay="linear", **options)
 
 
 RATES = {"max_duration": "20480tok", "dataloader_len": 10, "samples_per_batch": 32, "tokens_per_batch": 1024}
-VALUES: dict[str, tuple[Any, Any, list[float], dict[str, Any]]] = {
+VALUES = {
     # The decay takes batches 90 to 100. At 92.5, a quarter of it is over: 1 - sqrt(1/4).
     "wsd by default": (WSD("4ba"), (90, 92.5, 100), [1, 0.5, 0], {"max_duration": "100ba"}),
     "wsd, fixed warmup": (
@@ -65,18 +62,18 @@ VALUES: dict[str, tuple[Any, Any, list[float], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_match_hand_computed_values(name: str) -> None:
+def test_values_match_hand_computed_values(name):
     scheduler, batches, expected, of_run = VALUES[name]
     assert alphas(scheduler, batches, **of_run) == pytest.approx(expected, rel=1e-15)
 
 
-def test_wsd_does_not_depend_on_the_length_of_the_run_before_the_decay() -> None:
+def test_wsd_does_not_depend_on_the_length_of_the_run_before_the_decay():
     # This makes it possible to branch one long run into several.
     scheduler = WSD("4ba", "0.2dur")
     assert alphas(scheduler, range(16), max_duration="20ba") == alphas(scheduler, range(16), max_duration="2000ba")
 
 
-def test_inverse_square_root_matches_its_formula() -> None:
+def test_inverse_square_root_matches_its_formula():
     # Without a cooldown, the schedule needs no length of the run. min(t / w, sqrt(w / t)): Vaswani et al. 2017 up to
     # their constant; sqrt(s / (s + t - w)): Zhai et al. 2022.
     for scheduler, expected in (
@@ -88,7 +85,7 @@ def test_inverse_square_root_matches_its_formula() -> None:
 
 
 @pytest.mark.parametrize("alpha_f", [0.0, 0.2])
-def test_inverse_square_root_has_a_linear_cooldown(alpha_f: float) -> None:
+def test_inverse_square_root_has_a_linear_cooldown(alpha_f):
     scheduler = INVERSE("4ba", t_cooldown="20ba", alpha_f=alpha_f)
     brink = math.sqrt(4 / 80)
     expected = [math.sqrt(4 / t) for t in range(4, 81)]
@@ -108,7 +105,7 @@ def test_inverse_square_root_has_a_linear_cooldown(alpha_f: float) -> None:
         (lambda: INVERSE("4ba", t_max="9ba"), "t_max", ConflictError),
     ],
 )
-def test_invalid_arguments_are_refused_at_construction(make: Any, field: str, kind: Any) -> None:
+def test_invalid_arguments_are_refused_at_construction(make, field, kind):
     with refused(field, kind):
         make()
 
@@ -122,6 +119,6 @@ def test_invalid_arguments_are_refused_at_construction(make: Any, field: str, ki
         (INVERSE("4ba", "320sp"), "t_scale", MissingRateError, "samples_per_batch"),
     ],
 )
-def test_times_that_do_not_fit_the_run_are_refused(scheduler: Any, field: str, kind: Any, match: str) -> None:
+def test_times_that_do_not_fit_the_run_are_refused(scheduler, field, kind, match):
     with refused(field, kind, match=match):
         alphas(scheduler, [0], max_duration="20ba")

@@ -1,7 +1,5 @@
 """The registry: one row declares a scheduler."""
 
-from __future__ import annotations
-
 import ast
 import copy
 import pickle
@@ -13,16 +11,16 @@ from schedule_helpers import EXAMPLES
 import ssr_hydra
 from ssr_hydra import configs, schedulers
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.schedulers.registry import ROWS, Row
+from ssr_hydra.schedulers.registry import ROWS
 
 
-def test_every_scheduler_has_one_row() -> None:
+def test_every_scheduler_has_one_row():
     assert sorted(row.scheduler.__name__ for row in ROWS) == sorted(EXAMPLES)
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_row_is_exported_with_its_function_and_config(row: Row) -> None:
+def test_every_row_is_exported_with_its_function_and_config(row):
     name = row.scheduler.__name__
     assert getattr(ssr_hydra, name) is getattr(schedulers, name) is row.scheduler
     assert {name, row.function_name} <= set(schedulers.__all__)
@@ -33,13 +31,13 @@ def test_every_row_is_exported_with_its_function_and_config(row: Row) -> None:
     assert config() == copy.deepcopy(config())
 
 
-def test_presets_are_not_shared_between_configs() -> None:
+def test_presets_are_not_shared_between_configs():
     one, two = (GROUPS["scheduler"]["multistep"]() for _ in range(2))
     one.milestones.append("0.9dur")
     assert two.milestones == ["0.5dur", "0.75dur"]
 
 
-def _names(path: Path) -> int:
+def _names(path):
     """Count how often a module's code contains RexScheduler or rex_scheduler, without docstrings."""
     words, text = ("RexScheduler", "rex_scheduler"), path.read_text()
     nodes = ast.walk(ast.parse(text)) if any(word in text for word in words) else ()
@@ -47,7 +45,7 @@ def _names(path: Path) -> int:
     return sum(isinstance(word, str) and word in words for word in identifiers)
 
 
-def test_new_scheduler_needs_only_its_class_and_one_row() -> None:
+def test_new_scheduler_needs_only_its_class_and_one_row():
     package = Path(ssr_hydra.__file__).parent
     places = {path.relative_to(package).as_posix(): _names(path) for path in package.rglob("*.py")}
     # The class, its name in the module's __all__, and the row: nothing else.

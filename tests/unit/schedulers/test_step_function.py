@@ -1,9 +1,5 @@
 """Schedules as plain functions of the step."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from cases import each
@@ -18,7 +14,7 @@ from ssr_hydra.time import Timestamp
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @each("ssr", [0.5, 1, 1.5])
-def test_every_scheduler_has_the_values_of_its_bound_curve(row: Any, ssr: float) -> None:
+def test_every_scheduler_has_the_values_of_its_bound_curve(row, ssr):
     scheduler = row.scheduler(**{**row.presets, **row.example})
     # 20 epochs of 10 batches at ssr 1; at batch k the run is in epoch k // 10.
     curve = bind(scheduler, State(f"{20 * ssr}ep", dataloader_len=10), ssr)
@@ -27,21 +23,21 @@ def test_every_scheduler_has_the_values_of_its_bound_curve(row: Any, ssr: float)
     assert [alpha(k) for k in steps] == [curve(Timestamp(batch=k, epoch=k // 10)) for k in steps]
 
 
-def test_samples_and_tokens_are_computed_from_the_step() -> None:
+def test_samples_and_tokens_are_computed_from_the_step():
     # A warmup of 64 samples is 4 steps of 16; 1,000 tokens are 10 steps of 100, so step 7 is half of the decay.
     arguments = {"samples_per_batch": 16, "tokens_per_batch": 100}
     alpha = as_function(LinearWithWarmupScheduler("64sp", t_max="1000tok"), "1000tok", **arguments)
     assert [alpha(k) for k in (0, 2, 4, 7, 10)] == [0.0, 0.5, 1.0, 0.5, 0.0]
 
 
-def test_a_function_of_the_state_reads_the_counters_of_the_step() -> None:
-    def seen(state: Any, ssr: float) -> float:
+def test_a_function_of_the_state_reads_the_counters_of_the_step():
+    def seen(state, ssr):
         return float(100 * state.timestamp.epoch.value + state.timestamp.batch_in_epoch.value) * ssr
 
     assert as_function(seen, "9ep", ssr=2, dataloader_len=4)(9) == 2 * (100 * 2 + 1)
 
 
-def test_step_may_be_an_integer_of_any_library() -> None:
+def test_step_may_be_an_integer_of_any_library():
     alpha = as_function(CosineAnnealingScheduler(), "14ba")
     for step in (7, np.int64(7), np.array(7)):
         assert alpha(step) == pytest.approx(0.5, abs=1e-15)
@@ -50,7 +46,7 @@ def test_step_may_be_an_integer_of_any_library() -> None:
             alpha(step)
 
 
-def test_schedule_that_needs_more_than_the_step_is_refused() -> None:
+def test_schedule_that_needs_more_than_the_step_is_refused():
     with refused("timestamp.nanoseconds", UnsupportedError):
         as_function(StepScheduler("3s"), "10ba")
     with refused("step_size", MissingRateError):

@@ -1,9 +1,6 @@
 """Step, multistep, exponential and constant schedules, against their formulas by hand."""
 
-from __future__ import annotations
-
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from refusals import refused
@@ -15,7 +12,7 @@ from ssr_hydra.schedulers import bind
 from ssr_hydra.time import Timestamp
 
 RAMP = [0, 0.25, 0.5, 0.75]
-VALUES: dict[str, tuple[Any, Any, list[float], dict[str, Any]]] = {
+VALUES = {
     "step": (s.StepScheduler("3ba", 0.5), range(8), [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25], {}),
     "step with gamma 0": (s.StepScheduler("2ba", 0), range(4), [1, 1, 0, 0], {}),
     "exponential": (s.ExponentialScheduler(0.25, "2ba"), range(5), [1.0, 0.5, 0.25, 0.125, 0.0625], {}),
@@ -45,12 +42,12 @@ VALUES: dict[str, tuple[Any, Any, list[float], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_match_hand_computed_values(name: str) -> None:
+def test_values_match_hand_computed_values(name):
     scheduler, batches, expected, of_run = VALUES[name]
     assert alphas(scheduler, batches, **of_run) == expected
 
 
-def test_overflow_of_a_multiplier_is_an_error() -> None:
+def test_overflow_of_a_multiplier_is_an_error():
     for scheduler in (
         s.StepScheduler("1ba", 1e300),
         s.ExponentialScheduler(10, "1ba"),
@@ -60,7 +57,7 @@ def test_overflow_of_a_multiplier_is_an_error() -> None:
             alphas(scheduler, [400])
 
 
-def test_multistep_uses_counted_samples_and_needs_no_rates() -> None:
+def test_multistep_uses_counted_samples_and_needs_no_rates():
     # At batch 3 there are 144 samples and 90 s, within the warmup: both milestones take effect at its end, batch 4. The
     # rate says 32 samples per batch, but the batches hold 48.
     scheduler = s.MultiStepWithWarmupScheduler("4ba", ["120sp", "90s", "6ba"], 0.5)
@@ -70,7 +67,7 @@ def test_multistep_uses_counted_samples_and_needs_no_rates() -> None:
         assert values == [*RAMP, 0.25, 0.25, 0.125]
 
 
-def test_t_max_that_cannot_be_compared_with_the_run_is_accepted() -> None:
+def test_t_max_that_cannot_be_compared_with_the_run_is_accepted():
     for t_max, max_duration in (("9sec", "10ba"), ("1ep", "99ba"), ("9ba", "1ep"), ("1dur", None), ("9ba", None)):
         assert alphas(s.ConstantWithWarmupScheduler("2ba", t_max=t_max), (1, 5), max_duration=max_duration) == [
             0.5,

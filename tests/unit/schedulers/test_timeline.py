@@ -1,7 +1,5 @@
 """Timestamps between batches, and counters that nobody can know."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import pytest
@@ -12,7 +10,7 @@ from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.time import Time, TimeUnit
 
 
-def test_counters_are_computed_from_the_time_axis_with_the_rates() -> None:
+def test_counters_are_computed_from_the_time_axis_with_the_rates():
     moment = Timeline(TimeUnit.TOKEN, Fraction(10), Fraction(16), Fraction(512)).at(Fraction(512 * 25 + 256))
     assert moment.token == Time("13056tok")
     assert moment.batch == Time("25.5ba")
@@ -25,13 +23,13 @@ def test_counters_are_computed_from_the_time_axis_with_the_rates() -> None:
     ("unit", "read", "missing"),
     [("ep", "ba", "dataloader_len"), ("ba", "sp", "samples_per_batch"), ("tok", "ep", "dataloader_len")],
 )
-def test_reading_a_counter_without_its_rate_is_an_error(unit: str, read: str, missing: str) -> None:
+def test_reading_a_counter_without_its_rate_is_an_error(unit, read, missing):
     moment = Timeline(TimeUnit(unit)).at(Fraction(3))
     with pytest.raises(MissingRateError, match=missing):
         moment.get(read)
 
 
-def test_seconds_are_known_only_in_a_run_measured_in_seconds() -> None:
+def test_seconds_are_known_only_in_a_run_measured_in_seconds():
     assert Timeline(TimeUnit.SECOND).at(Fraction(3, 2)).get("sec") == Time("1.5sec")
     with refused("timestamp.nanoseconds", UnsupportedError):
         Timeline(TimeUnit.BATCH).at(Fraction(3)).get("sec")

@@ -1,11 +1,8 @@
 """The state that a custom function gets: that of the run or, in a phase, that of a run that began with the phase."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from refusals import refused
@@ -16,26 +13,26 @@ from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler, Phase, Sequ
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
 
-RATES: dict[str, Any] = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
+RATES = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
 
 
 class Looks:
     """A function that records the states that it gets."""
 
-    def __init__(self) -> None:
-        self.states: list[Any] = []
+    def __init__(self):
+        self.states = []
 
-    def __call__(self, state: Any, ssr: float = 1.0) -> float:
+    def __call__(self, state, ssr=1.0):
         self.states.append(state)
         return 1.0
 
 
-def second_phase(look: Any, until: str = "6ba") -> SequentialScheduler:
+def second_phase(look, until="6ba"):
     return SequentialScheduler({"a": Phase(ConstantScheduler(), until), "b": look})
 
 
-def test_function_gets_the_state_of_the_run_or_a_copy_with_another_time() -> None:
-    look, state = Looks(), State("4ba", timestamp=Timestamp(batch=1), optimizers=[object()])  # type: ignore[list-item]
+def test_function_gets_the_state_of_the_run_or_a_copy_with_another_time():
+    look, state = Looks(), State("4ba", timestamp=Timestamp(batch=1), optimizers=[object()])
     curve = bind(look, state)
     curve(state.timestamp)
     curve(Timestamp(batch=3))
@@ -45,7 +42,7 @@ def test_function_gets_the_state_of_the_run_or_a_copy_with_another_time() -> Non
     assert state.timestamp.batch == 1  # the run was not changed
 
 
-def test_counters_of_a_phase_start_at_zero() -> None:
+def test_counters_of_a_phase_start_at_zero():
     look = Looks()
     alphas(second_phase(look), [11], max_duration="6ep", seconds_per_batch=2, **RATES)
     (state,) = look.states
@@ -69,7 +66,7 @@ def test_counters_of_a_phase_start_at_zero() -> None:
     assert (state.timestamp.batch, state.max_duration) == (2, Time("15ba"))
 
 
-def test_schedulers_inside_a_function_use_the_time_of_the_phase() -> None:
+def test_schedulers_inside_a_function_use_the_time_of_the_phase():
     decay = lambda state, ssr: step_scheduler(state, ssr, step_size="2ba", gamma=0.5)  # noqa: E731
     assert alphas(second_phase(decay), (6, 7, 8, 10), max_duration="24ba") == [1, 1, 0.5, 0.25]
     linear = lambda state: LinearScheduler()(state)  # noqa: E731
@@ -78,8 +75,8 @@ def test_schedulers_inside_a_function_use_the_time_of_the_phase() -> None:
     assert alphas(by_clock, (3, 6, 9), max_duration="90s", seconds_per_batch=10) == [1, 0.5, 0]
 
 
-def test_missing_rate_is_an_error_only_if_a_function_reads_the_counter() -> None:
-    of_run: Any = {"max_duration": "24ba", "seconds_per_batch": 1}
+def test_missing_rate_is_an_error_only_if_a_function_reads_the_counter():
+    of_run = {"max_duration": "24ba", "seconds_per_batch": 1}
     assert alphas(second_phase(lambda state: state.timestamp.batch.value), [7], **of_run) == [1]
     with refused("timestamp", MissingRateError, match="samples_per_batch"):
         alphas(second_phase(lambda state: state.timestamp.sample.value), [7], **of_run)

@@ -1,9 +1,5 @@
 """Warmups that the run never finishes, and schedules with warmup that end before the run: refused by all schedulers."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from cases import each
 from refusals import refused
@@ -12,7 +8,7 @@ from schedule_helpers import alphas
 from ssr_hydra import schedulers as s
 from ssr_hydra.errors import RangeError
 
-WARMUPS: dict[str, Any] = {
+WARMUPS = {
     "multistep": lambda warmup, **options: s.MultiStepWithWarmupScheduler(warmup, ["1dur"], **options),
     "constant": s.ConstantWithWarmupScheduler,
     "linear": s.LinearWithWarmupScheduler,
@@ -29,10 +25,10 @@ WARMUPS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", WARMUPS)
-def test_error_for_a_warmup_longer_than_the_run_shows_the_ssr(name: str) -> None:
+def test_error_for_a_warmup_longer_than_the_run_shows_the_ssr(name):
     make = WARMUPS[name]
     for warmup in ("20ba", "2ep", "640sp"):
-        of_run: dict[str, Any] = {"max_duration": "30ba", "dataloader_len": 10, "samples_per_batch": 32}
+        of_run = {"max_duration": "30ba", "dataloader_len": 10, "samples_per_batch": 32}
         assert alphas(make(warmup), [10], 1, **of_run) == [0.5]
         with refused("t_warmup", RangeError, match=r"\(ends at (20ba|640sp), .* 15ba at ssr 0\.5\)"):
             alphas(make(warmup), [0], 0.5, **of_run)
@@ -66,20 +62,18 @@ LATE, DECAY = s.ConstantWithWarmupScheduler("20ba"), s.LinearScheduler()
         ),
     ],
 )  # fmt: skip
-def test_error_shows_the_end_of_the_phase_or_run(
-    scheduler: Any, ssr: Any, max_duration: str, field: str, match: str
-) -> None:
+def test_error_shows_the_end_of_the_phase_or_run(scheduler, ssr, max_duration, field, match):
     with refused(field, RangeError, match=match):
         alphas(scheduler, [0], ssr, max_duration=max_duration)
 
 
-def test_warmup_is_accepted_if_it_cannot_be_compared_with_the_run() -> None:
+def test_warmup_is_accepted_if_it_cannot_be_compared_with_the_run():
     assert alphas(s.ConstantWithWarmupScheduler("90s", t_max="90m"), [0], max_duration="1ba") == [0.0]
     assert alphas(s.ConstantWithWarmupScheduler("20ba", t_max="20ba"), [10]) == [0.5]
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "polynomial"])
-def test_too_early_t_max_is_refused_in_dur_and_in_batches(name: str) -> None:
+def test_too_early_t_max_is_refused_in_dur_and_in_batches(name):
     for t_max in ("75ba", "0.75dur"):
         with refused("t_max", RangeError):
             alphas(WARMUPS[name]("5ba", t_max=t_max), [0], 0.5, max_duration="100ba")

@@ -1,9 +1,6 @@
 """Settings as arguments: the setting itself, a mapping, or None; and the ways to name a checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,12 +14,12 @@ from ssr_hydra.trainer import Trainer
 @pytest.mark.parametrize(
     "setting", ["run", Path("run"), {"path": "run"}, {"path": Path("run")}, ResumeSettings("run")], ids=repr
 )
-def test_resume_may_be_a_path_or_a_mapping_or_a_settings_object(setting: Any) -> None:
+def test_resume_may_be_a_path_or_a_mapping_or_a_settings_object(setting):
     resume = ResumeSettings.of(setting)
     assert (str(resume.path), resume.on_change) == ("run", "refuse")
 
 
-def test_resume_defaults_to_auto() -> None:
+def test_resume_defaults_to_auto():
     assert ResumeSettings.of(None) == ResumeSettings("auto", "refuse") == ResumeSettings.of({})
 
 
@@ -36,22 +33,22 @@ def test_resume_defaults_to_auto() -> None:
         (3, "resume"),
     ],
 )
-def test_error_for_an_invalid_resume_names_the_field(setting: Any, field: str) -> None:
+def test_error_for_an_invalid_resume_names_the_field(setting, field):
     with refused(field):
         ResumeSettings.of(setting)
 
 
-def test_error_for_an_unknown_key_of_a_mapping_suggests_the_closest_key() -> None:
+def test_error_for_an_unknown_key_of_a_mapping_suggests_the_closest_key():
     with refused(
         "step.acumulate", UnknownNameError, match=r"^step\.acumulate=2: is unknown; did you mean accumulate\?$"
     ):
         setting_of(StepSettings, {"acumulate": 2}, "step")
 
 
-def test_precision_and_step_precision_must_be_equal() -> None:
+def test_precision_and_step_precision_must_be_equal():
     model = torch.nn.Linear(4, 3)
     batch = [(torch.randn(2, 4), torch.tensor([0, 1]))]
-    options: dict[str, Any] = {"device": "cpu", "progress": "none", "max_duration": "1ba"}
+    options = {"device": "cpu", "progress": "none", "max_duration": "1ba"}
     with refused("precision", MismatchError):
         Trainer(model, batch, precision="fp32", step={"precision": "bf16"}, **options)
     with refused("step.accumulate", RangeError):

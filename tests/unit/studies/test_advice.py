@@ -1,10 +1,7 @@
 """Recommendations for a published table and for artificial studies, compared with hand calculations."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +10,9 @@ from refusals import refused
 from scipy import optimize, stats
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError, RangeError, WrongTypeError
+from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.report import Options
-from ssr_hydra.studies import Study, doublings, from_csv, recommend
+from ssr_hydra.studies import doublings, from_csv, recommend
 
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
 SPREAD = np.array([-1.0, 0.0, 1.0]) * 1e-3
@@ -23,14 +20,14 @@ ONE, GAIN = np.array([0.80, 0.81, 0.80, 0.81]), np.array([0.010, 0.030, 0.025, 0
 
 
 @pytest.fixture(scope="module")
-def resnet() -> Study:
+def resnet():
     return from_csv(TABLE, "ssr", "top1", "seconds")
 
 
-def test_gains_between_measured_ssrs_are_interpolated_by_polynomials(resnet: Study) -> None:
+def test_gains_between_measured_ssrs_are_interpolated_by_polynomials(resnet):
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
 
-    def through(at: float, *ssrs: float) -> float:
+    def through(at, *ssrs):
         coefficients = np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], len(ssrs) - 1)
         return float(np.polyval(coefficients, math.log(at)))
 
@@ -40,7 +37,7 @@ def test_gains_between_measured_ssrs_are_interpolated_by_polynomials(resnet: Stu
     assert gains[1.25] == pytest.approx(both - table[1.25])
 
 
-def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
+def test_the_answer_is_a_step_function_of_the_tolerance(resnet):
     (advice,) = recommend(resnet)
     assert [step.ssr for step in advice.steps] == [0.1, 0.25, 0.5, 1.0, 1.25]
     assert [step.above for step in advice.steps] == pytest.approx([6.6453, 2.64, 1.16, 0.25, 0.0], abs=1e-3)
@@ -51,7 +48,7 @@ def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
         assert recommend(resnet, step.above + 0.01)[0].ssr == step.ssr
 
 
-def test_each_choice_states_the_tolerances_at_which_it_is_certain() -> None:
+def test_each_choice_states_the_tolerances_at_which_it_is_certain():
     gain, last = np.array([0.10, 0.12, 0.11, 0.13]), np.array([0.010, 0.012, 0.009, 0.011])
     (advice,) = recommend(study_of({"a": {1.0: ONE, 2.0: ONE + gain, 4.0: ONE + gain + last}}, noise="cell"))
     ends = [stats.t.interval(0.99, 3, item.mean(), stats.sem(item)) for item in (gain, last)]
@@ -64,14 +61,14 @@ def test_each_choice_states_the_tolerances_at_which_it_is_certain() -> None:
     assert (longer.ssr, longer.above, longer.sure_below) == (None, 0.0, pytest.approx(ends[1][0]))
 
 
-def test_fall_of_quality_beyond_its_peak_is_reported(resnet: Study) -> None:
+def test_fall_of_quality_beyond_its_peak_is_reported(resnet):
     (advice,) = recommend(resnet)
     assert (advice.peak, advice.fall) == (1.5, pytest.approx(76.32 - 77.08))
     rising = recommend(study_of({"a": {1.0: [0.5, 0.6], 2.0: [0.7, 0.8]}}))[0]
     assert (rising.peak, math.isnan(rising.fall)) == (2.0, True)
 
 
-def test_target_of_the_resnet_table_is_reached_at_the_computed_ssr(resnet: Study) -> None:
+def test_target_of_the_resnet_table_is_reached_at_the_computed_ssr(resnet):
     # At this SSR, the mean of the parabolas through (.5, 1, 1.25) and (1, 1.25, 1.5) is 77.
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
     fits = [np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], 2) for ssrs in ((0.5, 1.0, 1.25), (1.0, 1.25, 1.5))]
@@ -81,13 +78,13 @@ def test_target_of_the_resnet_table_is_reached_at_the_computed_ssr(resnet: Study
     assert advice.target_status == "inside"
 
 
-def test_target_that_no_ssr_reaches_has_no_forecast_without_a_valid_fit(resnet: Study) -> None:
+def test_target_that_no_ssr_reaches_has_no_forecast_without_a_valid_fit(resnet):
     (advice,) = recommend(resnet, 0.5, target=78.0)
     assert (advice.target_ssr, advice.target_status) == (None, "above")
     assert advice.forecasts == ()
 
 
-def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test() -> None:
+def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test():
     rng = np.random.default_rng(0)
     ssrs = 2.0 ** np.arange(-3, 3)
     study = study_of({"a": {float(s): 0.9 - 0.1 * s**-0.7 + 0.1 * rng.permutation(SPREAD) for s in ssrs}})
@@ -100,7 +97,7 @@ def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test(
     assert dict(far.forecasts)["power"] is None
 
 
-def test_undecided_answer_states_how_many_more_seeds_are_needed() -> None:
+def test_undecided_answer_states_how_many_more_seeds_are_needed():
     (advice,) = recommend(study_of({"a": {1.0: ONE, 2.0: ONE + GAIN}}, noise="cell"), 0.02)
     low, high = stats.t.interval(0.95, 3, GAIN.mean(), stats.sem(GAIN))
     assert (advice.ssr, advice.verdict) == (1.0, "close")
@@ -115,7 +112,7 @@ def test_undecided_answer_states_how_many_more_seeds_are_needed() -> None:
     assert other.batch == advice.batch
 
 
-def test_recommendation_supports_metrics_that_are_minimized() -> None:
+def test_recommendation_supports_metrics_that_are_minimized():
     cells = {0.5: [3.0, 3.01], 1.0: [2.5, 2.52], 2.0: [2.49, 2.515]}
     (advice,) = recommend(study_of({"a": cells}, "min"), 0.1, target=2.75)
     assert advice.ssr == 1.0
@@ -125,12 +122,12 @@ def test_recommendation_supports_metrics_that_are_minimized() -> None:
     assert advice.target_ssr == pytest.approx(2**at, rel=1e-4)
 
 
-def test_interval_of_a_target_ends_where_the_result_of_the_t_test_changes() -> None:
+def test_interval_of_a_target_ends_where_the_result_of_the_t_test_changes():
     rng = np.random.default_rng(1)
     one, two = rng.normal(0.5, 0.02, 5), rng.normal(0.9, 0.02, 5)
     (advice,) = recommend(study_of({"a": {1.0: one, 2.0: two}}, noise="cell"), 0.1, target=0.7)
 
-    def end(share: float, side: int) -> float:
+    def end(share, side):
         return float(stats.ttest_1samp((1 - share) * one + share * two - 0.7, 0).confidence_interval(0.95)[side])
 
     low, high = (2 ** float(optimize.brentq(end, 0, 1, args=(side,))) for side in (1, 0))
@@ -144,7 +141,7 @@ def test_interval_of_a_target_ends_where_the_result_of_the_t_test_changes() -> N
         ("target", math.nan, RangeError), ("target", True, WrongTypeError), ("confidence", 0, RangeError),
     ],
 )  # fmt: skip
-def test_invalid_values_are_refused(field: str, value: object, kind: type[InputError]) -> None:
+def test_invalid_values_are_refused(field, value, kind):
     for function in (Options, partial(recommend, study_of({"a": {1.0: [0.5]}}))):
         with refused(field, kind):
             function(**{field: value})
@@ -169,9 +166,7 @@ NOISY = {0.5: 0.80 + 20 * SPREAD, 1.0: 0.83 + SPREAD, 2.0: 0.831 + SPREAD[[1, 0,
         ({0.25: [0.5], 0.5: ONE - 0.1 + np.arange(4) * 1e-3, 1.0: ONE, 2.0: ONE + GAIN}, "pooled", 1.0, "close"),
     ],
 )
-def test_verdict_depends_on_the_intervals_of_all_gains_up_to_the_recommended_ssr(
-    cells: Any, noise: Any, ssr: float | None, verdict: str
-) -> None:
+def test_verdict_depends_on_the_intervals_of_all_gains_up_to_the_recommended_ssr(cells, noise, ssr, verdict):
     (advice,) = recommend(study_of({"a": cells}, noise=noise), 0.02, target=0.4)
     assert (advice.ssr, advice.verdict, advice.target_status) == (ssr, verdict, "below")
     assert math.isnan(advice.low) == (verdict == "unreplicated" or len(cells) == 1)

@@ -1,7 +1,5 @@
 """Summaries and differences against SciPy's own tests and hand calculations."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -20,7 +18,7 @@ from ssr_hydra.studies.intervals import Cell, dunnett
 A, B = [0.90, 0.92, 0.95, 0.91], [0.88, 0.91, 0.92, 0.90]
 
 
-def test_summary_equals_values_computed_by_hand() -> None:
+def test_summary_equals_values_computed_by_hand():
     study = replace(study_of({"wsd": {1.0: [0.5, 0.6, 0.7], 0.5: [0.4]}}, noise="cell"), objective="eval/score")
     table = summary(study, price_per_hour=7.2)
     assert table["ssr"].tolist() == [0.5, 1.0]  # sorted
@@ -35,7 +33,7 @@ def test_summary_equals_values_computed_by_hand() -> None:
     assert math.isnan(table.iloc[0]["high"])
 
 
-def test_cell_without_a_completed_run_is_a_row_without_a_quality() -> None:
+def test_cell_without_a_completed_run_is_a_row_without_a_quality():
     nan = math.nan
     cells = {"lost": {1.0: [nan, nan]}, "a": {1.0: [0.5, nan, 0.7], 2.0: [nan, nan, nan], 4.0: [0.9]}}
     table = summary(study_of(cells), price_per_hour=1.0)
@@ -50,33 +48,33 @@ def test_cell_without_a_completed_run_is_a_row_without_a_quality() -> None:
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
-def test_paired_differences_equal_those_of_scipy(direction: str) -> None:
-    study = study_of({"a": {1.0: A, 4.0: A}, "b": {1.0: B, 2.0: B}}, direction, noise="cell")  # type: ignore[arg-type]
+def test_paired_differences_equal_those_of_scipy(direction):
+    study = study_of({"a": {1.0: A, 4.0: A}, "b": {1.0: B, 2.0: B}}, direction, noise="cell")
     (row,) = paired(study, "a", "b").itertuples()
     true = stats.ttest_rel(A, B).confidence_interval()
     assert (row.ssr, row.n, row.difference) == (1.0, 4, pytest.approx(np.mean(A) - np.mean(B)))
     assert (row.low, row.high) == pytest.approx((true.low, true.high))
     assert row.low > 0
     assert row.better == "undecided"  # 95% exclude 0, 99% do not: p is 0.036
-    lower = study_of({"a": {1.0: A}, "b": {1.0: np.array(B) - 0.03}}, direction, noise="cell")  # type: ignore[arg-type]
+    lower = study_of({"a": {1.0: A}, "b": {1.0: np.array(B) - 0.03}}, direction, noise="cell")
     assert paired(lower, "a", "b")["better"].tolist() == ["a" if direction == "max" else "b"]
 
 
 @pytest.mark.parametrize("other", [{5: 0.4, 6: 0.3}, {None: 0.4}])
-def test_recipes_without_common_seeds_have_no_difference(other: dict[int | None, float]) -> None:
+def test_recipes_without_common_seeds_have_no_difference(other):
     (row,) = paired(study_of({"a": {1.0: {0: 0.1, 1: 0.5}}, "b": {1.0: other}}), "a", "b").itertuples()
     assert (row.n, row.better) == (0, "")
     assert math.isnan(row.difference)
 
 
-def test_error_for_an_unknown_recipe_lists_the_recipes() -> None:
+def test_error_for_an_unknown_recipe_lists_the_recipes():
     study = study_of({"a": {1.0: A}, ("a", "truncate"): {1.0: B}})
     with refused("b", UnknownNameError, match=r"choose from 'a', \('a', 'truncate'\)"):
         paired(study, "a", "wsd")
     assert len(paired(study, "a", ("a", "truncate"))) == 1
 
 
-def test_gains_of_measured_doublings_are_paired() -> None:
+def test_gains_of_measured_doublings_are_paired():
     (row,) = doublings(study_of({"a": {1.0: B, 2.0: A}})).itertuples()
     true = stats.ttest_rel(A, B).confidence_interval()
     assert (row.ssr, row.next_ssr, row.n, row.method, row.interpolated) == (1.0, 2.0, 4, "paired", False)
@@ -84,7 +82,7 @@ def test_gains_of_measured_doublings_are_paired() -> None:
     assert row.sd == pytest.approx(np.std(np.array(A) - B, ddof=1))
 
 
-def test_doubling_to_an_unmeasured_ssr_is_interpolated_from_three_cells() -> None:
+def test_doubling_to_an_unmeasured_ssr_is_interpolated_from_three_cells():
     one, two, three = np.array(A), np.array(B), np.array([0.97, 0.93, 0.94, 0.99])
     (row,) = doublings(study_of({"a": {1.0: one, 1.5: two, 3.0: three}}, noise="cell")).iloc[:1].itertuples()
     seeds = zip(one, two, three, strict=True)
@@ -93,12 +91,12 @@ def test_doubling_to_an_unmeasured_ssr_is_interpolated_from_three_cells() -> Non
     assert (row.gain, row.low, row.high, row.interpolated) == pytest.approx((gain.mean(), low, high, True))
 
 
-def test_ssr_whose_double_is_beyond_the_range_has_no_doubling() -> None:
+def test_ssr_whose_double_is_beyond_the_range_has_no_doubling():
     assert doublings(study_of({"a": {1.0: A, 1.9: B}})).empty
     assert doublings(study_of({"a": {0.1: A, 0.2: B}}))["ssr"].tolist() == [0.1]
 
 
-def test_winner_is_found_at_each_ssr() -> None:
+def test_winner_is_found_at_each_ssr():
     worse = (np.array(B) - 0.03).tolist()
     cells = {"a": {1.0: A, 2.0: worse, 4.0: A}, "b": {1.0: worse, 2.0: A}, "c": {1.0: [0.1] * 4}}
     table = winners(study_of(cells, noise="cell"))
@@ -107,7 +105,7 @@ def test_winner_is_found_at_each_ssr() -> None:
     assert (table["low"][0], table["high"][0]) == pytest.approx((true.low, true.high))
 
 
-def test_best_recipe_is_decided_only_if_it_beats_every_other_recipe() -> None:
+def test_best_recipe_is_decided_only_if_it_beats_every_other_recipe():
     # c is third by its mean, but so noisy that it may be the best.
     worse = np.array(B) - 0.03
     study = study_of({"a": {1.0: A}, "b": {1.0: worse}, "c": {1.0: [0.2, 1.0, 0.4, 1.3]}}, noise="cell")
@@ -117,12 +115,12 @@ def test_best_recipe_is_decided_only_if_it_beats_every_other_recipe() -> None:
     assert not row.decided
 
 
-def place(name: str, values: object) -> Place:
+def place(name, values):
     values = np.asarray(values, dtype=float)
     return Place(name, 1.0, (Cell(values, np.arange(len(values))),), (1.0,))
 
 
-def test_rivals_are_excluded_by_simultaneous_intervals() -> None:
+def test_rivals_are_excluded_by_simultaneous_intervals():
     one, near = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.51, 0.55, 0.88, 0.42])
     far = one - np.array([0.013, 0.021, 0.024, 0.029])
     by_recipe = {
@@ -140,7 +138,7 @@ def test_rivals_are_excluded_by_simultaneous_intervals() -> None:
 
 
 @pytest.mark.parametrize(("recipes", "gap"), [(2, 0.0), (6, 0.7)])
-def test_truly_best_recipe_is_chosen_or_stays_a_rival_in_simulation(recipes: int, gap: float) -> None:
+def test_truly_best_recipe_is_chosen_or_stays_a_rival_in_simulation(recipes, gap):
     # Recipe 0 is the best. Count the studies in which it is neither chosen nor open: about 1% of 150.
     rng = np.random.default_rng(5)
     lost = 0
@@ -152,7 +150,7 @@ def test_truly_best_recipe_is_chosen_or_stays_a_rival_in_simulation(recipes: int
     assert lost <= 7
 
 
-def test_each_control_is_compared_with_the_scaled_run() -> None:
+def test_each_control_is_compared_with_the_scaled_run():
     worse = (np.array(B) - 0.03).tolist()
     study = study_of(
         {
@@ -177,7 +175,7 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
 
 
-def test_ranking_of_short_runs_is_compared_with_the_ranking_of_the_longest_runs() -> None:
+def test_ranking_of_short_runs_is_compared_with_the_ranking_of_the_longest_runs():
     # At SSR 2, a > b > c. At 0.5, c > b > a, which no pair agrees with. At 1, a > c > b: two of three pairs agree. A
     # tie counts half.
     cells = {
@@ -194,7 +192,7 @@ def test_ranking_of_short_runs_is_compared_with_the_ranking_of_the_longest_runs(
     assert decision_accuracy(study_of({"a": {1.0: [0.5]}})).empty
 
 
-def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons() -> None:
+def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons():
     worse = (np.array(B) - 0.03).tolist()
     cells = {"a": {0.5: A, 1.0: A, 2.0: A}, ("a", "truncate"): {0.5: worse, 1.0: B, 2.0: A}}
     estimate = pooled_control(study_of(cells, noise="cell"), "truncate")
@@ -206,11 +204,11 @@ def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons() -> None
 
 
 @pytest.mark.parametrize("statistic", [winners, controls, doublings])
-def test_a_study_without_a_completed_run_has_no_rows(statistic: object) -> None:
-    assert statistic(study_of({"a": {1.0: [math.nan]}})).empty  # type: ignore[operator]
+def test_a_study_without_a_completed_run_has_no_rows(statistic):
+    assert statistic(study_of({"a": {1.0: [math.nan]}})).empty
 
 
-def test_outlier_run_is_found_by_the_median() -> None:
+def test_outlier_run_is_found_by_the_median():
     # The median of the cells' standard deviations is 0.01, which one outlier does not change: 0.395 / 0.01 = 39.5.
     cells = {ssr: [0.89, 0.90, 0.91] for ssr in (0.25, 0.5, 1.0, 2.0, 4.0)}
     cells[1.0] = [0.89, 0.90, 0.91, 0.5]
@@ -222,7 +220,7 @@ def test_outlier_run_is_found_by_the_median() -> None:
     assert outliers(study_of({"a": {1.0: [0.9], 2.0: [0.1]}})).empty
 
 
-def test_short_runs_with_larger_noise_are_not_outliers() -> None:
+def test_short_runs_with_larger_noise_are_not_outliers():
     # The standard deviation halves with each doubling of the SSR, from 0.16 to 0.01. A run that is 0.4 from the median
     # is 2.5 standard deviations away at SSR 0.0625. Without the trend, 0.4 would be 10 times the median one, 0.04.
     cells = {ssr: [1 - 0.01 / ssr, 1.0, 1 + 0.01 / ssr] for ssr in (0.0625, 0.125, 0.25, 0.5, 1.0)}

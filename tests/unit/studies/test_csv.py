@@ -1,12 +1,9 @@
 """Tables from other sources."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +16,6 @@ from study_runs import study_of
 from ssr_hydra.errors import (
     ConflictError,
     FormatError,
-    InputError,
     MismatchError,
     MissingValueError,
     PathError,
@@ -47,10 +43,10 @@ METHODS = "ssr,acc,method,host,seed\n" + "".join(
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Read:
+def read(tmp_path):
     """Return a function that reads a table from its text."""
 
-    def read_text(text: str | bytes, ssr: str | None = "ssr", quality: str = "acc", **options: Any) -> Study:
+    def read_text(text, ssr="ssr", quality="acc", **options):
         path = tmp_path / "table.csv"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return from_csv(path, ssr, quality, **options)
@@ -82,7 +78,7 @@ def read(tmp_path: Path) -> Read:
         (".5;1\n7;8\n", {"wide": [".5", "1"], "quality": "1", "direction": "max"}, "quality", [7.0, 8.0]),
     ],
 )  # fmt: skip
-def test_cells_are_read(read: Read, text: str, options: dict[str, Any], column: str, values: list[Any]) -> None:
+def test_cells_are_read(read, text, options, column, values):
     study = read(text, **{"ssr": None if "wide" in options else "ssr", **options})
     assert (study.frame[column].tolist(), study.problems) == (values, ())
 
@@ -144,14 +140,12 @@ WIDE = {"ssr": None, "full": 2}
         ("ssr,acc\n1,2\n", {"wide": "acc"}, "ssr", ConflictError, "cannot be used with 'wide'"),
     ],
 )  # fmt: skip
-def test_invalid_table_or_option_is_refused(
-    read: Read, text: str | bytes, options: dict[str, Any], field: str, kind: type[InputError], message: str
-) -> None:
+def test_invalid_table_or_option_is_refused(read, text, options, field, kind, message):
     with refused(field, kind, match=message):
         read(text, **options)
 
 
-def test_problems_name_the_rows_that_cannot_be_read(read: Read) -> None:
+def test_problems_name_the_rows_that_cannot_be_read(read):
     rows = "1,0.5,0 x,0.5,0 1,nan,1 0,0.5,1 -1,0.5,1 1,,2 1,0.6 1,0.7,1.5 1,0.7,-1 1,0.8,0 2,0.9,".split()
     rows.append(",0.5,3")
     study = read("ssr,acc,seed\n" + "\n".join(rows), seed="seed")
@@ -177,15 +171,13 @@ def test_problems_name_the_rows_that_cannot_be_read(read: Read) -> None:
         ("ssr,acc,n,s\n1,2,3,-1\n2,2,3,\n", {"n": "n", "sd": "s"}, "sd is '-1', and must be a number of at least 0"),
     ],
 )
-def test_row_with_an_impossible_number_is_reported_and_left_out(
-    read: Read, text: str, options: dict[str, Any], reason: str
-) -> None:
+def test_row_with_an_impossible_number_is_reported_and_left_out(read, text, options, reason):
     study = read(text, **options)
     assert [(problem.kind, problem.reason) for problem in study.problems] == [("torn", reason)]
     assert len(study.frame) == 1
 
 
-def test_seeds_written_as_floats_are_read_as_whole_numbers(read: Read) -> None:
+def test_seeds_written_as_floats_are_read_as_whole_numbers(read):
     seeds = ["0.0", "1.0", "", "2e0", "9007199254740993.0", "1.5", "-1.0", "nan", "1e999999999"]
     study = read("ssr,acc,seed\n" + "".join(f"1,0.{place + 1},{s}\n" for place, s in enumerate(seeds)), seed="seed")
     # 2^53 + 1 is not a float, but is read exactly.
@@ -197,7 +189,7 @@ def test_seeds_written_as_floats_are_read_as_whole_numbers(read: Read) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("head", ["", "# made by hand, 2024; see the paper\n\n"])
-def test_delimiters_and_comments_are_supported(read: Read, delimiter: str, head: str) -> None:
+def test_delimiters_and_comments_are_supported(read, delimiter, head):
     text = head + "ssr,acc,method\n1,3,a; b\n# a comment, in the table\n\n2,x,b\n".replace(",", delimiter)
     study = read(text.replace("a; b", '"a; b"') if delimiter == ";" else text, recipe="method")
     assert (study.recipes, study.completed["quality"].tolist()) == (("a; b",), [3.0])
@@ -205,7 +197,7 @@ def test_delimiters_and_comments_are_supported(read: Read, delimiter: str, head:
     assert [problem.where for problem in study.problems] == [f"{study.sources[0]}:{line}"]
 
 
-def test_rows_may_be_means_of_several_runs(read: Read) -> None:
+def test_rows_may_be_means_of_several_runs(read):
     study = read(SUMMARIES, recipe="recipe", n="runs", sd="spread")
     cells = [cell for series in study.series for cell in series.cells]
     assert [cell.n for cell in cells] == [5, 5, 1, 5]
@@ -230,16 +222,14 @@ def test_rows_may_be_means_of_several_runs(read: Read) -> None:
         ("n;0.5;1\n3;80.1 ± 0.2;90.5 +/- 0.4\n", {"ssr": None, "wide": ["0.5", "1"]}),
     ],
 )
-def test_quality_cell_may_contain_its_standard_deviation_after_a_plus_minus_sign(
-    read: Read, text: str, options: dict[str, Any]
-) -> None:
+def test_quality_cell_may_contain_its_standard_deviation_after_a_plus_minus_sign(read, text, options):
     study = read(text, quality="top1 ± sd", sd="top1 ± sd", n="n", **options)
     (series,) = study.series
     assert (series.values[:2].tolist(), study.objective) == ([80.1, 90.5], "top1")
     assert [cell.variance**0.5 for cell in series.cells[:2]] == pytest.approx([0.2, 0.4])
 
 
-def test_wide_tables_have_a_column_for_each_ssr(read: Read) -> None:
+def test_wide_tables_have_a_column_for_each_ssr(read):
     text = "method\tyear\t30 epochs\t90 epochs\nbase\t2020\t70.1\t76.5\nmix\t2021\t\tx\nmix\t2021\t\t77.9\n"
     study = read(text, None, "top1", recipe="method", pool="year", wide=["30 epochs", "90 epochs"], full=90)
     assert (study.objective, study.length) == ("top1", ("epochs", 90.0))
@@ -248,13 +238,13 @@ def test_wide_tables_have_a_column_for_each_ssr(read: Read) -> None:
     assert [problem.reason for problem in study.problems] == ["quality is 'x', not a number"]
 
 
-def test_column_of_lengths_may_also_be_the_steps(read: Read) -> None:
+def test_column_of_lengths_may_also_be_the_steps(read):
     study = read("steps,acc\n50,0.5\n100,0.6\n", "steps", steps="steps", full=100)
     assert study.frame[["ssr", "steps"]].to_numpy().tolist() == [[0.5, 50.0], [1.0, 100.0]]
     assert (study.length, read("ssr,acc\n1,2\n").length) == (("steps", 100.0), None)
 
 
-def test_published_table_is_read() -> None:
+def test_published_table_is_read():
     study = from_csv(REPO / "docs/data/resnet50_imagenet.csv", "ssr", "top1", "seconds")
     assert study.frame["ssr"].tolist() == [0.1, 0.25, 0.5, 1.0, 1.25, 1.5, 2.0, 4.0, 5.69]
     assert study.frame["quality"].tolist() == [64.99, 73.02, 75.66, 76.82, 77.07, 77.08, 77.07, 76.67, 76.32]
@@ -264,7 +254,7 @@ def test_published_table_is_read() -> None:
     assert summary(study)["low"].isna().all()
 
 
-def test_recipes_and_seeds_are_read_from_columns(read: Read) -> None:
+def test_recipes_and_seeds_are_read_from_columns(read):
     rows = ["a,1,0.5,0,x", "a,1,0.7,1,x", "b,1,0.4,0,x", "b,1,0.5,1,", "", "a,2,0.9,0,x", "a,2,1.0,1,x"]
     text = "\ufeffmethod, ssr ,acc,seed,extra\n" + "\n".join(rows)
     study = read(text, recipe="method", seed="seed", pool=["extra"])
@@ -276,14 +266,14 @@ def test_recipes_and_seeds_are_read_from_columns(read: Read) -> None:
         pareto(study)
 
 
-def test_rows_of_a_cell_without_a_seed_column_are_not_paired(read: Read) -> None:
+def test_rows_of_a_cell_without_a_seed_column_are_not_paired(read):
     study = read("ssr,acc\n1,0.5\n1,0.6\n2,0.7\n2,0.9\n", direction="min")
     (row,) = doublings(study).itertuples()
     assert (row.method, row.gain) == ("welch", pytest.approx(-0.25))
     assert study.recipes == ("table",)
 
 
-def test_rows_that_differ_in_unnamed_columns_are_refused(read: Read) -> None:
+def test_rows_that_differ_in_unnamed_columns_are_refused(read):
     with refused("recipe", ConflictError) as caught:
         read(METHODS)
     assert str(caught.value) == (
@@ -308,9 +298,7 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(read: Read) -> None:
         (["r50", "r50", "r101", "r101"], False),
     ],
 )
-def test_column_that_differs_between_runs_of_one_recipe_and_ssr_must_be_named(
-    read: Read, values: list[str], must: bool
-) -> None:
+def test_column_that_differs_between_runs_of_one_recipe_and_ssr_must_be_named(read, values, must):
     text = "ssr,acc,x\n" + "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
     if must:
         with refused("recipe", ConflictError, match="not in any option: 'x'; "):
@@ -319,7 +307,7 @@ def test_column_that_differs_between_runs_of_one_recipe_and_ssr_must_be_named(
     assert summary(read(text, pool="x" if must else ()))["n"].tolist() == [2, 2]
 
 
-def test_recipes_with_blank_cells_have_different_names() -> None:
+def test_recipes_with_blank_cells_have_different_names():
     study = from_csv(TABLES / "blank_in_recipe_column.csv", "ssr", "top1", recipe=["lr", "wd"], seed="seed")
     assert study.recipes == ("lr=0.1", "wd=0.1")
     assert (summary(study)["n"].tolist(), study.problems) == ([1] * 6, ())
@@ -337,7 +325,7 @@ def test_recipes_with_blank_cells_have_different_names() -> None:
         [("x" * 200 + "1", ""), ("x" * 200 + "2", "")],  # equal after they are shortened
     ],
 )
-def test_different_cells_never_give_the_same_recipe_name(read: Read, cells: list[tuple[str, str]]) -> None:
+def test_different_cells_never_give_the_same_recipe_name(read, cells):
     rows = "".join(f'{ssr},{ssr / 10},"{a}","{b}"\n' for a, b in cells for ssr in (1, 2))
     study = read(f"ssr,acc,a,b\n{rows}", recipe=["a", "b"])
     assert len(study.recipes) == 2
@@ -345,7 +333,7 @@ def test_different_cells_never_give_the_same_recipe_name(read: Read, cells: list
 
 
 @pytest.mark.parametrize(("name", "direction"), [("error rate", "min"), ("Test accuracy (%)", "max")])
-def test_direction_follows_from_the_column_name(read: Read, name: str, direction: str) -> None:
+def test_direction_follows_from_the_column_name(read, name, direction):
     study = read(f"ssr,{name}\n1,3\n2,2\n", quality=name)
     (row,) = doublings(study).itertuples()
     assert (study.direction, row.gain) == (direction, 1 if direction == "min" else -1)  # from 3 to 2
@@ -353,7 +341,7 @@ def test_direction_follows_from_the_column_name(read: Read, name: str, direction
 
 
 @pytest.mark.parametrize("text", ["", "-inf", "Diverged", "N/A"])
-def test_run_without_a_quality_is_counted_as_diverged(read: Read, text: str) -> None:
+def test_run_without_a_quality_is_counted_as_diverged(read, text):
     rows = "1,0.8,safe\n1,0.82,safe\n" * 3 + "1,0.9,risky\n1,0.91,risky\n1,0.92,risky\n"
     study = read(f"ssr,acc,method\n{rows}" + f"1,{text},risky\n" * 3, recipe="method")
     assert study.frame["status"].tolist() == [*["completed"] * 9, *["diverged"] * 3]
@@ -371,13 +359,13 @@ def test_run_without_a_quality_is_counted_as_diverged(read: Read, text: str) -> 
     assert (row.best, row.second, row.margin) == ("safe", "risky", pytest.approx(-0.1))
 
 
-def test_single_diverged_run_does_not_rank_a_recipe_last(read: Read) -> None:
+def test_single_diverged_run_does_not_rank_a_recipe_last(read):
     rows = "1,0.8,a\n1,0.81,a\n1,0.82,a\n1,0.9,b\n1,0.91,b\n1,nan,b\n"  # the nan is in b by chance in half of all cases
     (row,) = winners(read(f"ssr,acc,method\n{rows}", recipe="method")).itertuples()
     assert row.best == "b"
 
 
-def test_status_says_how_runs_ended(read: Read) -> None:
+def test_status_says_how_runs_ended(read):
     states = ["completed", "finished", "diverged", "crashed", "failed", "stopped", "killed", "DIVERGED", "odd", ""]
     rows = "".join(f"1,0.{place},{state}\n" for place, state in enumerate(states, start=1))
     study = read(f"ssr,acc,state\n{rows}1,,finished\n", status="state")
@@ -390,9 +378,9 @@ def test_status_says_how_runs_ended(read: Read) -> None:
     assert torn == [f"status is {state!r}, not one of completed, diverged, failed, stopped" for state in ("odd", "")]
 
 
-def test_diverged_runs_count_equally_in_a_csv_table_and_a_run_folder(read: Read) -> None:
+def test_diverged_runs_count_equally_in_a_csv_table_and_a_run_folder(read):
     values = {"a": {1.0: [0.8, math.nan, 0.81], 2.0: [0.9, 0.91, 0.92]}, "b": {1.0: [0.7, 0.71, 0.72]}}
-    study = study_of(values)  # type: ignore[arg-type]
+    study = study_of(values)
     rows = "".join(f"{row.recipe},{row.ssr},{row.quality},{row.seed}\n" for row in study.frame.itertuples())
     table = read(f"method,ssr,acc,seed\n{rows}", recipe="method", seed="seed")
     columns = ["recipe", "ssr", "n", "mean", "low", "high", "failed", "survived", "mean_all"]

@@ -1,9 +1,6 @@
 """Estimates of cells with different seeds; sentences and columns of a report never contradict each other."""
 
-from __future__ import annotations
-
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,18 +13,18 @@ from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, combine
 
 
-def cell(values: list[float], seeds: list[int]) -> Cell:
+def cell(values, seeds):
     return Cell(np.array(values), np.array(seeds))
 
 
 @pytest.mark.parametrize("seeds", [[[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [3, 4, 5]]])
-def test_balanced_cells_keep_their_means(seeds: list[list[int]]) -> None:
+def test_balanced_cells_keep_their_means(seeds):
     cells = [cell([0.1, 0.3, 0.2], seeds[0]), cell([0.2, 0.5, 0.3], seeds[1])]
     estimates = with_effects(cells, np.ones(2), np.arange(2))
     assert [(each.mean, each.influence) for each in estimates] == [(each.mean, None) for each in cells]
 
 
-def test_strong_effects_of_seeds_do_not_change_the_difference_of_recipes() -> None:
+def test_strong_effects_of_seeds_do_not_change_the_difference_of_recipes():
     # b is better by 0.1 with every seed. Its seeds have worse effects, so its plain mean is worse by 1.9.
     effect = {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0, 4: 0.0}
     a = cell([effect[seed] for seed in (0, 1, 2)], [0, 1, 2])
@@ -42,7 +39,7 @@ def test_strong_effects_of_seeds_do_not_change_the_difference_of_recipes() -> No
     assert estimate.method == "paired"
 
 
-def test_estimates_equal_those_of_the_mixed_model() -> None:
+def test_estimates_equal_those_of_the_mixed_model():
     """Compare with the normal equations of the whole covariance matrix of the runs, inverted directly."""
     rng = np.random.default_rng(1)
     seeds = [[0, 1, 2, 3], [1, 2, 4], [0, 3, 4, 5]]
@@ -65,10 +62,10 @@ def test_estimates_equal_those_of_the_mixed_model() -> None:
     assert [c.mean for c in estimates] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def unbalanced(rng: Any) -> Any:
+def unbalanced(rng):
     """Return a study of three similar recipes at four SSRs, with different seeds that have effects."""
     effect = rng.normal(0, rng.choice([0.0, 0.01, 0.03]), 6)
-    values: dict[Any, Any] = {}
+    values = {}
     for recipe in "abc":
         values[recipe] = {
             ssr: {
@@ -81,7 +78,7 @@ def unbalanced(rng: Any) -> Any:
 
 
 @pytest.mark.parametrize("draw", range(4))
-def test_all_numbers_of_a_report_agree_in_order_and_sign(draw: int) -> None:
+def test_all_numbers_of_a_report_agree_in_order_and_sign(draw):
     study = unbalanced(np.random.default_rng(draw))
     table = summary(study).set_index(["recipe", "ssr"])["mean"]
     for row in winners(study).itertuples():

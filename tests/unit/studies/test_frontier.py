@@ -1,10 +1,7 @@
 """The Pareto set, equal quality, equal time and crossings, against hand calculations and simulation."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +10,8 @@ from refusals import refused
 from scipy import optimize, stats
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError, MissingValueError, RangeError, UnknownNameError, WrongTypeError
-from ssr_hydra.studies import Study, crossings, from_csv, pareto, quality_at, speedup
+from ssr_hydra.errors import MissingValueError, RangeError, UnknownNameError, WrongTypeError
+from ssr_hydra.studies import crossings, from_csv, pareto, quality_at, speedup
 from ssr_hydra.studies.frontier import reach
 from ssr_hydra.studies.intervals import Cell
 from ssr_hydra.studies.study import Series
@@ -23,7 +20,7 @@ TABLE = REPO / "docs/data/resnet50_imagenet.csv"
 NOISE = np.array([-0.01, 0.0, 0.01])
 
 
-def shifted(**recipes: dict[float, float]) -> Study:
+def shifted(**recipes):
     """Return three seeds around each value, with independent noise."""
     rng = np.random.default_rng(3)
     return study_of(
@@ -31,7 +28,7 @@ def shifted(**recipes: dict[float, float]) -> Study:
     )
 
 
-def test_pareto_set_equals_the_set_found_by_hand() -> None:
+def test_pareto_set_equals_the_set_found_by_hand():
     table = pareto(shifted(a={0.5: 0.5, 1.0: 0.8, 2.0: 0.79, 4.0: 0.6}, b={1.0: 0.6, 4.0: 0.9}))
     points = {(row.recipe, row.ssr): (row.status, row.by_recipe, row.by_ssr) for row in table.itertuples()}
     assert {key for key, (status, *_) in points.items() if status == "frontier"} == {("a", 0.5), ("a", 1.0), ("b", 4.0)}
@@ -48,7 +45,7 @@ def test_pareto_set_equals_the_set_found_by_hand() -> None:
     assert (better["status"], better["loss"]) == ("within_noise", pytest.approx(-0.005))
 
 
-def test_pareto_set_equals_a_comparison_of_all_pairs() -> None:
+def test_pareto_set_equals_a_comparison_of_all_pairs():
     rng = np.random.default_rng(0)
     cells = {f"r{i}": {float(s): rng.normal(0.5, 0.1, 1) for s in rng.uniform(0.1, 4, 6)} for i in range(8)}
     study = study_of(cells)
@@ -59,7 +56,7 @@ def test_pareto_set_equals_a_comparison_of_all_pairs() -> None:
     assert len(table) == len(points)
 
 
-def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer() -> None:
+def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer():
     # Five recipes at one SSR: the last is behind the best by t = 3.9 standard errors. With 8 degrees of freedom, this
     # is outside the 99% interval of one difference (3.36), but inside that of four at once (Dunnett: about 4).
     rng = np.random.default_rng(1)
@@ -82,12 +79,12 @@ def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer() -> 
         ({"at": 0}, "at", RangeError), ({"at": math.inf}, "at", RangeError), ({"at": True}, "at", WrongTypeError),
     ],
 )  # fmt: skip
-def test_invalid_budget_or_axis_is_refused(options: dict[str, Any], field: str, kind: type[InputError]) -> None:
+def test_invalid_budget_or_axis_is_refused(options, field, kind):
     with refused(field, kind):
         quality_at(study_of({"a": {1.0: [0.5]}}), **{"at": 10.0, **options})
 
 
-def test_quality_at_an_equal_budget_is_interpolated_separately_for_each_seed() -> None:
+def test_quality_at_an_equal_budget_is_interpolated_separately_for_each_seed():
     one, two = np.array([0.5, 0.54, 0.55]), np.array([0.7, 0.71, 0.78])
     cells = {"a": {1.0: one, 4.0: two}, "b": {4.0: one}, "c": {0.5: one}}
     table = quality_at(replace(study_of(cells, noise="cell"), objective="eval/score"), 20.0)
@@ -100,7 +97,7 @@ def test_quality_at_an_equal_budget_is_interpolated_separately_for_each_seed() -
     assert math.isnan(c.quality)
 
 
-def test_best_recipe_is_found_at_an_equal_budget() -> None:
+def test_best_recipe_is_found_at_an_equal_budget():
     one, two = np.array([0.5, 0.54, 0.55]), np.array([0.7, 0.71, 0.78])
     near, far = {1.0: one - [-0.01, 0.02, 0.0], 4.0: two}, {1.0: one - [0.2, 0.21, 0.2], 4.0: two - [0.2, 0.2, 0.21]}
     cells = {"a": {1.0: one, 4.0: two}, "near": near, "far": far, ("a", "truncate"): {1.0: two, 4.0: two}}
@@ -114,7 +111,7 @@ def test_best_recipe_is_found_at_an_equal_budget() -> None:
     assert quality_at(study_of({"a": {1.0: [0.5]}, "b": {4.0: [0.5]}}), 10.0)["standing"].tolist() == ["", ""]
 
 
-def test_speedup_equals_the_value_computed_by_hand() -> None:
+def test_speedup_equals_the_value_computed_by_hand():
     # b reaches 0.75, a's quality at ssr 4, halfway between ssr 1 and 4 in log ssr: at 2, in half the time.
     study = study_of({"a": {0.5: [0.4], 4.0: [0.75], 8.0: [0.95]}, "b": {1.0: [0.6], 4.0: [0.9]}})
     below, inside, never = speedup(study, "a").itertuples()
@@ -126,21 +123,21 @@ def test_speedup_equals_the_value_computed_by_hand() -> None:
     assert all(math.isnan(row.low) for row in (below, inside, never))  # one seed
 
 
-def test_target_is_reached_where_the_curve_first_crosses_it() -> None:
+def test_target_is_reached_where_the_curve_first_crosses_it():
     study = study_of({"a": {1.0: [0.7]}, "b": {1.0: [0.5], 2.0: [0.9], 4.0: [0.6]}})
     (row,) = speedup(study, "a").itertuples()
     roots = np.roots(np.polyfit([0.0, 1.0, 2.0], [0.5, 0.9, 0.6], 2) - [0, 0, 0.7])  # over log2(ssr)
     assert row.reached_ssr == pytest.approx(2 ** min(roots), rel=1e-4)
 
 
-def test_interval_of_a_speedup_ends_where_the_result_of_the_paired_t_test_changes() -> None:
+def test_interval_of_a_speedup_ends_where_the_result_of_the_paired_t_test_changes():
     rng = np.random.default_rng(5)
     level, low, high = rng.normal(0.75, 0.02, 6), rng.normal(0.6, 0.02, 6), rng.normal(0.9, 0.02, 6)
     study = study_of({"a": {4.0: level}, "b": {1.0: low, 4.0: high}}, noise="cell")
     (row,) = speedup(study, "a").itertuples()
 
-    def turns(side: int) -> float:
-        def end(share: float) -> float:
+    def turns(side):
+        def end(share):
             interval = stats.ttest_rel((1 - share) * low + share * high, level).confidence_interval(0.95)
             return float(interval[side])
 
@@ -150,7 +147,7 @@ def test_interval_of_a_speedup_ends_where_the_result_of_the_paired_t_test_change
     assert row.low < row.speedup < row.high
 
 
-def test_interval_that_leaves_the_measured_range_has_an_open_end() -> None:
+def test_interval_that_leaves_the_measured_range_has_an_open_end():
     rng = np.random.default_rng(5)
     study = study_of(
         {"a": {1.0: rng.normal(0.7, 0.2, 4)}, "b": {1.0: rng.normal(0.69, 0.2, 4), 2.0: rng.normal(0.75, 0.2, 4)}}
@@ -159,7 +156,7 @@ def test_interval_that_leaves_the_measured_range_has_an_open_end() -> None:
     assert (row.low, row.high) == (0.0, math.inf)
 
 
-def test_narrow_band_between_measured_ssrs_does_not_make_a_crossing_certain() -> None:
+def test_narrow_band_between_measured_ssrs_does_not_make_a_crossing_certain():
     # The two seeds deviate from 0.5 and 0.6 in opposite directions, so halfway between the SSRs their noise cancels to
     # the last bit. At ssr 2, the level 0.52 is within the noise: df = 1, t = 12.7, sd = 0.0283, half an interval 0.25.
     cells = tuple(Cell(mean + shift * np.array([0.02, -0.02]), np.arange(2)) for mean, shift in ((0.5, 1), (0.6, -1)))
@@ -169,7 +166,7 @@ def test_narrow_band_between_measured_ssrs_does_not_make_a_crossing_certain() ->
     assert math.isnan(last)
 
 
-def test_mixup_and_baseline_cross_where_their_qualities_are_equal() -> None:
+def test_mixup_and_baseline_cross_where_their_qualities_are_equal():
     # Published for MixUp: below the baseline at 0.355 (the amount is unknown; here 0.3), equal at 0.5, 1.6 above at 3.
     base = from_csv(TABLE, "ssr", "top1", "seconds")
     at = lambda s: float(np.interp(math.log(s), np.log(base.frame["ssr"]), base.frame["quality"]))  # noqa: E731
@@ -180,7 +177,7 @@ def test_mixup_and_baseline_cross_where_their_qualities_are_equal() -> None:
     assert (row.better_below, row.better_above, row.certain) == ("baseline", "mixup", False)  # one seed
 
 
-def test_crossing_has_an_interval() -> None:
+def test_crossing_has_an_interval():
     # a - b is +0.2 at ssr 1 and -0.1 at 8: linear in log ssr it is 0 at two thirds, ssr 4.
     rng = np.random.default_rng(2)
     one, other = {s: 0.5 + rng.permutation(NOISE) for s in (1.0, 8.0)}, {1.0: 0.3 + NOISE, 8.0: 0.6 + NOISE}
@@ -196,20 +193,20 @@ def test_crossing_has_an_interval() -> None:
         assert low == pytest.approx(0, abs=0.006) or high == pytest.approx(0, abs=0.006)
 
 
-def test_curves_without_a_crossing_or_overlap_have_no_row() -> None:
+def test_curves_without_a_crossing_or_overlap_have_no_row():
     assert crossings(shifted(a={1.0: 0.5, 2.0: 0.6}, b={1.0: 0.4, 2.0: 0.5})).empty
     assert crossings(shifted(a={1.0: 0.5, 2.0: 0.6}, b={4.0: 0.4, 8.0: 0.9})).empty
     assert crossings(study_of({"a": {1.0: [0.5], 2.0: [0.6]}, "b": {1.0: [0.5], 2.0: [0.7]}})).empty  # the curves touch
 
 
-def test_both_crossings_of_two_curves_are_found() -> None:
+def test_both_crossings_of_two_curves_are_found():
     # a - b is 0.1 - 0.2 (log2(ssr) - 1)^2: 0 at log2(ssr) = 1 - sqrt(0.5) and 1 + sqrt(0.5).
     table = crossings(shifted(a={1.0: 0.5, 2.0: 0.7, 4.0: 0.5}, b={1.0: 0.6, 2.0: 0.6, 4.0: 0.6}))
     assert table["ssr"].tolist() == pytest.approx([2 ** (1 - 0.5**0.5), 2 ** (1 + 0.5**0.5)])
     assert table["better_above"].tolist() == ["a", "b"]
 
 
-def test_only_recipes_that_are_best_somewhere_are_compared_in_large_studies() -> None:
+def test_only_recipes_that_are_best_somewhere_are_compared_in_large_studies():
     rest = {f"r{i}": {1.0: [0.1 + i / 1000], 2.0: [0.2 - i / 1000]} for i in range(30)}
     study = study_of({"a": {1.0: [0.9], 2.0: [0.5]}, "b": {1.0: [0.5], 2.0: [0.9]}, **rest})
     table = crossings(study)
@@ -218,7 +215,7 @@ def test_only_recipes_that_are_best_somewhere_are_compared_in_large_studies() ->
         crossings(study, recipes=["x"])
 
 
-def test_rounding_errors_are_not_a_crossing() -> None:
+def test_rounding_errors_are_not_a_crossing():
     up, down = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
     assert np.mean(up) != np.mean(down)  # they differ in the last bit
     at = (up, down) if np.mean(up) > np.mean(down) else (down, up)

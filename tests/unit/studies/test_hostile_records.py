@@ -1,12 +1,9 @@
 """Damaged or artificial records are reported and left out, without a traceback or waiting."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from study_runs import METRIC, config, raw, record, write_run
@@ -17,7 +14,7 @@ from ssr_hydra.sweeps.heartbeat import Pulse
 from ssr_hydra.sweeps.job_status import read_identity
 from ssr_hydra.sweeps.jobs_table import show_sweep
 
-CHANGES: list[dict[str, Any]] = [
+CHANGES = [
     {"steps": "many"}, {"ssr": [1.0]}, {"train_seconds": "3 s"}, {"total_seconds": {"a": 1}}, {"metrics": [0.9]},
     {"metrics": {METRIC: [0.9]}}, {"metrics": {METRIC: "0.9"}}, {"error": ["a"]}, {"name": {"a": "b"}},
     {"versions": "3"}, {"hardware": [1]}, {"evaluations": {"a": 1}}, {"status": ["completed"]},
@@ -25,7 +22,7 @@ CHANGES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def texts() -> list[str]:
+def texts():
     contents = [json.dumps({**raw(record(seed=9)), **change}) for change in CHANGES]
     deep = "[" * 1000 + "]" * 1000
     contents += [json.dumps(raw(record(seed=9))).replace('"metrics": {', f'"metrics": {deep}, "rest": {{', 1)]
@@ -35,7 +32,7 @@ def texts() -> list[str]:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
+def study(tmp_path):
     """Return the folder of a study with two complete runs, which must be read in every test."""
     folder = tmp_path / "study"
     for seed in (0, 1):
@@ -43,7 +40,7 @@ def study(tmp_path: Path) -> Path:
     return folder
 
 
-def shown(study: Path) -> str:
+def shown(study):
     """Return the text of the sweep's table and the report about a study."""
     stream = io.StringIO()
     show_sweep(study, stream)
@@ -53,7 +50,7 @@ def shown(study: Path) -> str:
     return stream.getvalue() + report_text(content, 200)
 
 
-def test_damaged_records_are_reported_and_left_out(study: Path) -> None:
+def test_damaged_records_are_reported_and_left_out(study):
     damaged = {f"damaged{number}": text for number, text in enumerate(texts())}
     for name, text in damaged.items():
         (write_run(study / name, None, config(seed=9)) / "result.json").write_text(text, encoding="utf-8")
@@ -69,7 +66,7 @@ def test_damaged_records_are_reported_and_left_out(study: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["result.json", "job.json", "heartbeat.json", ".hydra/config.yaml", ".hydra/hydra.yaml"]
 )
-def test_pipe_in_place_of_a_file_does_not_block_reading(study: Path, name: str) -> None:
+def test_pipe_in_place_of_a_file_does_not_block_reading(study, name):
     folder = write_run(study / "damaged", record(seed=9), config(seed=9))
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
@@ -81,14 +78,14 @@ def test_pipe_in_place_of_a_file_does_not_block_reading(study: Path, name: str) 
     Pulse.read(folder / "heartbeat.json")
 
 
-def test_pipe_in_place_of_a_study_or_a_log_does_not_block_reading(study: Path) -> None:
+def test_pipe_in_place_of_a_study_or_a_log_does_not_block_reading(study):
     os.mkfifo(study / "study.json")
     os.mkfifo(study / "whole0/metrics.jsonl")
     shown(study)
     assert build(load(study)).rates.drawn == []  # learning rates are read from the log
 
 
-def test_huge_record_is_not_read(study: Path) -> None:
+def test_huge_record_is_not_read(study):
     folder = write_run(study / "damaged", None, config(seed=9))
     with (folder / "result.json").open("wb") as file:
         file.truncate(1 << 40)  # a sparse tebibyte
@@ -98,14 +95,14 @@ def test_huge_record_is_not_read(study: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [{"pid": "../1"}, {"pid": "\x00"}, {"machine": 3}, {"attempt": "x"}, [1]])
-def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: Any) -> None:
+def test_invalid_heartbeat_file_is_ignored(tmp_path, content):
     pulse = {"machine": "m", "pid": 1, "started": "1", "attempt": 1}
     path = tmp_path / "heartbeat.json"
     path.write_text(json.dumps(pulse | content if isinstance(content, dict) else content), encoding="utf-8")
     assert Pulse.read(path) is None
 
 
-def test_names_are_escaped_for_the_terminal(study: Path) -> None:
+def test_names_are_escaped_for_the_terminal(study):
     name = "a\x1b]0;title\x07\x1b[2Jb"
     run_record = record(seed=9, status="failed", error=f"RuntimeError: {name}", metrics={}, evaluations=[])
     write_run(study / name, run_record, config(seed=9), overrides=[f"name={name}"])

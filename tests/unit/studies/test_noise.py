@@ -1,7 +1,5 @@
 """The noise of all cells together, against SciPy, hand calculations and simulation."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -15,14 +13,14 @@ from ssr_hydra.studies.intervals import combine
 from ssr_hydra.studies.noise import pooled_noise
 
 
-def test_fitted_line_maximizes_the_gamma_likelihood() -> None:
+def test_fitted_line_maximizes_the_gamma_likelihood():
     rng = np.random.default_rng(0)
     ssrs, df = np.repeat(SSRS, 3), np.resize([1, 2, 4], 15)
     variances = np.exp(-1.0 * np.log(ssrs)) * rng.chisquare(df) / df
     noise = pooled_noise(variances, df, ssrs, np.resize([0, 1, 2], 15))
     assert noise is not None
 
-    def likelihood(line: np.ndarray) -> float:
+    def likelihood(line):
         log = line[0] + line[1] * np.log(ssrs)
         return float((df / 2 * (log + variances / np.exp(log))).sum())
 
@@ -31,7 +29,7 @@ def test_fitted_line_maximizes_the_gamma_likelihood() -> None:
     assert noise.spreads / noise.spreads[-1] == pytest.approx(true / true[-1], rel=1e-4)
 
 
-def test_recipes_with_one_ssr_each_share_a_trend_or_have_own_levels() -> None:
+def test_recipes_with_one_ssr_each_share_a_trend_or_have_own_levels():
     # A sweep that zips ssr with a different key makes such a study.
     ssrs, recipes, df = np.array([0.25, 0.5, 1.0, 2.0]), np.arange(4), np.full(4, 8)
     on_a_line = pooled_noise(ssrs**-2, df, ssrs, recipes)  # the trend explains all variances
@@ -44,7 +42,7 @@ def test_recipes_with_one_ssr_each_share_a_trend_or_have_own_levels() -> None:
     assert apart.spreads == pytest.approx(np.sqrt(unlike))
 
 
-def test_cells_with_equal_noise_pool_all_degrees_of_freedom() -> None:
+def test_cells_with_equal_noise_pool_all_degrees_of_freedom():
     """At one SSR without common seeds, the pooled variance is the mean of both, with 4 + 4 degrees of freedom."""
     one, two = [0.10, 0.12, 0.15, 0.11, 0.13], [0.20, 0.23, 0.21, 0.24, 0.20]
     cells = {"a": {1.0: dict(enumerate(one))}, "b": {1.0: dict(enumerate(two, start=5))}}
@@ -57,7 +55,7 @@ def test_cells_with_equal_noise_pool_all_degrees_of_freedom() -> None:
     assert table["high"].to_numpy() == pytest.approx(1 / (1 + np.exp(-(logit + half / shift))))
 
 
-def test_differences_of_common_seeds_equal_a_two_way_analysis_of_variance() -> None:
+def test_differences_of_common_seeds_equal_a_two_way_analysis_of_variance():
     rng = np.random.default_rng(4)
     values = rng.normal(0, 0.02, 5) + rng.normal(0, 0.01, (4, 5)) + 0.5
     study = study_of_cells({name: {1.0: row} for name, row in zip("abcd", values, strict=True)})
@@ -68,7 +66,7 @@ def test_differences_of_common_seeds_equal_a_two_way_analysis_of_variance() -> N
     assert (row.high - row.low) / 2 == pytest.approx(half, rel=1e-3)
 
 
-def test_recipe_with_different_noise_is_not_pooled() -> None:
+def test_recipe_with_different_noise_is_not_pooled():
     rng = np.random.default_rng(2)
     quiet = {ssr: 0.5 + rng.normal(0, 1e-5, 8) for ssr in SSRS}
     loud = {ssr: 0.5 + rng.normal(0, 0.05, 8) for ssr in SSRS}
@@ -79,7 +77,7 @@ def test_recipe_with_different_noise_is_not_pooled() -> None:
     assert ratio.between(0.5, 3).all()
 
 
-def test_outlier_run_widens_mainly_the_interval_of_its_own_cell() -> None:
+def test_outlier_run_widens_mainly_the_interval_of_its_own_cell():
     rng = np.random.default_rng(6)
     cells = {name: {ssr: 0.5 + rng.normal(0, 0.01, 3) for ssr in SSRS} for name in "ab"}
     clean = doublings(study_of_cells(cells))
@@ -89,13 +87,13 @@ def test_outlier_run_widens_mainly_the_interval_of_its_own_cell() -> None:
     assert ratio.max() < 4
 
 
-def test_intervals_have_their_stated_coverage_for_digits_like_noise() -> None:
+def test_intervals_have_their_stated_coverage_for_digits_like_noise():
     # 40 studies, each with 15 means, 12 gains and 15 differences. tests/chaos uses more studies.
     shares = coverage(3, 40)
     assert all(0.92 <= share <= 0.99 for share in shares.values()), shares
 
 
-def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds() -> None:
+def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds():
     """8 seeds with the plain t of each cell decide 14 of 46 differences. 5 pooled seeds decide 14.2 on average.
 
     There are 56 subsets of 5 seeds; this test uses a sample of them. No subset decides the opposite of all 8 seeds.
@@ -111,7 +109,7 @@ def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds() -> None:
     assert np.mean([sum(map(abs, verdicts.values())) for verdicts in plain]) < 11
 
 
-def test_degrees_of_freedom_of_a_mean_equal_those_of_satterthwaite() -> None:
+def test_degrees_of_freedom_of_a_mean_equal_those_of_satterthwaite():
     """With equal seeds at one SSR, a mean has the variance ``((k - 1) rest + seeds) / (k n)`` of a two-way analysis.
 
     ``rest`` and ``seeds`` are the mean squares of the residuals, with (k - 1)(n - 1) degrees of freedom, and of the
@@ -134,7 +132,7 @@ def test_degrees_of_freedom_of_a_mean_equal_those_of_satterthwaite() -> None:
     assert estimate.df == pytest.approx(df)
 
 
-def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_a_parabola() -> None:
+def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_a_parabola():
     logs = np.log(np.array(SSRS))
     variances = np.exp(-1.0 + 0.2 * logs + 0.9 * logs**2)
     noise = pooled_noise(variances, np.full(5, 7), SSRS, np.zeros(5))

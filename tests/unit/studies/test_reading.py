@@ -1,13 +1,9 @@
 """Reading records into a study: accepted records, problems and notes."""
 
-from __future__ import annotations
-
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from refusals import refused
@@ -23,12 +19,12 @@ from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
 from ssr_hydra.sweeps.job_status import JOB
 
 
-def add(folder: Path, ssr: float = 1.0, seed: int = 0, settings: dict[str, Any] | None = None, **changes: Any) -> None:
+def add(folder, ssr=1.0, seed=0, settings=None, **changes):
     """Write a run with these settings in its config and these changes in its record."""
     write_run(folder, record(ssr, seed, **changes), config(ssr, seed, **(settings or {})))
 
 
-def sweep(root: Path, runs: int = 4, **changes: Any) -> Path:
+def sweep(root, runs=4, **changes):
     """Write runs at two SSRs, with a seed for each two runs."""
     for job in range(runs):
         ssr, seed = (0.5, 1.0)[job % 2], job // 2
@@ -37,7 +33,7 @@ def sweep(root: Path, runs: int = 4, **changes: Any) -> Path:
     return root
 
 
-def test_study_has_a_row_for_each_run(tmp_path: Path) -> None:
+def test_study_has_a_row_for_each_run(tmp_path):
     study = load(sweep(tmp_path / "digits"))
     assert tuple(study.frame.columns) == COLUMNS
     assert study.frame["quality"].tolist() == [0.90, 0.91, 0.92, 0.93]
@@ -58,7 +54,7 @@ def test_study_has_a_row_for_each_run(tmp_path: Path) -> None:
     assert study.curves["value"].tolist()[:4] == [0.5, 0.90, 0.5, 0.91]
 
 
-def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path: Path) -> None:
+def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path):
     write_run(tmp_path / "0", record(0.3, 0), config(0.3, 0))
     write_run(tmp_path / "1", record(0.3, 1), config(0.1 + 0.2, 1))  # Hydra saves the computed value
     write_run(tmp_path / "2", record(0.1 + 0.2, 2), config(0.1 + 0.2, 2))  # as an earlier version wrote the record
@@ -67,7 +63,7 @@ def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path:
     assert study.frame["ssr"].tolist() == [0.3] * 3
 
 
-def test_path_may_be_a_run_folder_or_a_record_or_a_folder_of_studies(tmp_path: Path) -> None:
+def test_path_may_be_a_run_folder_or_a_record_or_a_folder_of_studies(tmp_path):
     one, two = sweep(tmp_path / "one", 2), tmp_path / "two"
     for job in range(2):
         write_run(two / "deep/er" / str(job), record(2.0, job, 0.95), config(2.0, job))
@@ -95,13 +91,13 @@ def test_path_may_be_a_run_folder_or_a_record_or_a_folder_of_studies(tmp_path: P
     ],
     ids=["missing", "empty", "a file"],
 )
-def test_folder_without_runs_is_refused(tmp_path: Path, make: Callable[[Path], None], rule: str) -> None:
+def test_folder_without_runs_is_refused(tmp_path, make, rule):
     make(tmp_path / "study")
     with refused("study", PathError, match=rule):
         load(tmp_path / "study")
 
 
-def test_problems_list_runs_that_did_not_complete(tmp_path: Path) -> None:
+def test_problems_list_runs_that_did_not_complete(tmp_path):
     sweep(tmp_path)
     add(tmp_path / "10", 2.0, status="failed", error="ValueError: no")
     add(tmp_path / "11", 2.0, 1, status="diverged", error="train/loss is nan")
@@ -120,7 +116,7 @@ def test_problems_list_runs_that_did_not_complete(tmp_path: Path) -> None:
     assert study.totals()["failed"] == 4
 
 
-def test_note_about_diverged_seeds_needs_a_completed_seed(tmp_path: Path) -> None:
+def test_note_about_diverged_seeds_needs_a_completed_seed(tmp_path):
     sweep(tmp_path)
     for seed in (0, 1):
         add(tmp_path / f"lost{seed}", 1.0, seed, {"optimizer__lr": 1e30}, status="diverged", error="train/loss is nan")
@@ -134,7 +130,7 @@ def test_note_about_diverged_seeds_needs_a_completed_seed(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell")
-def test_reading_a_study_does_not_disturb_a_running_job(tmp_path: Path) -> None:
+def test_reading_a_study_does_not_disturb_a_running_job(tmp_path):
     sweep(tmp_path, 2)
     write_run(tmp_path / "7", None, config())
     with MetricsLog(tmp_path / "7") as log:
@@ -145,7 +141,7 @@ def test_reading_a_study_does_not_disturb_a_running_job(tmp_path: Path) -> None:
     assert problem.kind == "unfinished"
 
 
-def test_job_states_are_distinguished_and_internal_files_are_ignored(tmp_path: Path) -> None:
+def test_job_states_are_distinguished_and_internal_files_are_ignored(tmp_path):
     sweep(tmp_path, 2)
     internal = ["study.json", ".lock", "report/report.json", ".sweeps/1.json", ".submitit/1/x"]
     for name in [*internal, *(f"{job}/{JOB}" for job in range(2, 6))]:
@@ -176,7 +172,7 @@ BOMB = "c0: &c0 [1]\n" + "".join(f"c{i}: &c{i} [{', '.join([f'*c{i - 1}'] * 9)}]
 
 
 @pytest.mark.parametrize("text", ["ssr: [", "- a\n- b\n", "", BOMB], ids=["torn", "a list", "empty", "a bomb"])
-def test_record_with_an_invalid_config_is_reported(tmp_path: Path, text: str) -> None:
+def test_record_with_an_invalid_config_is_reported(tmp_path, text):
     sweep(tmp_path, 2)
     (tmp_path / "1/.hydra/config.yaml").write_text(text, encoding="utf-8")
     study = load(tmp_path)
@@ -191,16 +187,14 @@ def test_record_with_an_invalid_config_is_reported(tmp_path: Path, text: str) ->
         (["a", "b", "c", "c"], ("optimizer.lr=0.1", "optimizer.lr=0.2")),  # lr=0.1 has two names
     ],
 )
-def test_config_name_becomes_the_recipe_name_only_if_each_recipe_has_one_name(
-    tmp_path: Path, names: list[str], recipes: tuple[str, ...]
-) -> None:
+def test_config_name_becomes_the_recipe_name_only_if_each_recipe_has_one_name(tmp_path, names, recipes):
     for seed, (lr, name) in enumerate(zip((0.1, 0.1, 0.2, 0.2), names, strict=True)):
         configured = config(1.0, seed, optimizer__lr=lr, name=name)
         write_run(tmp_path / str(seed), record(1.0, seed), configured, [f"optimizer.lr={lr}", f"name={name}"])
     assert load(tmp_path).recipes == recipes
 
 
-def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
+def test_controls_are_distinguished_from_recipes(tmp_path):
     pairs = [(scaled, control) for scaled in (False, True) for control in (None, "truncate")]
     for job, (scaled, control) in enumerate(pairs):
         settings = {"control": control, "scheduler__scale_warmup": scaled}
@@ -213,7 +207,7 @@ def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
     assert load([tmp_path / "2", tmp_path / "3"]).frame["control"].tolist() == ["", "truncate"]
 
 
-def test_first_completed_run_of_a_repeated_seed_is_used(tmp_path: Path) -> None:
+def test_first_completed_run_of_a_repeated_seed_is_used(tmp_path):
     sweep(tmp_path / "first", 2)
     add(tmp_path / "again/0", 0.5, quality=0.7)
     add(tmp_path / "again/1", 1.0, quality=0.91)
@@ -235,7 +229,7 @@ def test_first_completed_run_of_a_repeated_seed_is_used(tmp_path: Path) -> None:
     assert (len(study.frame), summary(study)["seeds"].tolist()) == (2, [()])
 
 
-def test_objective_comes_from_the_option_or_the_configs(tmp_path: Path) -> None:
+def test_objective_comes_from_the_option_or_the_configs(tmp_path):
     write_run(tmp_path / "0", record())
     with refused("objective", MissingValueError, match=f"choose one of {METRIC}, train/loss"):
         load(tmp_path)
@@ -250,14 +244,14 @@ def test_objective_comes_from_the_option_or_the_configs(tmp_path: Path) -> None:
     assert [problem.kind for problem in study.problems] == ["no_value", "no_value"]
 
 
-def test_direction_comes_from_the_option_then_the_configs_then_the_name(tmp_path: Path) -> None:
+def test_direction_comes_from_the_option_then_the_configs_then_the_name(tmp_path):
     for seed, (metric, mode) in enumerate((("train/loss", "max"), ("train/loss", "auto"), (METRIC, "min"))):
         add(tmp_path / str(seed), 1.0, seed, {"checkpoint__best": metric, "checkpoint__mode": mode})
     assert load(tmp_path).direction == "min"
     assert load(tmp_path, objective="train/loss").direction == "max"
     assert load(tmp_path, objective="train/loss", direction="min").direction == "min"
     with refused("direction", UnknownNameError):
-        load(tmp_path, direction="up")  # type: ignore[arg-type]
+        load(tmp_path, direction="up")
     add(tmp_path / "3", 1.0, 3, {"checkpoint__best": METRIC, "checkpoint__mode": "max"})
     with refused("direction", MissingValueError, match="some runs have checkpoint.mode=max and other runs"):
         load(tmp_path)
@@ -266,14 +260,14 @@ def test_direction_comes_from_the_option_then_the_configs_then_the_name(tmp_path
         load(tmp_path / "x")
 
 
-def test_note_lists_differences_between_runs(tmp_path: Path) -> None:
+def test_note_lists_differences_between_runs(tmp_path):
     sweep(tmp_path, 2)
     hardware = {"cpu": "another", "gpu": "a gpu", "device": "cuda", "threads": 1, "processes": 2}
     versions = {"python": "3.12.1", "torch": "2.11.0"}
     data = {"dataset": {"name": "digits train", "sha256": "ffffffffff"}}
     add(tmp_path / "9", 2.0, versions=versions, data=data, hardware=hardware, resumes=1)
     # A run that never started has computed nothing.
-    nothing: dict[str, Any] = {"hardware": {}, "data": {}, "metrics": {}, "evaluations": [], "steps": 0}
+    nothing = {"hardware": {}, "data": {}, "metrics": {}, "evaluations": [], "steps": 0}
     add(tmp_path / "8", 4.0, **nothing, versions={"torch": "2.9"}, status="failed", error="no such column")
     study = load(tmp_path)
     assert study.versions["torch"] == ("2.10.0", "2.11.0")
@@ -287,10 +281,10 @@ def test_note_lists_differences_between_runs(tmp_path: Path) -> None:
     )
 
 
-def test_config_of_each_recipe_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_of_each_recipe_is_parsed_once(tmp_path, monkeypatch):
     from ssr_hydra.studies import recipes
 
-    parsed: list[str] = []
+    parsed = []
     parse = recipes._parse
     monkeypatch.setattr(recipes, "_parse", lambda text: parsed.append(text) or parse(text))
     sweep(tmp_path, 8)
@@ -298,7 +292,7 @@ def test_config_of_each_recipe_is_parsed_once(tmp_path: Path, monkeypatch: pytes
     assert sum("scheduler:" in text for text in parsed) == 1
 
 
-def test_note_lists_the_code_that_differs_between_runs(tmp_path: Path) -> None:
+def test_note_lists_the_code_that_differs_between_runs(tmp_path):
     root = sweep(tmp_path / "all/digits")
     code = {"python": "3.12.1", "ssr_hydra": "0.1.0 abc", "my_lab": "0c4f"}
     StudyFolder(root).open({}, [], code, any_code=False)
@@ -311,7 +305,7 @@ def test_note_lists_the_code_that_differs_between_runs(tmp_path: Path) -> None:
     assert load(root).notes == (Note("codes", "3", (("ssr_hydra", 2), ("my_lab", 2))),)
 
 
-def test_note_lists_runs_that_recorded_different_code(tmp_path: Path) -> None:
+def test_note_lists_runs_that_recorded_different_code(tmp_path):
     codes = [{"ssr_hydra": "aa", "my_lab": "0c4f"}, {"ssr_hydra": "aa", "my_lab": "77aa"}]
     for seed in range(3):
         add(tmp_path / f"{seed}", 1.0, seed, code=codes[seed > 0])
@@ -326,13 +320,13 @@ def test_note_lists_runs_that_recorded_different_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"codes": [1, 2]}', '{"codes": null}'])
-def test_study_with_invalid_code_information_can_be_read(tmp_path: Path, content: str) -> None:
+def test_study_with_invalid_code_information_can_be_read(tmp_path, content):
     root = sweep(tmp_path)
     (root / STUDY).write_text(content, encoding="utf-8")
     assert (len(load(root).frame), load(root).notes) == (4, ())
 
 
-def test_conditions_are_read_from_the_records(tmp_path: Path) -> None:
+def test_conditions_are_read_from_the_records(tmp_path):
     for seed, conditions in enumerate(({"jobs_beside": 2.5, "load": 3.0, "cpus": 8}, {"load": "high"}, {})):
         add(tmp_path / str(seed), 1.0, seed, conditions=conditions)
     study = load(tmp_path)
@@ -355,21 +349,19 @@ def test_conditions_are_read_from_the_records(tmp_path: Path) -> None:
         ({"data": {"batch_size": 32}}, False),
     ],
 )
-def test_steps_are_equal_work_if_only_schedules_and_optimizer_values_differ(
-    tmp_path: Path, changes: dict[str, Any], same: bool
-) -> None:
+def test_steps_are_equal_work_if_only_schedules_and_optimizer_values_differ(tmp_path, changes, same):
     add(tmp_path / "a")
     add(tmp_path / "b", settings=changes)
     assert load(tmp_path).same_work is same
 
 
-def test_equal_work_is_unknown_for_runs_without_a_config(tmp_path: Path) -> None:
+def test_equal_work_is_unknown_for_runs_without_a_config(tmp_path):
     write_run(tmp_path / "a", record(), config())
     write_run(tmp_path / "b", record(name="other"))
     assert load(tmp_path).same_work is None
 
 
-def test_complete_record_is_accepted() -> None:
+def test_complete_record_is_accepted():
     check_record(record(), {"ssr": 1.0, "seed": 0, "control": None})
     check_record(record(seed=None, evaluations=[]), {"ssr": 1})
     check_record(record(), {"ssr": "${other}", "seed": "${other}"})  # an interpolation is not compared
@@ -385,7 +377,7 @@ def test_complete_record_is_accepted() -> None:
         {"metrics": {METRIC: "0.9"}}, {"metrics": {METRIC: 0.91}}, {"evaluations": {}}, {"evaluations": [[]]},
     ],
 )  # fmt: skip
-def test_impossible_record_is_refused(change: dict[str, Any]) -> None:
+def test_impossible_record_is_refused(change):
     with pytest.raises(ValueError, match=r"cannot be|must be|is not a valid value|in the last evaluation") as caught:
         (run_record := replace(record(), **change)).check()
         check_record(run_record, {})
@@ -393,6 +385,6 @@ def test_impossible_record_is_refused(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("config", [{"ssr": 2.0}, {"seed": 1}, {"control": "truncate"}])
-def test_record_that_contradicts_its_config_is_refused(config: dict[str, Any]) -> None:
+def test_record_that_contradicts_its_config_is_refused(config):
     with pytest.raises(ValueError, match="in its config.yaml"):
         check_record(record(), config)

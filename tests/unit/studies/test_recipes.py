@@ -1,9 +1,5 @@
 """Recipes of runs, and their names."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from study_runs import config, write_run
 
@@ -11,21 +7,21 @@ from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.studies.recipes import ConfigReader, Recipe, label_recipes
 
 
-def recipes(folder: Path, *runs: tuple[dict[str, object], list[str], dict[str, object]]) -> list[str]:
+def recipes(folder, *runs):
     reader, by_number = ConfigReader(), {}
     for number, (configured, overrides, choices) in enumerate(runs):
         run = write_run(folder / str(number), None, configured, overrides, choices)
         by_number[number] = Recipe.of(run, reader.read(run), "digits")
-    return list(label_recipes(by_number).values())  # type: ignore[arg-type]
+    return list(label_recipes(by_number).values())
 
 
-def test_single_recipe_is_named_by_its_schedule(tmp_path: Path) -> None:
+def test_single_recipe_is_named_by_its_schedule(tmp_path):
     assert recipes(tmp_path, (config(), ["ssr=1", "optimizer.lr=0.1"], {"scheduler": "wsd"})) == ["wsd"]
     other = tmp_path / "other"
     assert recipes(other, (config(), [], {})) == ["digits"]  # without Hydra's choices, the name of the run is used
 
 
-def test_recipes_are_named_by_choices_and_overrides_that_differ(tmp_path: Path) -> None:
+def test_recipes_are_named_by_choices_and_overrides_that_differ(tmp_path):
     labels = recipes(
         tmp_path,
         (config(), ["scheduler=wsd", "+seed=3", "trainer.progress=none"], {"scheduler": "wsd", "model": "conv"}),
@@ -37,7 +33,7 @@ def test_recipes_are_named_by_choices_and_overrides_that_differ(tmp_path: Path) 
     assert equal == ["digits optimizer.lr=0.1", "digits optimizer.lr=0.5"]  # the command lines do not differ
 
 
-def test_recipe_names_are_unique_short_lines() -> None:
+def test_recipe_names_are_unique_short_lines():
     names = ["a", "a", "a (2)", None, "a\x1b[2J\n" + "b" * 500]
     labels = list(label_recipes({place: Recipe(None, name) for place, name in enumerate(names)}).values())
     assert len(set(labels)) == 5
@@ -46,7 +42,7 @@ def test_recipe_names_are_unique_short_lines() -> None:
     assert labels[4].isprintable()
 
 
-def test_runs_of_one_recipe_have_the_same_key(tmp_path: Path) -> None:
+def test_runs_of_one_recipe_have_the_same_key(tmp_path):
     reader = ConfigReader()
     keys = []
     for number, (ssr, seed, lr) in enumerate([(1.0, 0, 0.1), (0.25, 7, 0.1), (1.0, 0, 0.2)]):
@@ -59,7 +55,7 @@ def test_runs_of_one_recipe_have_the_same_key(tmp_path: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_settings_without_effect_on_results_are_not_part_of_a_recipe(tmp_path: Path) -> None:
+def test_settings_without_effect_on_results_are_not_part_of_a_recipe(tmp_path):
     before = ConfigReader().read(write_run(tmp_path / "before", None, config()))  # older configs lack some keys
     assert before is not None
     for key in (*APP_KEYS, "checkpoint__mode", "trainer__progress"):
@@ -73,9 +69,7 @@ def test_settings_without_effect_on_results_are_not_part_of_a_recipe(tmp_path: P
 
 
 @pytest.mark.parametrize(("outer", "inner", "scaled"), [(True, True, True), (False, False, False), (True, False, None)])
-def test_warmup_counts_as_scaled_only_if_all_warmups_are_scaled(
-    tmp_path: Path, outer: bool, inner: bool, scaled: bool | None
-) -> None:
+def test_warmup_counts_as_scaled_only_if_all_warmups_are_scaled(tmp_path, outer, inner, scaled):
     parts = {"scale_warmup": outer, "phases": {"first": {"scale_warmup": inner}}}
     run_config = ConfigReader().read(write_run(tmp_path / "0", None, config(scheduler=parts)))
     assert run_config is not None
@@ -91,7 +85,7 @@ def test_warmup_counts_as_scaled_only_if_all_warmups_are_scaled(
     ],
     ids=["large", "deep", "an object"],
 )
-def test_hostile_config_is_refused(in_tmp: Path, text: str, message: str) -> None:
+def test_hostile_config_is_refused(in_tmp, text, message):
     run = write_run(in_tmp / "0", None, config())
     (run / ".hydra/config.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):

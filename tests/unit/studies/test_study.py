@@ -1,7 +1,5 @@
 """The frame of a study as cells."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -12,10 +10,10 @@ from study_runs import study_of
 
 from ssr_hydra.errors import MissingValueError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.studies.intervals import combine
-from ssr_hydra.studies.study import Direction, check_axis, find_series
+from ssr_hydra.studies.study import check_axis, find_series
 
 
-def test_values_of_a_cell_are_sorted_by_seed_and_negated_if_lower_is_better() -> None:
+def test_values_of_a_cell_are_sorted_by_seed_and_negated_if_lower_is_better():
     study = study_of(
         {"b": {2.0: {3: 0.3, 1: 0.1}, 0.5: [0.7]}, "a": {1.0: [0.9]}, ("b", "truncate"): {1.0: [0.2]}}, "min"
     )
@@ -30,12 +28,12 @@ def test_values_of_a_cell_are_sorted_by_seed_and_negated_if_lower_is_better() ->
     assert study.recipes == ("b", "a")
 
 
-def test_cell_that_has_a_run_without_a_seed_is_not_paired() -> None:
+def test_cell_that_has_a_run_without_a_seed_is_not_paired():
     (series,) = study_of({"a": {1.0: {0: 0.5, None: 0.6}}}).series
     assert series.cells[0].seeds is None
 
 
-def test_interpolation_between_measured_ssrs_has_the_right_weights() -> None:
+def test_interpolation_between_measured_ssrs_has_the_right_weights():
     (series,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7], 16.0: [0.6]}}).series
     cells, weights = series.weights(2.0)
     # Lagrange's weights at log2 = 1 for the nodes 0, 2, 3, 4: 6/24, 6/4, -3/3, 2/8.
@@ -53,21 +51,21 @@ def test_interpolation_between_measured_ssrs_has_the_right_weights() -> None:
     assert (cells[0] is series.cells[1], weights) == (True, [1.0])
 
 
-def test_totals_count_failed_runs_too() -> None:
+def test_totals_count_failed_runs_too():
     totals = study_of({"a": {1.0: [0.5, math.nan]}}).totals(36.0)
     assert list(totals) == ["runs", "completed", "failed", "train_seconds", "total_seconds", "cost"]
     assert list(totals.values()) == pytest.approx([2, 1, 1, 20.0, 22.0, 0.22])
     assert math.isnan(study_of({"a": {1.0: [0.5]}}).totals()["cost"])
 
 
-def test_invalid_axes_and_prices_and_names_are_refused() -> None:
+def test_invalid_axes_and_prices_and_names_are_refused():
     study = study_of({"a": {1.0: [0.5]}})
     check_axis(study, "seconds")
     with refused("axis", MissingValueError):
         check_axis(study, "tokens")
     for price, kind in ((-1, RangeError), (math.inf, RangeError), ("2", WrongTypeError)):
         with refused("price_per_hour", kind):
-            check_axis(study, "cost", price)  # type: ignore[arg-type]
+            check_axis(study, "cost", price)
     with refused("recipe", UnknownNameError, match="choose from 'a'"):
         find_series(study, "b", "recipe")
 
@@ -81,9 +79,7 @@ def test_invalid_axes_and_prices_and_names_are_refused() -> None:
         ("eval/log_likelihood", "max", [-0.1, 0.2], -math.inf, math.inf),
     ],
 )
-def test_intervals_of_means_stay_within_the_bounds_of_the_metric(
-    objective: str, direction: Direction, values: list[float], least: float, most: float
-) -> None:
+def test_intervals_of_means_stay_within_the_bounds_of_the_metric(objective, direction, values, least, most):
     study = replace(study_of({"a": {1.0: values}}, direction), objective=objective)
     mean = combine(study.series[0].cells[:1], [1.0], 0.95)
     low, high = study.interval(mean)

@@ -1,19 +1,16 @@
 """The jobs of a sweep: ``zip`` pairs values, and other values are combined."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from refusals import refused
 
 from ssr_hydra.errors import InputError, RangeError
 from ssr_hydra.sweeps.combinations import check_job_count, combinations, product_of, zips_of
 
 
-def parsed(line: str) -> list[Override]:
+def parsed(line):
     return OverridesParser.create().parse_overrides(line.split())
 
 
@@ -36,7 +33,7 @@ def parsed(line: str) -> list[Override]:
         ("+a.b=1,2 g@c.d=x,y ++e=3,4", ["a.b", "g@c.d", "e"], ["+a.b=1 g@c.d=x ++e=3", "+a.b=2 g@c.d=y ++e=4"]),
     ],
 )
-def test_values_of_a_zip_are_paired_by_their_order(line: str, value: list[object], jobs: list[str]) -> None:
+def test_values_of_a_zip_are_paired_by_their_order(line, value, jobs):
     overrides = parsed(line)
     zips = zips_of(value, overrides, value)
     assert [" ".join(job) for job in combinations(overrides, zips)] == jobs
@@ -68,13 +65,13 @@ def test_values_of_a_zip_are_paired_by_their_order(line: str, value: list[object
         ("a=interval(0,1) b=1,2", ["a", "b"], "a='interval(0,1)': an interval has no values to list"),
     ],
 )
-def test_zip_without_pairs_is_refused(line: str, value: object, rule: str) -> None:
+def test_zip_without_pairs_is_refused(line, value, rule):
     with pytest.raises(InputError) as caught:
         zips_of(value, parsed(line), "...")
     assert str(caught.value).replace("'...'", "...").startswith(rule)
 
 
-def test_paired_ranges_are_counted_without_listing_them() -> None:
+def test_paired_ranges_are_counted_without_listing_them():
     overrides = parsed("a=range(10000) b=range(10000)")
     with refused("a", RangeError, match="makes a sweep of 100,000,000 jobs, but the limit is 10,000; .*pair them"):
         check_job_count(overrides)
@@ -85,14 +82,14 @@ def test_paired_ranges_are_counted_without_listing_them() -> None:
 
 
 @pytest.mark.parametrize("value", ["range(0)", "range(3,0)", "range(0,3,-1)", "shuffle(range(0))", "glob(zz*)"])
-def test_key_without_values_is_refused(value: str) -> None:
+def test_key_without_values_is_refused(value):
     loader = SimpleNamespace(get_group_options=lambda *_, **__: ["cosine", "rex"])
-    overrides = OverridesParser.create(loader).parse_overrides(["ssr=0.5,1", f"scheduler={value}"])  # type: ignore[arg-type]
+    overrides = OverridesParser.create(loader).parse_overrides(["ssr=0.5,1", f"scheduler={value}"])
     with refused("scheduler", RangeError, match="must have at least one value"):
         check_job_count(overrides)
 
 
-def test_product_counts_the_values_of_each_axis() -> None:
+def test_product_counts_the_values_of_each_axis():
     overrides = parsed("ssr=1,2 x=1 seed=range(3) lr=3,4")
     assert product_of(overrides) == "2 ssr x 3 seed x 2 lr"
     assert product_of(overrides, [("ssr", "lr")]) == "2 ssr,lr x 3 seed"

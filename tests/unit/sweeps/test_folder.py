@@ -1,12 +1,9 @@
-from __future__ import annotations
-
 import io
 import itertools
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from refusals import refused
@@ -18,7 +15,7 @@ from ssr_hydra.sweeps.heartbeat import Heartbeat
 from ssr_hydra.sweeps.job_status import JOB, job_folders
 from ssr_hydra.sweeps.jobs_table import show_sweep
 
-BASE: dict[str, Any] = {
+BASE = {
     "ssr": 1.0,
     "seed": 0,
     "name": None,
@@ -28,15 +25,11 @@ BASE: dict[str, Any] = {
 CODE = {"torch": "2.15.0", "ssr_hydra": "0.1.0 abc"}
 
 
-def opened(
-    path: Path, swept: list[str], code: dict[str, str] = CODE, *, any_code: bool = False, **changes: Any
-) -> None:
+def opened(path, swept, code=CODE, *, any_code=False, **changes):
     StudyFolder(path).open({**BASE, **changes}, swept, code, any_code=any_code)
 
 
-def test_same_study_is_continued_and_differences_of_another_study_are_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_same_study_is_continued_and_differences_of_another_study_are_listed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for a short path in the error
     tmp_path = Path("study")
     opened(tmp_path, ["ssr", "seed"])
@@ -56,12 +49,12 @@ def test_same_study_is_continued_and_differences_of_another_study_are_listed(
     assert (tmp_path / STUDY).read_bytes() == before
 
 
-def test_study_with_values_that_json_cannot_store_is_continued(tmp_path: Path) -> None:
+def test_study_with_values_that_json_cannot_store_is_continued(tmp_path):
     for _ in range(2):
         opened(tmp_path, ["ssr"], milestones={30: 0.1}, kind=Path("a"))
 
 
-def test_swept_keys_may_differ_in_later_sweeps(tmp_path: Path) -> None:
+def test_swept_keys_may_differ_in_later_sweeps(tmp_path):
     opened(tmp_path, ["ssr"])
     opened(tmp_path, ["ssr", "+optimizer.lr", "scheduler"])
     opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "lr": 0.3}, scheduler={"_target_": "WSD"})
@@ -70,7 +63,7 @@ def test_swept_keys_may_differ_in_later_sweeps(tmp_path: Path) -> None:
     opened(tmp_path, ["experiment"], optimizer={"anything": 1})  # an experiment may change any key
 
 
-def test_study_with_different_code_is_refused_unless_allowed(tmp_path: Path) -> None:
+def test_study_with_different_code_is_refused_unless_allowed(tmp_path):
     opened(tmp_path, ["ssr"])
     new = {**CODE, "ssr_hydra": "0.1.0 def"}
     with pytest.raises(
@@ -88,14 +81,14 @@ ODD = ('"swept": 5', '"swept": null', '"swept": [[1]]', '"swept": ["a", 1]', '"c
 @pytest.mark.parametrize(
     "content", ["{", "[]", '{"base": {}, "code": 1}', *(f'{{"base": {{}}, "code": {{}}, {each}}}' for each in ODD)]
 )
-def test_incomplete_study_json_is_not_overwritten(tmp_path: Path, content: str) -> None:
+def test_incomplete_study_json_is_not_overwritten(tmp_path, content):
     (tmp_path / STUDY).write_text(content)
     with refused("hydra.sweep.dir"):
         opened(tmp_path, ["ssr"])
     assert (tmp_path / STUDY).read_text() == content
 
 
-def test_jobs_keep_their_numbers_in_any_order(tmp_path: Path) -> None:
+def test_jobs_keep_their_numbers_in_any_order(tmp_path):
     first = StudyFolder(tmp_path).assign(jobs("aba"))
     assert [job.folder.name for job in first.jobs] == ["0", "1", "0"]
     assert [job.folder.name for job in first.mine] == ["0", "1"]  # a job that is listed twice runs once
@@ -109,7 +102,7 @@ OPENED = (".lock", ".sweeps", "0/train.log", "0/output.log", "0/.hydra", "0/chec
 
 
 @pytest.mark.parametrize(("name", "kind"), [("0", "link"), *itertools.product(OPENED, ("link", "pipe"))])
-def test_study_does_not_write_through_links_and_pipes(tmp_path: Path, name: str, kind: str) -> None:
+def test_study_does_not_write_through_links_and_pipes(tmp_path, name, kind):
     # Through a link in a study from someone else, a job would write into other files. A pipe would block the sweep.
     study, outside = tmp_path / "study", tmp_path / "outside"
     StudyFolder(study).assign(jobs("a"))
@@ -126,7 +119,7 @@ def test_study_does_not_write_through_links_and_pipes(tmp_path: Path, name: str,
     assert [path.name for path in outside.iterdir()] == [JOB]
 
 
-def test_completed_job_folder_may_be_moved_and_replaced_by_a_link(tmp_path: Path) -> None:
+def test_completed_job_folder_may_be_moved_and_replaced_by_a_link(tmp_path):
     study = tmp_path / "study"
     StudyFolder(study).assign(jobs("a"))
     record(study / "0")
@@ -140,8 +133,8 @@ def test_completed_job_folder_may_be_moved_and_replaced_by_a_link(tmp_path: Path
     assert "1 job in" in output.getvalue()
 
 
-def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path: Path) -> None:
-    def folders(names: str, place: list[str] | None = None) -> list[str]:
+def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path):
+    def folders(names, place=None):
         assigned = StudyFolder(tmp_path).assign(jobs(names), place).jobs
         return [job.folder.relative_to(tmp_path).as_posix() for job in assigned]
 
@@ -155,7 +148,7 @@ def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path:
         folders("e", ["x/a"])
 
 
-def test_sweep_does_not_run_jobs_of_a_different_running_sweep(tmp_path: Path) -> None:
+def test_sweep_does_not_run_jobs_of_a_different_running_sweep(tmp_path):
     one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(one.sign):
         mine = one.assign(jobs("ab")).mine
@@ -169,7 +162,7 @@ def test_sweep_does_not_run_jobs_of_a_different_running_sweep(tmp_path: Path) ->
         assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("b")).others] == ["1"]
 
 
-def test_heartbeats_of_dead_sweeps_are_removed(tmp_path: Path) -> None:
+def test_heartbeats_of_dead_sweeps_are_removed(tmp_path):
     one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(one.sign):
         left = one.sign.with_name("dead.json")

@@ -1,9 +1,5 @@
-from __future__ import annotations
-
 import json
 import os
-from pathlib import Path
-from typing import Any
 
 import pytest
 from sweep_records import record
@@ -21,7 +17,7 @@ from ssr_hydra.sweeps.job_status import (
     record_lost,
 )
 
-VALUES: dict[str, Any] = {
+VALUES = {
     "name": "a",
     "ssr": 0.5,
     "seed": 0,
@@ -36,7 +32,7 @@ VALUES: dict[str, Any] = {
 }
 
 
-def changed(path: str, value: object) -> dict[str, Any]:
+def changed(path, value):
     values = json.loads(json.dumps(VALUES))
     *keys, last = path.split(".")
     node = values
@@ -46,7 +42,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     return dict(values)
 
 
-def test_only_keys_that_affect_the_result_change_the_job_identity() -> None:
+def test_only_keys_that_affect_the_result_change_the_job_identity():
     before = describe(VALUES)
     free = "name", "data.num_workers", "data.prefetch_factor", "trainer.progress", "checkpoint.keep", "resume.path"
     for path in (*free, "logger.csv"):
@@ -57,7 +53,7 @@ def test_only_keys_that_affect_the_result_change_the_job_identity() -> None:
         assert describe(changed(path, 2)).identity != before.identity, path
 
 
-def test_state_of_a_job_is_read_from_its_folder(tmp_path: Path) -> None:
+def test_state_of_a_job_is_read_from_its_folder(tmp_path):
     assert read_state(tmp_path / "missing") is JobState.WAITING
     assert read_state(tmp_path) is JobState.WAITING
     with Heartbeat(tmp_path / HEARTBEAT):
@@ -75,7 +71,7 @@ def test_state_of_a_job_is_read_from_its_folder(tmp_path: Path) -> None:
     assert read_state(tmp_path) is JobState.DIED
 
 
-def test_identity_of_a_job_is_read_from_its_folder(tmp_path: Path) -> None:
+def test_identity_of_a_job_is_read_from_its_folder(tmp_path):
     assert read_identity(tmp_path) is None
     for torn in ("", "{", "{}", "[]", '{"identity": 1}'):
         (tmp_path / JOB).write_text(torn)
@@ -87,7 +83,7 @@ def test_identity_of_a_job_is_read_from_its_folder(tmp_path: Path) -> None:
 LOST = ((), JobDescription("i", "h", name="digits", ssr=0.5, max_duration="16ep", seed=3, control="truncate"))
 
 
-def test_steps_of_a_lost_job_are_read_from_its_log(tmp_path: Path) -> None:
+def test_steps_of_a_lost_job_are_read_from_its_log(tmp_path):
     when = {"epoch": 0, "batch": 40, "sample": 640, "token": 0, "train_seconds": 1.25}
     lines = [{"event": "train", **when, "batch": 20}, {"event": "eval", **when}]
     (tmp_path / "metrics.jsonl").write_text(
@@ -102,7 +98,7 @@ def test_steps_of_a_lost_job_are_read_from_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]\n", '{"event": "resume"}\n', '{"batch": "x"}\n', "pipe"])
-def test_lost_job_that_never_started_has_no_steps(tmp_path: Path, content: str | None) -> None:
+def test_lost_job_that_never_started_has_no_steps(tmp_path, content):
     if content == "pipe":
         os.mkfifo(tmp_path / "metrics.jsonl")
     elif content is not None:

@@ -1,18 +1,14 @@
-from __future__ import annotations
-
 import io
-from pathlib import Path
 
-import pytest
 from sweep_records import Terminal, record
 
 from ssr_hydra.sweeps import jobs_table
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
-from ssr_hydra.sweeps.job_status import JobState, read_state
+from ssr_hydra.sweeps.job_status import read_state
 from ssr_hydra.sweeps.jobs_table import show_sweep
 
 
-def job(folder: Path, overrides: str, status: str | None = "completed", error: str | None = None) -> None:
+def job(folder, overrides, status="completed", error=None):
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/overrides.yaml").write_text("".join(f"- {item}\n" for item in overrides.split()))
     (folder / ".hydra/config.yaml").write_text("trainer:\n  objective: eval/accuracy\n")
@@ -20,13 +16,13 @@ def job(folder: Path, overrides: str, status: str | None = "completed", error: s
         record(folder, status, error, steps=1200, seconds=61.0, metrics={"eval/accuracy": 0.91234})
 
 
-def shown(folder: Path, stream: io.StringIO | None = None) -> list[str]:
+def shown(folder, stream=None):
     stream = io.StringIO() if stream is None else stream
     show_sweep(folder, stream)
     return stream.getvalue().splitlines()
 
 
-def test_table_has_a_line_for_each_job_with_its_swept_values(tmp_path: Path) -> None:
+def test_table_has_a_line_for_each_job_with_its_swept_values(tmp_path):
     for number in (10, 2):
         job(tmp_path / str(number), f"ssr={number} seed=0")
     assert shown(tmp_path) == [
@@ -39,7 +35,7 @@ def test_table_has_a_line_for_each_job_with_its_swept_values(tmp_path: Path) -> 
     ]
 
 
-def test_table_does_not_list_keys_of_the_sweep_such_as_workers(tmp_path: Path) -> None:
+def test_table_does_not_list_keys_of_the_sweep_such_as_workers(tmp_path):
     # Two commands of one study: the first sets workers and trust, the second the launcher.
     job(tmp_path / "0", "ssr=1 study=digits ++workers=2 trust=[mine] study_report=false")
     job(tmp_path / "1", "ssr=2 study=digits launcher=basic plan=false")
@@ -48,7 +44,7 @@ def test_table_does_not_list_keys_of_the_sweep_such_as_workers(tmp_path: Path) -
     assert not any(line.startswith("all with") for line in lines)
 
 
-def test_table_shows_how_each_job_ended(tmp_path: Path) -> None:
+def test_table_shows_how_each_job_ended(tmp_path):
     job(tmp_path / "0", "model=[red]", "failed", "ValueError: [bold] " + "x" * 200)
     for number in "1234":
         job(tmp_path / number, f"model={number}", None)
@@ -79,12 +75,10 @@ def test_table_shows_how_each_job_ended(tmp_path: Path) -> None:
     assert lines[8].endswith("no process can be started for it")
 
 
-def test_record_that_another_sweep_deletes_at_this_moment_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_record_that_another_sweep_deletes_at_this_moment_is_missing(tmp_path, monkeypatch):
     job(tmp_path / "0", "seed=0", "failed", "ValueError")
 
-    def read_and_delete(folder: Path) -> JobState:
+    def read_and_delete(folder):
         state = read_state(folder)
         (folder / "result.json").unlink()
         return state
@@ -93,7 +87,7 @@ def test_record_that_another_sweep_deletes_at_this_moment_is_missing(
     assert shown(tmp_path)[1] == f"1 job in {tmp_path}: 1 without a record"
 
 
-def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path: Path) -> None:
+def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path):
     for number in range(60):
         job(tmp_path / str(number), f"seed={number}")
     assert shown(tmp_path) == ["", f"60 jobs in {tmp_path}: 60 completed"]
@@ -103,7 +97,7 @@ def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path: Path)
     assert [line.split()[0] for line in lines[2:]] == ["job", "60"]
 
 
-def test_table_fits_the_width_of_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_fits_the_width_of_the_terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
@@ -112,6 +106,6 @@ def test_table_fits_the_width_of_the_terminal(tmp_path: Path, monkeypatch: pytes
     assert max(len(line) for line in shown(tmp_path, Terminal())[2:]) <= 60
 
 
-def test_sweep_without_jobs_prints_no_table(tmp_path: Path) -> None:
+def test_sweep_without_jobs_prints_no_table(tmp_path):
     assert shown(tmp_path) == []
     assert shown(tmp_path / "missing", io.StringIO()) == []

@@ -1,14 +1,11 @@
 """The files that jobs use to share steps: damaged files, the cost of a study, and several sweeps in one study."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from sweep_records import Killed, ended_at, record
@@ -19,7 +16,7 @@ from ssr_hydra.sweeps.sharing.orders import Orders, Point, Taken, cost_of, point
 from ssr_hydra.sweeps.sweeper import _close_sharing
 
 
-def job(study: Path, name: str, steps: int, seconds: float, sweep: str = "one") -> Path:
+def job(study, name, steps, seconds, sweep="one"):
     folder = study / name
     folder.mkdir(parents=True)
     (folder / JOB).write_text(json.dumps({"identity": name * 20, "sweep": sweep, "overrides": []}))
@@ -27,14 +24,14 @@ def job(study: Path, name: str, steps: int, seconds: float, sweep: str = "one") 
     return folder
 
 
-def checkpoint_of(folder: Path) -> Path:
+def checkpoint_of(folder):
     checkpoint = folder / "checkpoints" / "ba5"
     checkpoint.mkdir(parents=True)
     (checkpoint / "state.pt").write_bytes(b"weights")
     return checkpoint
 
 
-def point(study: Path, code: dict[str, str]) -> Point:
+def point(study, code):
     """Publish a checkpoint of job a after step 5."""
     publish(study, checkpoint_of(job(study, "a", 9, 9.0)), "a" * 20, 5, {"ssr": 1.0}, code)
     (published,) = points_of(study)
@@ -45,7 +42,7 @@ def point(study: Path, code: dict[str, str]) -> Point:
     "content",
     ["", "3", "{}", '{"step": 5}', '{"step": "x", "identity": "a", "values": {}, "code": {}}', "[" * 9999],
 )
-def test_sweep_ignores_damaged_files_of_shared_steps(tmp_path: Path, content: str) -> None:
+def test_sweep_ignores_damaged_files_of_shared_steps(tmp_path, content):
     published = point(tmp_path, {})
     (published.folder / "origin.json").write_text(content)
     assert list(points_of(tmp_path)) == []
@@ -59,14 +56,14 @@ def test_sweep_ignores_damaged_files_of_shared_steps(tmp_path: Path, content: st
     assert cost_of(tmp_path) is None
 
 
-def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path: Path) -> None:
+def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path):
     published = point(tmp_path, {"torch": "2.10", "ssr_hydra": "0.1.0 abc"})
     assert published.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abc", "my_models": "012"})
     assert not published.is_by({"torch": "2.11", "ssr_hydra": "0.1.0 abc"})
     assert not published.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abd"})
 
 
-def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_is_published_completely_or_not_at_all(tmp_path, monkeypatch):
     """A process is killed at each operation on files. Then a different process publishes the checkpoint again."""
     checkpoint = checkpoint_of(job(tmp_path, "a", 9, 9.0))
     (tmp_path / "a/metrics.jsonl").write_text("{}\n")
@@ -89,7 +86,7 @@ def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkey
     assert 5 <= last < 19
 
 
-def test_shared_steps_are_counted_once_in_the_cost(tmp_path: Path) -> None:
+def test_shared_steps_are_counted_once_in_the_cost(tmp_path):
     job(tmp_path, "a", 100, 10.0)
     short = job(tmp_path, "b", 50, 5.0)
     Taken(40, 4.0).write(tmp_path, "b" * 20)
@@ -103,13 +100,13 @@ def test_shared_steps_are_counted_once_in_the_cost(tmp_path: Path) -> None:
     assert cost_of(tmp_path) is None
 
 
-def test_end_of_a_sweep_keeps_the_orders_of_other_sweeps(tmp_path: Path) -> None:
+def test_end_of_a_sweep_keeps_the_orders_of_other_sweeps(tmp_path):
     study = StudyFolder(tmp_path, sweep="one")
     job(tmp_path, "a", 9, 9.0, sweep="one")
     job(tmp_path, "b", 9, 9.0, sweep="other")
     for name in "ab":
         Orders(publish=[5]).write(tmp_path, name * 20)
-    planned: Any = SimpleNamespace(keep="ends", jobs=[((), SimpleNamespace(identity=name * 20)) for name in "ab"])
+    planned = SimpleNamespace(keep="ends", jobs=[((), SimpleNamespace(identity=name * 20)) for name in "ab"])
     _close_sharing(study, planned, alone=False)
     assert Orders.read(tmp_path, "a" * 20) is None
     assert Orders.read(tmp_path, "b" * 20) == Orders(publish=[5])

@@ -1,7 +1,4 @@
-from __future__ import annotations
-
 import logging
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +6,7 @@ from ssr_hydra.files import write_atomically
 from ssr_hydra.sweeps.pending import REFUSED, Pending, holds_a_run, pending_name
 
 
-def used(folder: Path) -> tuple[Pending, Path]:
+def used(folder):
     """Return the pending description of a job in a folder that has a run, and the pending folder."""
     (folder / ".hydra").mkdir()
     (folder / ".hydra/config.yaml").write_text("ssr: 1\n")
@@ -20,13 +17,13 @@ def used(folder: Path) -> tuple[Pending, Path]:
     return Pending(folder, {"output_subdir": aside.name}), aside
 
 
-def test_folder_with_a_record_holds_a_run(tmp_path: Path) -> None:
+def test_folder_with_a_record_holds_a_run(tmp_path):
     assert not holds_a_run(tmp_path, ".hydra")
     (tmp_path / "result.json").write_text("{}")
     assert holds_a_run(tmp_path, ".hydra")
 
 
-def test_description_of_a_job_is_written_once(tmp_path: Path) -> None:
+def test_description_of_a_job_is_written_once(tmp_path):
     job, aside = used(tmp_path)
     assert job.waits
     job.publish()
@@ -43,11 +40,11 @@ def test_description_of_a_job_is_written_once(tmp_path: Path) -> None:
     ]
 
 
-def test_kill_during_publishing_leaves_a_complete_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_during_publishing_leaves_a_complete_description(tmp_path, monkeypatch):
     job, _ = used(tmp_path)
     write = write_atomically
 
-    def killed(path: Path, content: bytes) -> None:
+    def killed(path, content):
         if path.name == "config.yaml":
             raise KeyboardInterrupt
         write(path, content)
@@ -58,7 +55,7 @@ def test_kill_during_publishing_leaves_a_complete_description(tmp_path: Path, mo
     assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # written last
 
 
-def test_refused_job_keeps_its_folder_and_only_a_sweep_records_the_reason(tmp_path: Path) -> None:
+def test_refused_job_keeps_its_folder_and_only_a_sweep_records_the_reason(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "job").mkdir()
     job, aside = used(tmp_path / "run")
@@ -73,7 +70,7 @@ def test_refused_job_keeps_its_folder_and_only_a_sweep_records_the_reason(tmp_pa
 
 
 @pytest.mark.parametrize(("failed", "lines"), [(True, "hello\n"), (False, "")])
-def test_log_lines_are_held_back_and_written_on_failure(tmp_path: Path, failed: bool, lines: str) -> None:
+def test_log_lines_are_held_back_and_written_on_failure(tmp_path, failed, lines):
     handler = logging.FileHandler(tmp_path / "train.log")
     root = logging.getLogger()
     root.addHandler(handler)
@@ -90,7 +87,7 @@ def test_log_lines_are_held_back_and_written_on_failure(tmp_path: Path, failed: 
         handler.close()
 
 
-def test_job_killed_at_its_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path: Path) -> None:
+def test_job_killed_at_its_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path):
     left, note = tmp_path / pending_name(".hydra"), tmp_path / pending_name(".hydra")
     other = tmp_path / ".hydra.pending-mine"  # these files belong to the user
     for folder in (left, note, other):
@@ -104,7 +101,7 @@ def test_job_killed_at_its_start_leaves_no_files_and_removes_earlier_leftovers(t
 
 
 @pytest.mark.parametrize("subdir", [None, ".hydra", "mine"])
-def test_folder_without_pending_files_stays_unchanged(tmp_path: Path, subdir: str | None) -> None:
+def test_folder_without_pending_files_stays_unchanged(tmp_path, subdir):
     job = Pending(tmp_path, {"output_subdir": subdir})
     assert not job.waits
     job.publish()

@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 import io
 import re
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,21 +22,21 @@ class Clock:
 
 
 @pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def now(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
     return clock
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def study(tmp_path, monkeypatch):
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # only the tests read and print the status, not the thread
     folder = tmp_path / "first"
     folder.mkdir()
     return folder
 
 
-def jobs(folder: Path, *runs: tuple[float, str]) -> list[StudyJob]:
+def jobs(folder, *runs):
     """Return a job for each pair of ssr and max_duration."""
     study_jobs = []
     for number, (ssr, length) in enumerate(runs):
@@ -49,11 +46,11 @@ def jobs(folder: Path, *runs: tuple[float, str]) -> list[StudyJob]:
     return study_jobs
 
 
-def end(job: StudyJob, status: str = "completed", error: str | None = "E") -> None:
+def end(job, status="completed", error="E"):
     record(job.folder, status, error, seconds=2.5, metrics={"eval/loss": 0.123456})
 
 
-def test_progress_line_shows_the_number_of_jobs_in_each_state() -> None:
+def test_progress_line_shows_the_number_of_jobs_in_each_state():
     assert line({JobState.WAITING: 1}) == "0 of 1 job done"
     counts = {
         JobState.COMPLETED: 3,
@@ -67,7 +64,7 @@ def test_progress_line_shows_the_number_of_jobs_in_each_state() -> None:
     assert line({JobState.COMPLETED: 1, JobState.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
 
 
-def test_progress_prints_a_line_for_each_job_that_ends(study: Path) -> None:
+def test_progress_prints_a_line_for_each_job_that_ends(study):
     stream = io.StringIO()
     before, one, two, three, four = study_jobs = jobs(study, *[(1, "")] * 5)
     end(before)
@@ -94,9 +91,7 @@ def test_progress_prints_a_line_for_each_job_that_ends(study: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_bars_and_lines_fit_the_width_of_the_terminal(
-    study: Path, monkeypatch: pytest.MonkeyPatch, columns: int
-) -> None:
+def test_bars_and_lines_fit_the_width_of_the_terminal(study, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setenv("TERM", "xterm")
@@ -137,9 +132,7 @@ def test_bars_and_lines_fit_the_width_of_the_terminal(
         ([(1, ""), (1, "4ep")], 10),
     ],
 )
-def test_remaining_time_is_estimated_from_ssr_and_max_duration(
-    study: Path, now: Clock, runs: list[tuple[float, str]], left: float
-) -> None:
+def test_remaining_time_is_estimated_from_ssr_and_max_duration(study, now, runs, left):
     before, first, *others = study_jobs = jobs(study, (8, runs[0][1]), *runs)
     end(before)  # a job that completed earlier does not count
     progress = SweepProgress(study, study_jobs, io.StringIO(), COMMAND)
@@ -155,9 +148,7 @@ def test_remaining_time_is_estimated_from_ssr_and_max_duration(
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped", "diverged"])
-def test_remaining_time_counts_completed_jobs_from_the_start_of_the_first_job(
-    study: Path, now: Clock, status: str
-) -> None:
+def test_remaining_time_counts_completed_jobs_from_the_start_of_the_first_job(study, now, status):
     early, again, *_ = study_jobs = jobs(study, *[(1, "")] * 4)
     end(again, "failed")  # the sweep retries this job
     progress = SweepProgress(study, study_jobs, io.StringIO(), COMMAND)
@@ -175,18 +166,18 @@ def test_remaining_time_counts_completed_jobs_from_the_start_of_the_first_job(
 @pytest.mark.parametrize(
     ("seconds", "text"), [(99.4, "99 s"), (100, "2 min"), (5960, "99 min"), (5971, "1.7 h"), (3_600_000, "1000.0 h")]
 )
-def test_remaining_time_has_a_suitable_unit(seconds: float, text: str) -> None:
+def test_remaining_time_has_a_suitable_unit(seconds, text):
     assert progress_module._duration(seconds) == text
 
 
-def test_closed_stream_does_not_end_a_sweep(study: Path) -> None:
+def test_closed_stream_does_not_end_a_sweep(study):
     stream = io.StringIO()
     stream.close()
     with SweepProgress(study, jobs(study, (1, "")), stream, COMMAND):
         pass
 
 
-def test_message_of_a_stopped_sweep_says_how_to_continue(study: Path) -> None:
+def test_message_of_a_stopped_sweep_says_how_to_continue(study):
     stream = io.StringIO()
     one, two = jobs(study, (1, ""), (1, ""))
     end(one)

@@ -1,10 +1,5 @@
 """The tree of shared steps: the steps that each job trains, and the number of steps that sharing saves."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import pytest
 
 from ssr_hydra.schedulers import (
@@ -19,7 +14,7 @@ from ssr_hydra.schedulers import (
 )
 from ssr_hydra.state import State
 from ssr_hydra.sweeps.sharing.sequences import Calendar, Sequences, Track, first_difference
-from ssr_hydra.sweeps.sharing.stages import Planned, StagePlan, plan_stages
+from ssr_hydra.sweeps.sharing.stages import Planned, plan_stages
 
 N = 10_000
 GRIDS = {
@@ -30,13 +25,13 @@ GRIDS = {
 CALENDAR = Calendar(batch_size=16)
 
 
-def run_of(scheduler: Any, ssr: float, steps: int = N) -> Sequences:
+def run_of(scheduler, ssr, steps=N):
     length = round(steps * ssr)
     curve = scheduler.bind(State(f"{length}ba"), ssr)
     return Sequences(length, {"scheduler": Track(curve, CALENDAR)})
 
 
-def plan_of(schedulers: Sequence[Any], grid: Sequence[float], steps: int = N) -> StagePlan:
+def plan_of(schedulers, grid, steps=N):
     return plan_stages([Planned(run_of(item, ssr, steps), "all") for item in schedulers for ssr in grid])
 
 
@@ -54,16 +49,14 @@ def plan_of(schedulers: Sequence[Any], grid: Sequence[float], steps: int = N) ->
     ],
     ids=str,
 )
-def test_saved_fraction_of_steps_equals_the_computed_fraction(
-    scheduler: Any, savings: tuple[float, float, float]
-) -> None:
+def test_saved_fraction_of_steps_equals_the_computed_fraction(scheduler, savings):
     for (name, grid), saving in zip(GRIDS.items(), savings, strict=True):
         plan = plan_of([scheduler], grid)
         assert plan.alone == round(N * sum(grid))
         assert 100 * (1 - plan.shared / plan.alone) == pytest.approx(saving, abs=0.06), name
 
 
-def test_jobs_that_differ_only_in_the_decay_share_the_steps_before_it() -> None:
+def test_jobs_that_differ_only_in_the_decay_share_the_steps_before_it():
     shapes = [WarmupStableDecayScheduler("0ba", decay=decay) for decay in ("1-sqrt", "linear", "cosine")]
     plan = plan_of(shapes, GRIDS["tenths"], 100_000)  # 3 * 5.5 runs alone; shared: 0.9 + 3 * 5.5 / 10
     assert plan.alone / plan.shared == pytest.approx(6.47, abs=0.005)
@@ -72,7 +65,7 @@ def test_jobs_that_differ_only_in_the_decay_share_the_steps_before_it() -> None:
     assert plan.alone / plan.shared == pytest.approx(5.74, abs=0.005)
 
 
-def test_plan_of_the_language_model_study_shares_the_stable_phase() -> None:
+def test_plan_of_the_language_model_study_shares_the_stable_phase():
     plan = plan_of([WarmupStableDecayScheduler("50ba", "0.2dur")], (0.125, 0.25, 0.5, 1, 2), 1600)
     # Decays of 40, 80, 160, 320 steps and the whole of 3,200. The first step of a decay is still at the peak.
     assert (plan.alone, plan.shared) == (6200, 3800 - 4)
@@ -85,7 +78,7 @@ def test_plan_of_the_language_model_study_shares_the_stable_phase() -> None:
     assert plan.order(2)[0] == 4
 
 
-def test_nested_trees_are_planned_in_order() -> None:
+def test_nested_trees_are_planned_in_order():
     grid = (1, 2)
     schedulers = [WarmupStableDecayScheduler("0ba", length, decay="linear") for length in ("0.1dur", "0.2dur")]
     plan = plan_of(schedulers, grid, 1000)  # jobs: (.1, 1), (.1, 2), (.2, 1), (.2, 2)
@@ -95,7 +88,7 @@ def test_nested_trees_are_planned_in_order() -> None:
     assert all(branch.source is None or starts[branch.source] < starts[job] for job, branch in enumerate(plan.branches))
 
 
-def test_worker_runs_other_jobs_before_it_waits_for_shared_steps() -> None:
+def test_worker_runs_other_jobs_before_it_waits_for_shared_steps():
     jobs = [Planned(run_of(WarmupStableDecayScheduler("0ba", "0.5dur"), ssr, 1000), "a") for ssr in (1, 0.5)]
     plan = plan_stages([*jobs, Planned(run_of(ConstantScheduler(), 0.2, 1000), "b")])
     # The long decay begins at step 501, the short one at step 251 and ends at 500. The other job has 200 steps.
@@ -105,19 +98,19 @@ def test_worker_runs_other_jobs_before_it_waits_for_shared_steps() -> None:
     assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 
-def test_only_jobs_of_one_group_share_steps_and_never_their_last_step() -> None:
+def test_only_jobs_of_one_group_share_steps_and_never_their_last_step():
     run = run_of(ConstantScheduler(), 1, 100)
     for groups, shared in (("aa", 101), ("ab", 200), ((None, None), 200)):
         plan = plan_stages([Planned(run, group) for group in groups])
         assert (plan.shared, plan.alone) == (shared, 200)
 
 
-def test_very_short_common_prefix_is_not_shared() -> None:
+def test_very_short_common_prefix_is_not_shared():
     plan = plan_of([CosineAnnealingScheduler()], (1, 2), 1000)  # only step 0, at the peak, is the same
     assert plan.shared == plan.alone
 
 
-def test_plan_of_a_started_job_has_only_its_remaining_steps() -> None:
+def test_plan_of_a_started_job_has_only_its_remaining_steps():
     scheduler = WarmupStableDecayScheduler("0ba", decay="linear")
     trunk, short = run_of(scheduler, 2, 1000), run_of(scheduler, 1, 1000)
     for trunk_job, start, expected in (
@@ -131,11 +124,11 @@ def test_plan_of_a_started_job_has_only_its_remaining_steps() -> None:
         assert plan.order(1) == [0, 1] or plan.branches[1].source is None
 
 
-def test_steps_that_may_differ_are_not_shared_if_batch_sizes_are_unknown() -> None:
+def test_steps_that_may_differ_are_not_shared_if_batch_sizes_are_unknown():
     """A batch may have fewer tokens than ``batch_size`` allows, so only equal pieces of the schedules are shared."""
     calendar = Calendar(batch_size=8, tokens=16)  # at most 128 tokens in a batch
 
-    def run(steps: int, decay: str) -> Sequences:
+    def run(steps, decay):
         scheduler = WarmupStableDecayScheduler("1280tok", "0.25dur", decay=decay)
         curve = scheduler.bind(State(f"{128 * steps}tok", tokens_per_batch=128), steps / 100)
         return Sequences(calendar.steps(State(f"{128 * steps}tok").max_duration), {"scheduler": Track(curve, calendar)})
@@ -147,10 +140,10 @@ def test_steps_that_may_differ_are_not_shared_if_batch_sizes_are_unknown() -> No
 
 
 @pytest.mark.parametrize("unknown", [1, 2, 77, 98])
-def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
+def test_steps_after_an_unknown_counter_are_not_shared(unknown):
     """A custom schedule may read, at few steps, a counter that is unknown before training."""
 
-    def curve(timestamp: Any) -> float:
+    def curve(timestamp):
         return 1.0 if timestamp.batches != unknown else float(timestamp.tokens)
 
     run = Sequences(100, {"scheduler": Track(curve, CALENDAR)})
@@ -173,7 +166,7 @@ def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
         lambda: StepScheduler("0.2dur"),
     ],
 )
-def test_pieces_and_single_steps_give_the_same_first_step_that_differs(make: Callable[[], Any]) -> None:
+def test_pieces_and_single_steps_give_the_same_first_step_that_differs(make):
     """The first difference is also the first difference of the two lists of multipliers."""
     for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
         one, other = (run_of(make(), ssr, 500) for ssr in ssrs)

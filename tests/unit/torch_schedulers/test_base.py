@@ -1,11 +1,8 @@
 """Properties that all descriptions of torch schedulers have."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import fields
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from cases import each
@@ -21,18 +18,18 @@ from ssr_hydra.time import Time, Timestamp, exact
 NAMES = [name for name in theirs.__all__ if name not in ("LRScheduler",)]
 
 
-def at(batch: Any, dataloader_len: int = 8) -> Timestamp:
+def at(batch, dataloader_len=8):
     whole = Fraction(batch) // dataloader_len
     return Timestamp(epoch=whole, batch=batch, batch_in_epoch=Fraction(batch) - whole * dataloader_len)
 
 
-def bound(scheduler: Any, ssr: Any = 1, stepwise: bool = True) -> ours.Course:
-    return scheduler.bind(State(Time("64ba") * exact(ssr), dataloader_len=8), ssr, stepwise)  # type: ignore[no-any-return]
+def bound(scheduler, ssr=1, stepwise=True):
+    return scheduler.bind(State(Time("64ba") * exact(ssr), dataloader_len=8), ssr, stepwise)
 
 
 @each("ssr", ["0.3", "1.7", "1/3"])
 @pytest.mark.parametrize("name", CASES)
-def test_rate_at_the_stretched_time_equals_the_rate_without_ssr(name: str, ssr: str) -> None:
+def test_rate_at_the_stretched_time_equals_the_rate_without_ssr(name, ssr):
     course, reference, ratio = bound(CASES[name](), ssr), bound(CASES[name]()), exact(ssr)
     for third in range(0, 150, 2):
         time = Fraction(third, 3)
@@ -43,7 +40,7 @@ def test_rate_at_the_stretched_time_equals_the_rate_without_ssr(name: str, ssr: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_arguments_have_the_same_names_and_order_and_defaults_as_in_torch(name: str) -> None:
+def test_arguments_have_the_same_names_and_order_and_defaults_as_in_torch(name):
     torchs = [
         parameter
         for key, parameter in inspect.signature(getattr(theirs, name)).parameters.items()
@@ -55,12 +52,12 @@ def test_arguments_have_the_same_names_and_order_and_defaults_as_in_torch(name: 
     assert [parameters[p.name].default for p in torchs] == [p.default for p in torchs]
 
 
-def test_package_has_every_scheduler_class_of_torch() -> None:
+def test_package_has_every_scheduler_class_of_torch():
     assert set(ours.__all__) == {*NAMES, "Course", "TorchScheduler"}
     assert {name.split()[0] for name in CASES} == {*NAMES} - {"ReduceLROnPlateau"}
 
 
-def test_default_pace_depends_on_the_class() -> None:
+def test_default_pace_depends_on_the_class():
     assert ours.StepLR(1).pace_in(None) == "epoch"
     assert ours.OneCycleLR(1.0).pace_in(None) == ours.CyclicLR(0.1, 1.0).pace_in(None) == "batch"
     assert ours.SequentialLR([ours.StepLR(1), ours.OneCycleLR(1.0)], [3]).pace_in(None) == "batch"
@@ -72,7 +69,7 @@ def test_default_pace_depends_on_the_class() -> None:
         ours.StepLR(1, pace="step")
 
 
-def test_scheduler_that_steps_by_epoch_changes_only_between_epochs() -> None:
+def test_scheduler_that_steps_by_epoch_changes_only_between_epochs():
     # The run has 3 epochs of 10 batches. The first epoch that begins after 1.8 epochs is epoch 2, at batch 20.
     course = ours.StepLR("1.8ep", 0.5).bind(State("30ba", dataloader_len=10), 1)
     assert [course.rates(at(k, 10), [1.0])[0] for k in (0, 18, 19, 20, 29)] == [1.0, 1.0, 1.0, 0.5, 0.5]
@@ -80,7 +77,7 @@ def test_scheduler_that_steps_by_epoch_changes_only_between_epochs() -> None:
     assert [batches.rates(at(k, 10), [1.0])[0] for k in (17, 18, 20)] == [1.0, 0.5, 0.5]
 
 
-def test_times_in_any_unit_are_read() -> None:
+def test_times_in_any_unit_are_read():
     state = State("100ba", dataloader_len=10, samples_per_batch=32)
     tokens = ours.StepLR("1000tok", 0.5, pace="batch").bind(state)
     assert [tokens.rates(Timestamp(batch=1, token=n), [1.0])[0] for n in (999, 1000, 2500)] == [1.0, 0.5, 0.25]
@@ -90,24 +87,24 @@ def test_times_in_any_unit_are_read() -> None:
     assert [seconds.rates(Timestamp(seconds=n), [1.0])[0] for n in (29, 30)] == [0.5, 1.0]
 
 
-def test_epochs_are_counted_if_dataloader_len_is_unknown() -> None:
+def test_epochs_are_counted_if_dataloader_len_is_unknown():
     course = ours.StepLR(3, 0.5).bind(State("12ep"), 0.5)
     assert [course.rates(Timestamp(epoch=k, batch=7 * k), [1.0])[0] for k in (0, 1, 2, 3)] == [1.0, 1.0, 0.5, 0.25]
     with refused("step_size", MissingRateError):
         ours.StepLR("3ep", pace="batch").bind(State("12ep"))
 
 
-def test_numbers_of_steps_may_be_larger_than_any_float() -> None:
+def test_numbers_of_steps_may_be_larger_than_any_float():
     course = ours.StepLR(2**53 + 1, 0.5, pace="batch").bind(State(f"{2**60}ba"))
     rates = [course.rates(Timestamp(batch=k), [1.0])[0] for k in (2**53, 2**53 + 1)]
     assert rates == [1.0, 0.5]
 
 
 # For each argument: calls in which it is invalid.
-STEP: Any = ours.StepLR(1)
-BAD: dict[str, list[Any]] = {
-    "step_size": [lambda: ours.StepLR(0), lambda: ours.StepLR("3"), lambda: ours.StepLR(None)],  # type: ignore[arg-type]
-    "gamma": [lambda: ours.StepLR(3, -0.1), lambda: ours.StepLR(3, "0.1"), lambda: ours.ExponentialLR(-1.0)],  # type: ignore[arg-type]
+STEP = ours.StepLR(1)
+BAD = {
+    "step_size": [lambda: ours.StepLR(0), lambda: ours.StepLR("3"), lambda: ours.StepLR(None)],
+    "gamma": [lambda: ours.StepLR(3, -0.1), lambda: ours.StepLR(3, "0.1"), lambda: ours.ExponentialLR(-1.0)],
     "milestones": [
         lambda: ours.MultiStepLR("3ep"), lambda: ours.MultiStepLR([]), lambda: ours.SequentialLR([STEP], [3])
     ],
@@ -119,21 +116,21 @@ BAD: dict[str, list[Any]] = {
     "power": [lambda: ours.PolynomialLR(5, 0.0)],
     "T_max": [lambda: ours.CosineAnnealingLR("0dur")],
     "eta_min": [lambda: ours.CosineAnnealingLR(3, -0.1)],
-    "T_mult": [lambda: ours.CosineAnnealingWarmRestarts(3, 1.5)],  # type: ignore[arg-type]
+    "T_mult": [lambda: ours.CosineAnnealingWarmRestarts(3, 1.5)],
     "base_lr": [lambda: ours.CyclicLR([], 1.0)],
     "base_lr[1]": [lambda: ours.CyclicLR([0.1, -1.0], 1.0)],
     "mode": [lambda: ours.CyclicLR(0.1, 1.0, mode="square"), lambda: ours.ReduceLROnPlateau("low")],
-    "scale_fn": [lambda: ours.CyclicLR(0.1, 1.0, scale_fn=3)],  # type: ignore[arg-type]
+    "scale_fn": [lambda: ours.CyclicLR(0.1, 1.0, scale_fn=3)],
     "step_size_down": [lambda: ours.CyclicLR(0.1, 1.0, step_size_down=0)],
     "pct_start": [lambda: ours.OneCycleLR(1.0, pct_start=1.5)],
     "anneal_strategy": [lambda: ours.OneCycleLR(1.0, anneal_strategy="cosine")],
     "epochs": [lambda: ours.OneCycleLR(1.0, epochs=3), lambda: ours.OneCycleLR(1.0, 10, epochs=3, steps_per_epoch=3)],
     "div_factor": [lambda: ours.OneCycleLR(1.0, div_factor=0.0)],
-    "lr_lambda": [lambda: ours.LambdaLR(3)],  # type: ignore[arg-type]
+    "lr_lambda": [lambda: ours.LambdaLR(3)],
     "lr_lambda[1]": [lambda: ours.MultiplicativeLR([squash, int])],
     "schedulers": [lambda: ours.SequentialLR(STEP, [3])],
-    "schedulers[1]": [lambda: ours.ChainedScheduler([STEP, 3])],  # type: ignore[list-item]
-    "schedulers.a": [lambda: ours.ChainedScheduler({"a": ours.ReduceLROnPlateau()})],  # type: ignore[dict-item]
+    "schedulers[1]": [lambda: ours.ChainedScheduler([STEP, 3])],
+    "schedulers.a": [lambda: ours.ChainedScheduler({"a": ours.ReduceLROnPlateau()})],
     "schedulers[0].pace": [lambda: ours.ChainedScheduler([ours.StepLR(1, pace="batch")])],
     "patience": [lambda: ours.ReduceLROnPlateau(patience=-1)],
     "cooldown": [lambda: ours.ReduceLROnPlateau(cooldown="3")],
@@ -143,12 +140,12 @@ BAD: dict[str, list[Any]] = {
 
 
 @each("field,make", [(field, make) for field, calls in BAD.items() for make in calls])
-def test_invalid_arguments_are_refused_in_one_line(field: str, make: Any) -> None:
+def test_invalid_arguments_are_refused_in_one_line(field, make):
     with refused(field):
         make()
 
 
-def test_list_must_have_one_value_for_each_group() -> None:
+def test_list_must_have_one_value_for_each_group():
     course = ours.OneCycleLR([0.1, 0.2]).bind(State("8ba"))
     assert len(course.rates(Timestamp(), [1.0, 1.0])) == 2
     with refused("max_lr", MismatchError, match=r"\(3\), but has 2"):

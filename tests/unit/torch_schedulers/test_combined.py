@@ -1,9 +1,6 @@
 """Sequences and chains: the times of their parts, and invalid combinations."""
 
-from __future__ import annotations
-
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
@@ -20,12 +17,12 @@ from ssr_hydra.torch_schedulers.chains import UnchainableError
 from ssr_hydra.torch_schedulers.combined import together
 
 
-def rates(scheduler: Any, batches: list[int], ssr: Any = 1, length: str = "20ba") -> list[float]:
+def rates(scheduler, batches, ssr=1, length="20ba"):
     course = scheduler.bind(State(length, dataloader_len=4), ssr, True)
     return [course.rates(Timestamp(batch=k), [1.0])[0] for k in batches]
 
 
-def test_dur_in_a_phase_is_a_fraction_of_the_phase() -> None:
+def test_dur_in_a_phase_is_a_fraction_of_the_phase():
     both = ours.SequentialLR([ours.LinearLR(0.5, total_iters="1dur"), ours.PolynomialLR("0.5dur")], ["0.2dur"])
     # The phases have 4 and 16 batches. The rate is half way up at 2, and 0 after half of the second phase, at 4 + 8.
     assert rates(both, [0, 2, 4, 8, 12, 16]) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
@@ -33,7 +30,7 @@ def test_dur_in_a_phase_is_a_fraction_of_the_phase() -> None:
     assert rates(both, [0, 2, 4, 8, 12, 16], ssr=0.5) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
 
 
-def test_parts_can_be_named_or_numbered() -> None:
+def test_parts_can_be_named_or_numbered():
     parts = [ours.LinearLR(0.5), ours.StepLR(2)]
     named = ours.SequentialLR({"warmup": parts[0], "decay": parts[1]}, ["1ep"])
     assert rates(named, list(range(12))) == rates(ours.SequentialLR(parts, [4]), list(range(12)))
@@ -41,14 +38,14 @@ def test_parts_can_be_named_or_numbered() -> None:
         ours.SequentialLR({"a": parts[0], "decay": ours.StepLR("9tok")}, [4]).bind(State("20ba"), 1, True)
 
 
-def test_milestones_may_be_equal_but_not_out_of_order() -> None:
+def test_milestones_may_be_equal_but_not_out_of_order():
     scheduler = ours.SequentialLR([ours.ConstantLR(0.5), ours.StepLR(2), ours.ConstantLR(0.25, 9)], [3, 3])
     assert rates(scheduler, [2, 3, 4]) == [0.5, 0.25, 0.25]
     with refused("milestones[1]", RangeError, match=r"\(3ba is before 4ba\)"):
         rates(ours.SequentialLR([ours.StepLR(2)] * 3, ["1ep", 3]), [0])
 
 
-def test_nested_sequence_that_starts_later_equals_its_separate_run() -> None:
+def test_nested_sequence_that_starts_later_equals_its_separate_run():
     # torch raises NotImplementedError at such a milestone.
     inner = ours.SequentialLR([ours.ConstantLR(0.5), ours.ExponentialLR(0.5)], [3])
     scheduler = ours.SequentialLR([ours.StepLR(100), inner], [10])
@@ -59,7 +56,7 @@ SETTERS = [ours.LambdaLR(decay), ours.CosineAnnealingWarmRestarts(3), ours.Cycli
 
 
 @each("setter", SETTERS)
-def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None:
+def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter):
     for parts in ([ours.StepLR(2), setter], [setter, ours.StepLR(2)]):
         with refused(f"schedulers[{parts.index(setter)}]", UnchainableError):
             rates(ours.ChainedScheduler(parts), [0])
@@ -69,7 +66,7 @@ def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter: An
     assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone, it overwrites no other scheduler
 
 
-def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:
+def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate():
     sequence = ours.SequentialLR([ours.StepLR(2), ours.StepLR(3)], [3])
     with refused("schedulers[1]", UnchainableError):
         rates(ours.ChainedScheduler([ours.CosineAnnealingLR(9), sequence]), [0])
@@ -79,7 +76,7 @@ def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:
 
 
 # Each reaches 0 as a float within 400 steps, or has a factor of 0.
-VANISHING: dict[str, tuple[Any, ...]] = {
+VANISHING = {
     "ExponentialLR": ("ExponentialLR", 0.05),
     "StepLR": ("StepLR", 2, 0.01),
     "MultiStepLR": ("MultiStepLR", (1, 2, 3) * 60, 0.01),
@@ -92,7 +89,7 @@ VANISHING: dict[str, tuple[Any, ...]] = {
     "MultiStepLR of 0": ("MultiStepLR", (5, 250), 0.0),
     "MultiplicativeLR of 0": ("MultiplicativeLR", lambda step: 0.0 if step < 5 else 0.9),
 }
-REVIVING: dict[str, tuple[Any, ...]] = {
+REVIVING = {
     "cosine": ("CosineAnnealingLR", 10),
     "cosine with a floor": ("CosineAnnealingLR", 10, 0.01),
     "sequence": ("SequentialLR", [("ConstantLR", 0.5, 5), ("ExponentialLR", 0.99)], (300,)),
@@ -108,7 +105,7 @@ PAIRS = {*product(VANISHING, ["cosine", "sequence that goes on"]), *product(["Ex
 
 
 @each("pair,is_first", product(sorted(PAIRS), [False, True]))
-def test_chain_matches_torch_after_a_factor_became_zero(pair: tuple[str, str], is_first: bool) -> None:
+def test_chain_matches_torch_after_a_factor_became_zero(pair, is_first):
     parts = [VANISHING[pair[0]], REVIVING[pair[1]]]
     spec = ("ChainedScheduler", parts if is_first else parts[::-1])
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -122,7 +119,7 @@ def test_chain_matches_torch_after_a_factor_became_zero(pair: tuple[str, str], i
     assert lrs == pytest.approx(expected, rel=1e-9, abs=rounding)
 
 
-def test_recursive_schedulers_of_different_paces_cannot_be_chained() -> None:
+def test_recursive_schedulers_of_different_paces_cannot_be_chained():
     run = Run.of(State("20ba", dataloader_len=4))
     chain = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
     assert [(place, pace) for place, _, pace in chain] == [("a", "epoch"), ("b", "batch")]
@@ -132,7 +129,7 @@ def test_recursive_schedulers_of_different_paces_cannot_be_chained() -> None:
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.OneCycleLR(1.0), "batch")], run)
 
 
-def test_one_cycle_that_ends_before_the_run_is_refused() -> None:
+def test_one_cycle_that_ends_before_the_run_is_refused():
     assert rates(ours.OneCycleLR(1.0, 20), [0]) == pytest.approx([0.04])
     for scheduler in (ours.OneCycleLR(1.0, 19), ours.OneCycleLR(1.0, "0.9dur")):
         with refused("total_steps", RangeError):

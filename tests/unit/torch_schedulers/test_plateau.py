@@ -1,11 +1,8 @@
 """ReduceLROnPlateau compared with torch's, and the effect of SSR and times on its patience."""
 
-from __future__ import annotations
-
 import json
 import random
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
@@ -18,18 +15,17 @@ from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau
-from ssr_hydra.torch_schedulers.plateau import Plateau
 
 BASES = [0.8, 0.05, 1e-3]
 
 
-def metrics(seed: int, length: int = 120) -> list[float]:
+def metrics(seed, length=120):
     """Falling, then flat, with noise: improvements, plateaus, and both signs."""
     rng = random.Random(seed)
     return [max(1.0 - step / 30, -0.2) + rng.uniform(-0.02, 0.02) for step in range(length)]
 
 
-def follow(plateau: Plateau, values: list[float], every: int = 1) -> list[list[float]]:
+def follow(plateau, values, every=1):
     rates, history = BASES, []
     for number, value in enumerate(values, 1):
         rates = plateau.evaluated(value, Timestamp(batch=number * every, epoch=number), rates)
@@ -48,9 +44,7 @@ def follow(plateau: Plateau, values: list[float], every: int = 1) -> list[list[f
         {"patience": 1, "factor": 0.3, "min_lr": [0.1, 0.01, 0.0], "eps": 1e-3},
     ],
 )
-def test_plateau_at_ssr_1_equals_the_plateau_of_torch(
-    options: dict[str, Any], mode: Any, threshold_mode: Any, seed: int
-) -> None:
+def test_plateau_at_ssr_1_equals_the_plateau_of_torch(options, mode, threshold_mode, seed):
     own = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in BASES])
     theirs = Theirs(own, mode=mode, threshold_mode=threshold_mode, **options)
     expected = []
@@ -80,15 +74,13 @@ def test_plateau_at_ssr_1_equals_the_plateau_of_torch(
         ({"patience": "0.5dur"}, 0.5, 10, [7]),  # a fraction of a run of 100 batches, which is already scaled by ssr
     ],
 )  # fmt: skip
-def test_ssr_multiplies_patience_and_cooldown_without_rounding(
-    options: dict[str, Any], ssr: float, every: int, expected: list[int]
-) -> None:
+def test_ssr_multiplies_patience_and_cooldown_without_rounding(options, ssr, every, expected):
     plateau = ReduceLROnPlateau(factor=0.5, **options).bind(Run.of(State("100ba", dataloader_len=10), ssr))
     rates = [first for first, *_ in [BASES, *follow(plateau, [1.0] * 16, every)]]
     assert [number for number in range(1, 17) if rates[number] != rates[number - 1]][: len(expected)] == expected
 
 
-def test_state_is_plain_data_and_can_be_restored() -> None:
+def test_state_is_plain_data_and_can_be_restored():
     for options in ({"patience": 3, "cooldown": 2}, {"patience": "35ba", "cooldown": "15ba"}):
         values = metrics(1)
         whole = follow(ReduceLROnPlateau(**options).bind(Run.of(State(), 0.7)), values, 10)
@@ -103,7 +95,7 @@ def test_state_is_plain_data_and_can_be_restored() -> None:
                 assert rates == whole[number - 1]
 
 
-def test_invalid_state_changes_nothing() -> None:
+def test_invalid_state_changes_nothing():
     plateau = ReduceLROnPlateau().bind(Run.of(State()))
     before = plateau.state_dict()
     for state in ({}, {**before, "since": "soon"}, {**before, "factors": None}, {"best": 1.0}):
@@ -112,7 +104,7 @@ def test_invalid_state_changes_nothing() -> None:
     assert plateau.state_dict() == before
 
 
-def test_group_that_is_added_later_starts_without_reductions() -> None:
+def test_group_that_is_added_later_starts_without_reductions():
     plateau = ReduceLROnPlateau(patience=0, factor=0.5).bind(Run.of(State()))
     plateau.evaluated(1.0, Timestamp(), [1.0])
     plateau.evaluated(2.0, Timestamp(), [1.0])

@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import math
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +11,11 @@ from ssr_hydra.time import Time, Timestamp
 from ssr_hydra.trainer.deadlines import Deadline, scaled
 
 
-def due(time: str, repeats: bool = False, **state: Any) -> Deadline:
+def due(time, repeats=False, **state):
     return Deadline(time, State(**{"max_duration": "10ep", **state}), "eval_interval", repeats=repeats)
 
 
-def test_interval_of_half_an_epoch_of_seven_batches_is_due_after_the_fourth_batch() -> None:
+def test_interval_of_half_an_epoch_of_seven_batches_is_due_after_the_fourth_batch():
     deadline = due("0.5ep", dataloader_len=7)
     assert not deadline.reached(Timestamp(batch=3, batch_in_epoch=3))
     assert deadline.reached(Timestamp(batch=4, batch_in_epoch=4))
@@ -36,12 +33,12 @@ def test_interval_of_half_an_epoch_of_seven_batches_is_due_after_the_fourth_batc
         ("2ep", {"epoch": 1, "batch": 99}, {"epoch": 2}),  # no dataloader_len
     ],
 )
-def test_interval_in_every_unit_is_exact(time: str, before: dict[str, Any], at: dict[str, Any]) -> None:
+def test_interval_in_every_unit_is_exact(time, before, at):
     assert not due(time).reached(Timestamp(**before))
     assert due(time).reached(Timestamp(**at))
 
 
-def test_interval_in_dur_is_a_fraction_of_the_scaled_run() -> None:
+def test_interval_in_dur_is_a_fraction_of_the_scaled_run():
     assert due("0.29dur", max_duration="100ba").count == 29
 
 
@@ -50,9 +47,7 @@ def test_interval_in_dur_is_a_fraction_of_the_scaled_run() -> None:
     st.integers(1, 30),
     st.lists(st.integers(1, 100), min_size=1, max_size=30),
 )
-def test_interval_is_due_exactly_when_a_jump_passes_a_multiple(
-    interval: Fraction, length: int, jumps: list[int]
-) -> None:
+def test_interval_is_due_exactly_when_a_jump_passes_a_multiple(interval, length, jumps):
     deadline = Deadline(Time(interval, "ep"), State(max_duration="10ep", dataloader_len=length), "log", repeats=True)
     batch = 0
     for jump in jumps:
@@ -65,7 +60,7 @@ def test_interval_is_due_exactly_when_a_jump_passes_a_multiple(
 
 
 @pytest.mark.parametrize("length", [75, 38, 150])
-def test_run_ends_at_the_same_epoch_after_a_change_of_the_batch_size(length: int) -> None:
+def test_run_ends_at_the_same_epoch_after_a_change_of_the_batch_size(length):
     """The run has trained 5 epochs of 75 batches. The 10th epoch ends after 5 epochs of the new length."""
     end, log = due("10ep", dataloader_len=length), due("0.5ep", repeats=True, dataloader_len=length)
     here = Timestamp(epoch=5, batch=375)
@@ -82,7 +77,7 @@ def test_run_ends_at_the_same_epoch_after_a_change_of_the_batch_size(length: int
     assert end.steps(State(max_duration="10ep", dataloader_len=length)) == 375 + last
 
 
-def test_number_of_steps_is_known_if_the_rates_are_known() -> None:
+def test_number_of_steps_is_known_if_the_rates_are_known():
     state = State(max_duration="100sp", samples_per_batch=16, dataloader_len=7)
     assert Deadline("100sp", state, "x").steps(state) == 7
     assert Deadline("2ep", state, "x").steps(state) == 14
@@ -90,12 +85,12 @@ def test_number_of_steps_is_known_if_the_rates_are_known() -> None:
     assert Deadline("9sec", state, "x").steps(state) is None
 
 
-def test_completed_fraction_increases_to_one() -> None:
+def test_completed_fraction_increases_to_one():
     deadline = due("8ba")
     assert [deadline.share(Timestamp(batch=k)) for k in (0, 2, 8, 9)] == [0.0, 0.25, 1.0, 1.0]
 
 
-def test_scaled_time_is_an_exact_fraction() -> None:
+def test_scaled_time_is_an_exact_fraction():
     assert scaled("1ep", Fraction(1, 3)) == Time("1/3ep")
 
 
@@ -111,7 +106,7 @@ def test_scaled_time_is_an_exact_fraction() -> None:
         ("-1ep", {}, InputError),
     ],
 )
-def test_invalid_times_are_refused_by_name(time: Any, state: dict[str, Any], error: type[InputError]) -> None:
+def test_invalid_times_are_refused_by_name(time, state, error):
     with pytest.raises(error) as caught:
         due(time, **state)
     assert caught.value.field == "eval_interval"

@@ -1,14 +1,10 @@
 """The description of a run in a checkpoint: equal for equal values in every process, different for different values."""
 
-from __future__ import annotations
-
 import functools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,11 +26,11 @@ from ssr_hydra.trainer.description import (
 )
 
 
-def changes(old: Any, new: Any) -> list[str]:
+def changes(old, new):
     return [str(item) for item in differences({"it": old}, {"it": new})]
 
 
-def test_model_is_described_by_its_class_and_the_shapes_of_its_state() -> None:
+def test_model_is_described_by_its_class_and_the_shapes_of_its_state():
     described = describe_model(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
     assert described["class"] == "Sequential"
     assert described["state"]["0.weight"] == "float32 [3, 2]"
@@ -43,7 +39,7 @@ def test_model_is_described_by_its_class_and_the_shapes_of_its_state() -> None:
     assert changes(described, other)[0] == "it.state.0.weight was 'float32 [3, 2]' and is 'float64 [3, 2]'"
 
 
-def test_optimizer_is_described_by_class_and_given_hyperparameters() -> None:
+def test_optimizer_is_described_by_class_and_given_hyperparameters():
     model = nn.Linear(2, 3)
     optimizer = torch.optim.SGD([{"params": [model.weight], "lr": 0.2}, {"params": [model.bias]}], lr=0.1, momentum=0.9)
     described = describe_optimizer(optimizer)
@@ -70,19 +66,19 @@ class Color(Enum):
 
 
 class Steep:
-    def __init__(self, power: float) -> None:
+    def __init__(self, power):
         self.power, self.name, self.flags = power, "steep", [1, 2]
 
-    def __call__(self, state: object) -> float:
+    def __call__(self, state):
         return self.power
 
 
-def half(state: object, alpha: float = 0.5) -> float:
+def half(state, alpha=0.5):
     return alpha
 
 
-def cyclic() -> list[Any]:
-    items: list[Any] = [1]
+def cyclic():
+    items = [1]
     items.append(items)
     return items
 
@@ -111,26 +107,26 @@ def cyclic() -> list[Any]:
         (cyclic(), [1, "..."]),
     ],
 )  # fmt: skip
-def test_any_argument_is_described_as_plain_data(value: Any, plain: Any) -> None:
+def test_any_argument_is_described_as_plain_data(value, plain):
     description = plain_data(value)
     assert description == plain
     assert type(description) is type(plain)
     json.dumps(description, allow_nan=False)
 
 
-def test_description_names_functions_and_shows_arguments_of_partials() -> None:
+def test_description_names_functions_and_shows_arguments_of_partials():
     assert plain_data(half) == f"{half.__module__}.half"
     description = plain_data(functools.partial(half, alpha=0.25))
     assert description == {"class": f"{half.__module__}.half", "args": [], "alpha": 0.25}
 
 
-def test_description_has_no_addresses_of_objects() -> None:
+def test_description_has_no_addresses_of_objects():
     """The addresses of objects differ between processes."""
-    value = [len, functools.partial(max, key=len), Steep(print), object(), lambda state: 1.0]  # type: ignore[arg-type]
+    value = [len, functools.partial(max, key=len), Steep(print), object(), lambda state: 1.0]
     assert "0x" not in json.dumps(plain_data(value))
 
 
-def sgd() -> torch.optim.SGD:
+def sgd():
     return torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
 
 
@@ -144,13 +140,13 @@ def sgd() -> torch.optim.SGD:
         (lambda value: functools.partial(half, alpha=value), ".alpha"),
     ],
 )
-def test_objects_are_described_by_their_arguments(make: Callable[[float], Any], field: str) -> None:
+def test_objects_are_described_by_their_arguments(make, field):
     first, again, other = (plain_data(make(value)) for value in (0.25, 0.25, 0.5))
     assert changes(first, again) == []
     assert changes(first, other) == [f"it{field} was 0.25 and is 0.5"]
 
 
-def test_torch_scheduler_with_a_function_is_described() -> None:
+def test_torch_scheduler_with_a_function_is_described():
     json.dumps(plain_data(LambdaLR(sgd(), lambda epoch: 1.0)), allow_nan=False)
 
 
@@ -158,13 +154,13 @@ def test_torch_scheduler_with_a_function_is_described() -> None:
     "make",
     [lambda shift: torch.arange(1000.0) + shift, lambda shift: np.arange(1000.0) + shift, lambda shift: [shift] * 1000],
 )
-def test_long_lists_are_described_by_a_digest(make: Callable[[int], Any]) -> None:
+def test_long_lists_are_described_by_a_digest(make):
     first, again, other = (plain_data(make(shift)) for shift in (0, 0, 1))
     assert first == again != other
     assert len(first) < 60
 
 
-def test_data_in_memory_is_described_by_its_values() -> None:
+def test_data_in_memory_is_described_by_its_values():
     inputs = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     first = describe_data(TensorDataset(inputs, torch.arange(40)))
     assert (first["class"], first["samples"]) == ("TensorDataset", 40)
@@ -176,16 +172,16 @@ def test_data_in_memory_is_described_by_its_values() -> None:
     assert describe_data([1, 2, 3]) == {"class": "list", "samples": 3}
 
 
-def test_describe_method_of_a_data_set_is_used() -> None:
+def test_describe_method_of_a_data_set_is_used():
     class Said:
-        def describe(self) -> dict[str, Any]:
+        def describe(self):
             return {"files": np.int64(3), "split": "train"}
 
     assert describe_data(Said()) == {"files": 3, "split": "train"}
     assert describe_data(Digits("train")) != describe_data(Digits("eval"))
 
 
-def test_loader_is_described_by_its_batches_and_their_order() -> None:
+def test_loader_is_described_by_its_batches_and_their_order():
     loader, _ = make_loaders(Digits("train"), batch_size=100, seed=3, augment=RandomShift(1))
     described = describe_loader(loader)
     assert [described[key] for key in ("batches", "batch_size", "seed", "shuffle")] == [12, 100, 3, True]
@@ -195,7 +191,7 @@ def test_loader_is_described_by_its_batches_and_their_order() -> None:
         ({"drop_last": True}, "batches"), ({"augment": RandomShift(2)}, "augment.pixels"),
     ):  # fmt: skip
         arguments = {"batch_size": 100, "seed": 3, "augment": RandomShift(1), **change}
-        other, _ = make_loaders(Digits("train"), **arguments)  # type: ignore[arg-type]
+        other, _ = make_loaders(Digits("train"), **arguments)
         assert any(item.startswith(f"it.{field} was") for item in changes(described, describe_loader(other))), field
     plain = describe_loader(DataLoader(TensorDataset(torch.zeros(10, 1)), batch_size=4))
     assert (plain["loader"], plain["batches"], plain["batch_size"]) == ("DataLoader", 3, 4)

@@ -1,10 +1,7 @@
 """Metric objects: update, compute and reset, as torchmetrics has them."""
 
-from __future__ import annotations
-
 import functools
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from refusals import refused
 from sklearn.metrics import f1_score, roc_auc_score
-from torch import Tensor, nn
+from torch import nn
 
 from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.data import Digits, make_loaders
-from ssr_hydra.errors import ConflictError, InputError, UnknownNameError, UserCodeError, WrongTypeError
+from ssr_hydra.errors import ConflictError, UnknownNameError, UserCodeError, WrongTypeError
 from ssr_hydra.models import MLP, bits_per_byte, next_token_loss
 from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.task import Task
@@ -27,35 +24,35 @@ CPU = torch.device("cpu")
 class MacroF1:
     """The F1 score, averaged over classes, which is not a mean over batches."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.reset()
 
-    def reset(self) -> None:
-        self.outputs: list[Tensor] = []
-        self.targets: list[Tensor] = []
+    def reset(self):
+        self.outputs = []
+        self.targets = []
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
+    def update(self, outputs, targets):
         self.outputs.append(outputs)
         self.targets.append(targets)
 
-    def compute(self) -> Any:
+    def compute(self):
         return f1_score(torch.cat(self.targets), torch.cat(self.outputs).argmax(1), average="macro")
 
 
 class Gives(MacroF1):
     """Returns a given result."""
 
-    def __init__(self, result: Any) -> None:
+    def __init__(self, result):
         super().__init__()
         self.result = result
 
-    def compute(self) -> Any:
+    def compute(self):
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
 
 
-def of_digits(metrics: dict[str, Any], **options: Any) -> Trainer:
+def of_digits(metrics, **options):
     """A perceptron on the digits, evaluated in batches of 200, 200 and 199."""
     torch.manual_seed(0)
     train, held_out = make_loaders(Digits("train"), Digits("eval"), batch_size=64, eval_batch_size=200)
@@ -65,13 +62,13 @@ def of_digits(metrics: dict[str, Any], **options: Any) -> Trainer:
     return Trainer(model, train, held_out, optimizer, metrics=metrics, **options)
 
 
-def held_out_outputs(trainer: Trainer) -> tuple[Tensor, Tensor]:
+def held_out_outputs(trainer):
     inputs, targets = Digits("eval").tensors
     with torch.no_grad():
         return trainer.model.eval()(inputs), targets
 
 
-def test_metric_object_is_reset_and_gets_every_batch_of_an_evaluation(tmp_path: Path) -> None:
+def test_metric_object_is_reset_and_gets_every_batch_of_an_evaluation(tmp_path):
     checkpoint = {"best": "eval/f1", "interval": None}
     trainer = of_digits({"f1": MacroF1()}, run_dir=tmp_path, objective="eval/f1", checkpoint=checkpoint)
     result = trainer.fit()
@@ -86,10 +83,10 @@ def test_metric_object_is_reset_and_gets_every_batch_of_an_evaluation(tmp_path: 
 
 
 @pytest.mark.extra("torchmetrics")
-def test_torchmetrics_agrees_with_scikit_learn() -> None:
+def test_torchmetrics_agrees_with_scikit_learn():
     import torchmetrics
 
-    options: dict[str, Any] = {"task": "multiclass", "num_classes": 10, "average": "macro"}
+    options = {"task": "multiclass", "num_classes": 10, "average": "macro"}
     both = {"f1": torchmetrics.F1Score(**options), "auc": torchmetrics.AUROC(**options)}
     metrics = {"f1": torchmetrics.F1Score(**options), "both": torchmetrics.MetricCollection(both)}
     trainer = of_digits(metrics, objective="eval/both/auc")
@@ -104,41 +101,41 @@ def test_torchmetrics_agrees_with_scikit_learn() -> None:
 class Perplexity:
     """Perplexity of logits [N, L, C] and targets [N, L], without the targets -100."""
 
-    def __init__(self) -> None:
-        self.nats: list[Tensor] = []
-
-    def reset(self) -> None:
+    def __init__(self):
         self.nats = []
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
+    def reset(self):
+        self.nats = []
+
+    def update(self, logits, targets):
         nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         self.nats.append(nats[targets.flatten() != -100])
 
-    def compute(self) -> Tensor:
+    def compute(self):
         return torch.cat(self.nats).mean().exp()
 
 
 class Letters(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.embed = nn.Embedding(7, 7)
 
-    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+    def forward(self, input_ids, labels=None):
         logits = self.embed(input_ids)
         return logits if labels is None else {"logits": logits}
 
 
 @pytest.mark.parametrize("is_mapping", [False, True])
 @pytest.mark.parametrize("kind", ["own", pytest.param("torchmetrics", marks=pytest.mark.extra("torchmetrics"))])
-def test_perplexity_is_two_to_the_power_of_the_bits_per_token(kind: str, is_mapping: bool) -> None:
+def test_perplexity_is_two_to_the_power_of_the_bits_per_token(kind, is_mapping):
     """Bits are a mean over all tokens, so 2 to their power is the perplexity, although the batches differ in length."""
-    own: Any = Perplexity()
+    own = Perplexity()
     if kind == "torchmetrics":
         from torchmetrics.text import Perplexity as Torchmetrics
 
         own = Torchmetrics(ignore_index=-100)
     torch.manual_seed(0)
-    batches: list[Any] = []
+    batches = []
     for length in (4, 2):
         tokens = torch.randint(7, (4, length))
         labels = tokens.clone()
@@ -163,7 +160,7 @@ def test_perplexity_is_two_to_the_power_of_the_bits_per_token(kind: str, is_mapp
         ({1: 1.0}, "{1: float}"),
     ],
 )
-def test_metric_result_without_numbers_is_refused_before_the_first_step(result: Any, got: str) -> None:
+def test_metric_result_without_numbers_is_refused_before_the_first_step(result, got):
     trainer = of_digits({"f1": Gives(result)})
     with refused("metrics.f1", WrongTypeError) as caught:
         trainer.fit()
@@ -172,7 +169,7 @@ def test_metric_result_without_numbers_is_refused_before_the_first_step(result: 
     assert trainer.state.timestamp.batches == 0
 
 
-def test_mapping_of_numbers_becomes_several_metrics() -> None:
+def test_mapping_of_numbers_becomes_several_metrics():
     metrics = of_digits({"f1": Gives({"macro": torch.tensor([0.5]), "micro": 1})}, objective="eval/f1/macro").evaluate()
     assert (metrics["eval/f1/macro"], metrics["eval/f1/micro"]) == (0.5, 1.0)
     with refused("metrics.f1/a", ConflictError):
@@ -180,7 +177,7 @@ def test_mapping_of_numbers_becomes_several_metrics() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"objective": "eval/f1/other"}, {"checkpoint": {"best": "eval/f1/other"}}])
-def test_unknown_key_of_a_metric_in_a_setting_is_refused_before_the_first_step(setting: dict[str, Any]) -> None:
+def test_unknown_key_of_a_metric_in_a_setting_is_refused_before_the_first_step(setting):
     trainer = of_digits({"f1": Gives({"macro": 0.5})}, **setting)
     field = "objective" if "objective" in setting else "checkpoint.best"
     with pytest.raises(UnknownNameError) as caught:
@@ -191,7 +188,7 @@ def test_unknown_key_of_a_metric_in_a_setting_is_refused_before_the_first_step(s
 
 
 @pytest.mark.parametrize("objective", ["eval/zero/a", 5])
-def test_objective_that_is_not_a_metric_is_refused(objective: Any) -> None:
+def test_objective_that_is_not_a_metric_is_refused(objective):
     with refused("objective", UnknownNameError):
         of_digits({"zero": lambda outputs, targets: 0.0}, objective=objective)
 
@@ -199,18 +196,18 @@ def test_objective_that_is_not_a_metric_is_refused(objective: Any) -> None:
 class Late(Gives):
     """Needs two batches."""
 
-    def compute(self) -> Any:
+    def compute(self):
         if len(self.outputs) < 2:
             raise self.result
         return 1.0
 
 
-def test_metric_object_that_needs_more_than_one_batch_is_accepted() -> None:
+def test_metric_object_that_needs_more_than_one_batch_is_accepted():
     assert of_digits({"r2": Late(ValueError("needs at least two batches"))}).fit().metrics["eval/r2"] == 1.0
 
 
 @pytest.mark.parametrize("error", [AttributeError("no such thing"), TypeError("not that"), KeyError("x"), ValueError()])
-def test_metric_with_a_broken_compute_is_refused(error: Exception) -> None:
+def test_metric_with_a_broken_compute_is_refused(error):
     trainer = of_digits({"r2": Gives(error)})
     fix = r"remove the metric r2 with trainer\.metrics\.r2=null"
     with pytest.raises(UserCodeError, match=rf"^metrics\.r2 \(Gives\): {type(error).__name__}.*; {fix}"):
@@ -219,20 +216,20 @@ def test_metric_with_a_broken_compute_is_refused(error: Exception) -> None:
     assert (trainer.state.timestamp.batches > 0) == isinstance(error, ValueError)
 
 
-def test_error_in_update_of_a_metric_names_the_metric_and_the_batch() -> None:
+def test_error_in_update_of_a_metric_names_the_metric_and_the_batch():
     class Wrong(MacroF1):
-        def update(self, outputs: Tensor, targets: Tensor) -> None:
+        def update(self, outputs, targets):
             raise ValueError("wrong shapes")
 
     with pytest.raises(UserCodeError, match=r"^metrics\.f1 \(.*Wrong\): ValueError: wrong shapes .*first batch of"):
         of_digits({"f1": Wrong()}).fit()
 
 
-def test_metric_object_is_moved_to_the_device() -> None:
+def test_metric_object_is_moved_to_the_device():
     class Moves(MacroF1):
         at: Any = None
 
-        def to(self, device: torch.device) -> None:
+        def to(self, device):
             self.at = device
 
     metric = Moves()
@@ -252,11 +249,11 @@ SHARED = MacroF1()
         ({"f1": 3}, "metrics.f1", WrongTypeError),
     ],
 )
-def test_wrong_metric_is_refused(metrics: dict[str, Any], field: str, kind: type[InputError]) -> None:
+def test_wrong_metric_is_refused(metrics, field, kind):
     with refused(field, kind):
         of_digits(metrics)
 
 
-def test_metric_may_be_nan() -> None:
+def test_metric_may_be_nan():
     """A metric object may return NaN, as a metric function may."""
     assert math.isnan(of_digits({"f1": Gives(math.nan)}).evaluate()["eval/f1"])

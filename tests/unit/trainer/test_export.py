@@ -1,17 +1,12 @@
 """The weights that a completed run writes: ``checkpoint.export``."""
 
-from __future__ import annotations
-
 import importlib.util
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from refusals import refused
-from torch import Tensor, nn
+from torch import nn
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.evaluate import evaluate
@@ -30,19 +25,18 @@ NAME = "model.safetensors"
 class Tied(nn.Module):
     """A model in which ``a`` and ``b`` share a weight. The weight of the head is not contiguous."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.b, self.a = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
         self.b.weight = self.a.weight
         self.head = nn.Linear(4, 3)
         self.head.weight = nn.Parameter(torch.randn(4, 3).T)  # not contiguous
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.head(self.b(self.a(inputs)))
-        return outputs
+    def forward(self, inputs):
+        return self.head(self.b(self.a(inputs)))
 
 
-def small(run_dir: Path | None, model: nn.Module | None = None, export: str | None = NAME, **options: Any) -> Trainer:
+def small(run_dir, model=None, export=NAME, **options):
     torch.manual_seed(0)
     loaders = [TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2) for _ in range(2)]
     model = nn.Linear(4, 3) if model is None else model
@@ -51,7 +45,7 @@ def small(run_dir: Path | None, model: nn.Module | None = None, export: str | No
     return Trainer(model, *loaders, optimizer, run_dir=run_dir, checkpoint={"export": export}, **options)
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read(path):
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
@@ -59,7 +53,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 @NEEDS_SAFETENSORS
-def test_tied_weights_are_stored_once_and_can_be_loaded(tmp_path: Path) -> None:
+def test_tied_weights_are_stored_once_and_can_be_loaded(tmp_path):
     from safetensors.torch import load_model
 
     model = Tied()
@@ -77,7 +71,7 @@ def test_tied_weights_are_stored_once_and_can_be_loaded(tmp_path: Path) -> None:
 
 @NEEDS_SAFETENSORS
 @pytest.mark.parametrize("evaluates", [True, False])
-def test_averaged_weights_are_exported_if_evaluations_use_them(tmp_path: Path, evaluates: bool) -> None:
+def test_averaged_weights_are_exported_if_evaluations_use_them(tmp_path, evaluates):
     ema = EMA(decay=0.9, evaluate=evaluates)
     trainer = small(tmp_path, callbacks={"ema": ema})
     trainer.fit()
@@ -89,7 +83,7 @@ def test_averaged_weights_are_exported_if_evaluations_use_them(tmp_path: Path, e
 
 
 @NEEDS_SAFETENSORS
-def test_finished_run_is_exported_without_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_run_is_exported_without_training(tmp_path, capsys):
     ema = EMA(decay=0.9)
     small(tmp_path, export=None, callbacks={"ema": ema}).fit()
     assert not (tmp_path / NAME).exists()
@@ -102,10 +96,10 @@ def test_finished_run_is_exported_without_training(tmp_path: Path, capsys: pytes
 
 
 @NEEDS_SAFETENSORS
-def test_failed_run_exports_nothing(tmp_path: Path) -> None:
+def test_failed_run_exports_nothing(tmp_path):
     trainer = small(tmp_path)
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise LookupError("no")
 
     trainer.on("epoch_end", fail)
@@ -115,7 +109,7 @@ def test_failed_run_exports_nothing(tmp_path: Path) -> None:
 
 
 @NEEDS_SAFETENSORS
-def test_run_fails_if_its_export_cannot_be_written(tmp_path: Path) -> None:
+def test_run_fails_if_its_export_cannot_be_written(tmp_path):
     (tmp_path / NAME).mkdir()
     with pytest.raises(OSError, match="cannot write"):
         small(tmp_path).fit()
@@ -125,15 +119,15 @@ def test_run_fails_if_its_export_cannot_be_written(tmp_path: Path) -> None:
 class Noted(nn.Linear):
     """Its state dict has text, which safetensors cannot hold."""
 
-    def get_extra_state(self) -> str:
+    def get_extra_state(self):
         return "note"
 
-    def set_extra_state(self, state: str) -> None:
+    def set_extra_state(self, state):
         pass
 
 
 @NEEDS_SAFETENSORS
-def test_state_that_safetensors_cannot_hold_is_refused_before_training(tmp_path: Path) -> None:
+def test_state_that_safetensors_cannot_hold_is_refused_before_training(tmp_path):
     with refused("checkpoint.export", WrongTypeError):
         small(tmp_path, Noted(4, 3))
     model = nn.Linear(4, 3)
@@ -148,14 +142,12 @@ def test_state_that_safetensors_cannot_hold_is_refused_before_training(tmp_path:
     "name", ["model.pt", ".safetensors", "", "a/model.safetensors", "../model.safetensors", "/model.safetensors",
              "c:model.safetensors", "a\\model.safetensors", "model.safetensors\n", 1]
 )  # fmt: skip
-def test_export_must_be_a_file_name(name: Any) -> None:
+def test_export_must_be_a_file_name(name):
     with refused("export", FormatError):
         CheckpointSettings(export=name)
 
 
-def test_error_for_missing_safetensors_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, composed: Callable[..., DictConfig]
-) -> None:
+def test_error_for_missing_safetensors_is_one_line(monkeypatch, composed):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "safetensors" else find_spec(name, *rest)
@@ -167,7 +159,7 @@ def test_error_for_missing_safetensors_is_one_line(
 
 
 @NEEDS_SAFETENSORS
-def test_app_and_evaluation_export_the_same_file(composed: Callable[..., DictConfig], in_tmp: Path) -> None:
+def test_app_and_evaluation_export_the_same_file(composed, in_tmp):
     overrides = ("max_duration=5ba", "callbacks=[ema]", "trainer.progress=none", f"checkpoint.export={NAME}", "ssr=2")
     cfg = composed(*overrides)
     (in_tmp / "run/.hydra").mkdir(parents=True)

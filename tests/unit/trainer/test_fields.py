@@ -1,16 +1,13 @@
 """Schedules of weight decay, momentum and betas: the values that an optimizer steps with."""
 
-from __future__ import annotations
-
 import io
 import math
-from typing import Any
 
 import pytest
 import torch
 from refusals import refused
 from torch import Tensor, nn
-from torch.optim import LBFGS, SGD, Adafactor, AdamW, Muon, Optimizer
+from torch.optim import LBFGS, SGD, Adafactor, AdamW, Muon
 
 from ssr_hydra.errors import MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.schedulers import (
@@ -25,21 +22,21 @@ from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.fields import FieldSchedules
 
 
-def parameter() -> nn.Parameter:
+def parameter():
     return nn.Parameter(torch.ones(2))
 
 
-def run(*optimizers: Optimizer, length: str = "10ba", **rates: Any) -> State:
+def run(*optimizers, length="10ba", **rates):
     return State(max_duration=length, optimizers=list(optimizers), **rates)
 
 
-def advance(fields: FieldSchedules, state: State, batches: int = 1) -> None:
+def advance(fields, state, batches=1):
     for _ in range(batches):
         state.timestamp = state.timestamp.to_next_batch()
         fields.step()
 
 
-def test_value_at_batch_k_is_the_initial_value_times_alpha_at_k() -> None:
+def test_value_at_batch_k_is_the_initial_value_times_alpha_at_k():
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer)
     fields = FieldSchedules({"weight_decay": CosineAnnealingScheduler(alpha_f=0.1)}, state)
@@ -49,7 +46,7 @@ def test_value_at_batch_k_is_the_initial_value_times_alpha_at_k() -> None:
         advance(fields, state)
 
 
-def test_ssr_stretches_the_schedule() -> None:
+def test_ssr_stretches_the_schedule():
     values = {}
     for ssr in (1.0, 2.0):
         optimizer = SGD([parameter()], momentum=0.8)
@@ -63,7 +60,7 @@ def test_ssr_stretches_the_schedule() -> None:
     assert values == {1.0: [0.8] * 3 + [0.4] * 5, 2.0: [0.8] * 6 + [0.4] * 2}
 
 
-def test_optimizer_computes_with_the_scheduled_value() -> None:
+def test_optimizer_computes_with_the_scheduled_value():
     """Without a gradient, AdamW only decays: it multiplies by 1 - lr * weight_decay in every step."""
     for fused in (False, True):
         weight = parameter()
@@ -79,7 +76,7 @@ def test_optimizer_computes_with_the_scheduled_value() -> None:
             advance(fields, state)
 
 
-def test_each_part_of_betas_can_be_scheduled() -> None:
+def test_each_part_of_betas_can_be_scheduled():
     optimizer = AdamW([parameter()], betas=(0.8, 0.96))
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"beta1": LinearScheduler(), "beta2": LinearScheduler(1.0, 0.5)}, state)
@@ -89,7 +86,7 @@ def test_each_part_of_betas_can_be_scheduled() -> None:
     assert fields.fields == ("beta1", "beta2")
 
 
-def test_each_part_of_other_tuples_can_be_scheduled() -> None:
+def test_each_part_of_other_tuples_can_be_scheduled():
     rprop = torch.optim.Rprop([parameter()], etas=(0.5, 1.5))
     FieldSchedules({"eta2": ConstantScheduler(0.9)}, run(rprop))
     assert rprop.param_groups[0]["etas"] == (0.5, 1.5 * 0.9)
@@ -98,7 +95,7 @@ def test_each_part_of_other_tuples_can_be_scheduled() -> None:
     assert adafactor.param_groups[0]["eps"] == (None, 5e-4)
 
 
-def test_scheduled_values_are_named_by_their_param_groups() -> None:
+def test_scheduled_values_are_named_by_their_param_groups():
     weight, bias = parameter(), parameter()
     named = [{"params": [weight], "name": "body"}, {"params": [bias], "name": "head", "weight_decay": 0.0}]
     others = [{"params": [parameter()], "name": "head"}, {"params": [parameter()]}]
@@ -108,7 +105,7 @@ def test_scheduled_values_are_named_by_their_param_groups() -> None:
     assert fields.values() == {"weight_decay": {"body": 0.1, "head": 0.0, "head-2": 0.05, "3": 0.05}}
 
 
-def test_only_groups_with_the_field_are_scheduled() -> None:
+def test_only_groups_with_the_field_are_scheduled():
     weight, bias = parameter(), parameter()
     sgd = SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], weight_decay=0.2, momentum=0.9)
     adamw = AdamW([parameter()], weight_decay=0.1)
@@ -120,7 +117,7 @@ def test_only_groups_with_the_field_are_scheduled() -> None:
     assert not {key for key in adamw.param_groups[0] if key.startswith("initial_")} - {"initial_weight_decay"}
 
 
-def test_schedules_of_one_field_are_multiplied_and_may_be_functions() -> None:
+def test_schedules_of_one_field_are_multiplied_and_may_be_functions():
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"weight_decay": [LinearScheduler(), lambda state: 0.5]}, state)
@@ -128,10 +125,10 @@ def test_schedules_of_one_field_are_multiplied_and_may_be_functions() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == 0.4 * 0.75 * 0.5
 
 
-def test_schedule_is_evaluated_once_per_step() -> None:
+def test_schedule_is_evaluated_once_per_step():
     calls = []
 
-    def schedule(state: Any) -> float:
+    def schedule(state):
         calls.append(state)
         return 1.0
 
@@ -142,7 +139,7 @@ def test_schedule_is_evaluated_once_per_step() -> None:
     assert len(calls) == 4
 
 
-def test_schedules_follow_a_given_clock() -> None:
+def test_schedules_follow_a_given_clock():
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="10ba")
     state.timestamp = Timestamp(batch=2)
@@ -154,8 +151,8 @@ def test_schedules_follow_a_given_clock() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.4 * 0.4)
 
 
-def test_resume_restores_fields_from_the_optimizer_and_the_time() -> None:
-    def make() -> tuple[AdamW, State]:
+def test_resume_restores_fields_from_the_optimizer_and_the_time():
+    def make():
         optimizer = AdamW([parameter()], weight_decay=0.4, betas=(0.8, 0.9))
         return optimizer, run(optimizer, length="8ba")
 
@@ -186,7 +183,7 @@ def test_resume_restores_fields_from_the_optimizer_and_the_time() -> None:
     assert FieldSchedules(schedules, fresh).values() == fields.values()
 
 
-def test_resume_may_schedule_another_part_of_the_same_tuple() -> None:
+def test_resume_may_schedule_another_part_of_the_same_tuple():
     optimizer = AdamW([parameter()], betas=(0.8, 0.96))
     state = run(optimizer, length="4ba")
     advance(FieldSchedules({"beta1": LinearScheduler()}, state), state, 2)
@@ -197,7 +194,7 @@ def test_resume_may_schedule_another_part_of_the_same_tuple() -> None:
     assert both.values() == {"beta1": 0.4, "beta2": 0.48}
 
 
-def test_param_group_that_is_added_later_follows_the_field_schedule() -> None:
+def test_param_group_that_is_added_later_follows_the_field_schedule():
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"weight_decay": LinearScheduler()}, state)
@@ -206,7 +203,7 @@ def test_param_group_that_is_added_later_follows_the_field_schedule() -> None:
     assert fields.values() == {"weight_decay": [pytest.approx(0.3), pytest.approx(0.6)]}
 
 
-def test_tensors_are_changed_in_place() -> None:
+def test_tensors_are_changed_in_place():
     beta1, decay = torch.tensor(0.5, dtype=torch.float64), torch.tensor(0.4)
     optimizer = AdamW([parameter()], betas=(beta1, torch.tensor(0.9)), capturable=False)
     optimizer.param_groups[0]["weight_decay"] = decay
@@ -220,7 +217,7 @@ def test_tensors_are_changed_in_place() -> None:
     assert fields.values() == {"beta1": 0.375, "weight_decay": decay.item()}
 
 
-def test_tensor_used_by_two_groups_is_read_before_it_is_changed() -> None:
+def test_tensor_used_by_two_groups_is_read_before_it_is_changed():
     shared = torch.tensor(0.4)
     optimizer = SGD([{"params": [parameter()]}], weight_decay=0.1)
     optimizer.param_groups[0]["weight_decay"] = shared
@@ -232,7 +229,7 @@ def test_tensor_used_by_two_groups_is_read_before_it_is_changed() -> None:
     assert shared == torch.tensor(0.1)
 
 
-def adamw() -> AdamW:
+def adamw():
     return AdamW([parameter()], weight_decay=0.0, betas=(0.9, 0.99), amsgrad=True)
 
 
@@ -256,20 +253,20 @@ def adamw() -> AdamW:
         ([LinearScheduler()], "schedules", "a mapping from hyperparameter"),
     ],
 )
-def test_fields_that_cannot_be_scheduled_are_refused(schedules: Any, field: str, says: str) -> None:
+def test_fields_that_cannot_be_scheduled_are_refused(schedules, field, says):
     with refused(field) as caught:
         FieldSchedules(schedules, run(adamw()))
     assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(("optimizer", "field"), [(Muon, "ns_steps"), (LBFGS, "max_iter"), (LBFGS, "max_eval")])
-def test_number_of_steps_cannot_be_scheduled(optimizer: Any, field: str) -> None:
+def test_number_of_steps_cannot_be_scheduled(optimizer, field):
     state = run(optimizer([nn.Parameter(torch.ones(2, 2))], **{field: 5}))
     with refused(f"schedules.{field}", WrongTypeError):
         FieldSchedules({field: LinearScheduler()}, state)
 
 
-def test_missing_optimizer_and_field_with_several_numbers_are_refused() -> None:
+def test_missing_optimizer_and_field_with_several_numbers_are_refused():
     with refused("optimizers", MissingValueError):
         FieldSchedules({"eps": LinearScheduler()}, State(max_duration="4ba"))
     optimizer = adamw()
@@ -278,7 +275,7 @@ def test_missing_optimizer_and_field_with_several_numbers_are_refused() -> None:
         FieldSchedules({"eps": LinearScheduler()}, run(optimizer))
 
 
-def test_schedule_that_sets_a_beta_to_one_is_refused() -> None:
+def test_schedule_that_sets_a_beta_to_one_is_refused():
     optimizer = adamw()
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"beta1": PiecewiseLinearScheduler([("0dur", 1.0), ("1dur", 1.2)])}, state)

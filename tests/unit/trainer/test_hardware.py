@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -7,7 +5,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels
 
 
-def test_hardware_records_everything_that_affects_the_last_bits() -> None:
+def test_hardware_records_everything_that_affects_the_last_bits():
     record = hardware(torch.device("cpu"))
     assert set(record) == {"cpu", "instruction_set", "cores", "threads", "device", "gpu"}
     assert record["threads"] == torch.get_num_threads()
@@ -16,19 +14,19 @@ def test_hardware_records_everything_that_affects_the_last_bits() -> None:
     assert (record["device"], record["gpu"]) == ("cpu", None)
 
 
-def test_device_auto_is_the_best_available_device() -> None:
+def test_device_auto_is_the_best_available_device():
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert choose_device("auto").type == best
     assert choose_device(torch.device("cpu")) == choose_device("cpu")
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:99", "cpu:x", None, 1.5])
-def test_missing_device_is_refused(device: object) -> None:
+def test_missing_device_is_refused(device):
     with pytest.raises(InputError, match="device"):
-        choose_device(device)  # type: ignore[arg-type]
+        choose_device(device)
 
 
-def test_deterministic_kernels_change_no_other_switch() -> None:
+def test_deterministic_kernels_change_no_other_switch():
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
     cudnn.benchmark, cudnn.conv.fp32_precision = True, "ieee"  # after this, reading allow_tf32 raises an error

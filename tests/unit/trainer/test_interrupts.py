@@ -1,13 +1,8 @@
-from __future__ import annotations
-
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -17,7 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to a
 
 
 @pytest.fixture(autouse=True)
-def _handlers_are_restored() -> Iterator[None]:
+def _handlers_are_restored():
     """Give SIGHUP its default action, because ``nohup pytest`` ignores it. Restore all handlers after the test."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -27,7 +22,7 @@ def _handlers_are_restored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 140), (signal.SIGHUP, 129)])
-def test_signal_raises_one_error_and_restores_the_previous_handler(number: signal.Signals, code: int) -> None:
+def test_signal_raises_one_error_and_restores_the_previous_handler(number, code):
     with pytest.raises(TerminatedError) as info, terminable():
         try:
             os.kill(os.getpid(), number)
@@ -38,10 +33,10 @@ def test_signal_raises_one_error_and_restores_the_previous_handler(number: signa
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
-def test_handler_of_another_library_stays_installed() -> None:
-    signals: list[int] = []
+def test_handler_of_another_library_stays_installed():
+    signals = []
 
-    def theirs(number: int, frame: FrameType | None) -> None:
+    def theirs(number, frame):
         signals.append(number)
 
     signal.signal(signal.SIGTERM, theirs)
@@ -52,10 +47,10 @@ def test_handler_of_another_library_stays_installed() -> None:
 
 
 @pytest.mark.parametrize("block", [terminable, StopRequest])
-def test_outside_of_the_main_thread_no_handler_is_installed(block: Callable[[], Any]) -> None:
-    handlers: list[object] = []
+def test_outside_of_the_main_thread_no_handler_is_installed(block):
+    handlers = []
 
-    def work() -> None:
+    def work():
         with block():
             handlers.append(signal.getsignal(signal.SIGTERM))
 
@@ -77,7 +72,7 @@ def test_outside_of_the_main_thread_no_handler_is_installed(block: Callable[[], 
         (signal.SIGINT, KeyboardInterrupt, "interrupted, with a checkpoint"),
     ],
 )
-def test_signal_is_stored_until_it_is_checked(number: int, error: type[BaseException], words: str) -> None:
+def test_signal_is_stored_until_it_is_checked(number, error, words):
     before = signal.getsignal(number)
     with pytest.raises(error) as info, StopRequest() as stop:
         assert stop.number == 0
@@ -90,8 +85,8 @@ def test_signal_is_stored_until_it_is_checked(number: int, error: type[BaseExcep
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_after_an_earlier_signal_stops_the_run_immediately(first: int) -> None:
-    messages: list[str] = []
+def test_ctrl_c_after_an_earlier_signal_stops_the_run_immediately(first):
+    messages = []
     with StopRequest(messages.append) as stop:
         os.kill(os.getpid(), first)
         with pytest.raises(KeyboardInterrupt):
@@ -101,8 +96,8 @@ def test_ctrl_c_after_an_earlier_signal_stops_the_run_immediately(first: int) ->
     assert messages == (announced if first == signal.SIGINT else [])
 
 
-def test_signal_during_a_print_is_not_lost() -> None:
-    def printing(text: str) -> None:
+def test_signal_during_a_print_is_not_lost():
+    def printing(text):
         raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
 
     with StopRequest(printing) as stop:
@@ -110,7 +105,7 @@ def test_signal_during_a_print_is_not_lost() -> None:
         assert stop.number == signal.SIGINT
 
 
-def test_ctrl_c_that_torchrun_repeats_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_that_torchrun_repeats_is_counted_once(monkeypatch):
     """Two signals within two seconds are one ctrl-C. A signal after two seconds is a second ctrl-C."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]
@@ -125,8 +120,8 @@ def test_ctrl_c_that_torchrun_repeats_is_counted_once(monkeypatch: pytest.Monkey
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_signal_handler_of_a_launcher_is_called_when_the_run_ends() -> None:
-    signals: list[int] = []
+def test_signal_handler_of_a_launcher_is_called_when_the_run_ends():
+    signals = []
     signal.signal(signal.SIGUSR2, lambda number, frame: signals.append(number))
     with pytest.raises(TerminatedError), StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGUSR2)
@@ -135,7 +130,7 @@ def test_signal_handler_of_a_launcher_is_called_when_the_run_ends() -> None:
     assert signals == [signal.SIGUSR2]
 
 
-def test_handlers_of_the_job_are_replaced_temporarily() -> None:
+def test_handlers_of_the_job_are_replaced_temporarily():
     with terminable():
         ours = {number: signal.getsignal(number) for number in TERMINATIONS}
         for number in ours:
@@ -148,7 +143,7 @@ def test_handlers_of_the_job_are_replaced_temporarily() -> None:
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)  # e.g. `nohup` ignores SIGHUP
-def test_ignored_signals_stay_ignored(number: int) -> None:
+def test_ignored_signals_stay_ignored(number):
     signal.signal(number, signal.SIG_IGN)
     with StopRequest() as stop:
         os.kill(os.getpid(), number)
@@ -156,8 +151,8 @@ def test_ignored_signals_stay_ignored(number: int) -> None:
 
 
 @pytest.mark.parametrize("trains", [False, True])
-def test_reason_of_a_requeueing_signal_says_that_the_job_is_queued_again(trains: bool) -> None:
-    def put_back(number: int, frame: FrameType | None) -> None:
+def test_reason_of_a_requeueing_signal_says_that_the_job_is_queued_again(trains):
+    def put_back(number, frame):
         sys.exit(144)
 
     signal.signal(signal.SIGUSR2, put_back)

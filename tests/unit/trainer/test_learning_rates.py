@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 import math
 import pickle
 from fractions import Fraction
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +14,6 @@ from torch.optim.lr_scheduler import (
     ExponentialLR,
     LambdaLR,
     LinearLR,
-    LRScheduler,
     MultiplicativeLR,
     MultiStepLR,
     OneCycleLR,
@@ -39,13 +35,11 @@ from ssr_hydra.trainer.learning_rates import LearningRates
 BATCHES = 4
 
 
-def sgd(lr: Any = 0.8) -> torch.optim.SGD:
+def sgd(lr=0.8):
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
 
 
-def trace(
-    schedulers: Any, optimizer: torch.optim.Optimizer, epochs: int = 2, stepwise: bool | None = None
-) -> list[float]:
+def trace(schedulers, optimizer, epochs=2, stepwise=None):
     """Return the rate of every batch in a run with epochs of four batches, called like the training loop does."""
     state = State(max_duration=f"{epochs}ep", dataloader_len=BATCHES, optimizers=optimizer)
     rates = LearningRates(schedulers, state, Fraction(1), stepwise)
@@ -62,7 +56,7 @@ def trace(
     return lrs
 
 
-def alone(scheduler: LRScheduler, steps: int, every: int = 1) -> list[float]:
+def alone(scheduler, steps, every=1):
     """Return torch's own rates, with a step after every few batches."""
     lrs = []
     for step in range(1, steps + 1):
@@ -73,7 +67,7 @@ def alone(scheduler: LRScheduler, steps: int, every: int = 1) -> list[float]:
     return lrs
 
 
-STALE: dict[str, Any] = {
+STALE = {
     "StepLR": lambda o: StepLR(o, 2, 0.5),
     "ConstantLR": lambda o: ConstantLR(o, 0.5, 3),
     "LinearLR": lambda o: LinearLR(o, 0.25, 1.0, 6),
@@ -91,7 +85,7 @@ STALE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", STALE)
-def test_second_torch_scheduler_starts_at_the_same_rate_as_in_torch(name: str) -> None:
+def test_second_torch_scheduler_starts_at_the_same_rate_as_in_torch(name):
     # Most schedulers continue from the current rate, 0.02. Schedulers that overwrite the rate start from 0.1.
     actual, expected = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9) for _ in range(2))
     for optimizer in (actual, expected):
@@ -102,7 +96,7 @@ def test_second_torch_scheduler_starts_at_the_same_rate_as_in_torch(name: str) -
     assert trace(STALE[name](actual), actual, stepwise=True) == pytest.approx(reference)
 
 
-def test_torch_scheduler_of_a_repeated_run_starts_from_the_initial_rate() -> None:
+def test_torch_scheduler_of_a_repeated_run_starts_from_the_initial_rate():
     optimizer = sgd()
     scheduler = ExponentialLR(optimizer, 0.5)
     assert trace(scheduler, optimizer) == trace(scheduler, optimizer) == [0.8] * 4 + [0.4] * 4
@@ -116,13 +110,13 @@ def test_torch_scheduler_of_a_repeated_run_starts_from_the_initial_rate() -> Non
         (lambda o: [LinearScheduler(), StepLR(o, 1)], "schedulers[1].pace", r"use Paced\(scheduler, 'batch'\)"),
     ],
 )
-def test_run_within_one_epoch_needs_a_pace(make: Any, field: str, fix: str) -> None:
+def test_run_within_one_epoch_needs_a_pace(make, field, fix):
     with pytest.raises(RangeError, match=f"must be set, .* within its first epoch; {fix}") as caught:
         trace(make(optimizer := sgd()), optimizer, epochs=1)
     assert caught.value.field == field
 
 
-def test_explicit_pace_is_used_in_a_run_within_one_epoch() -> None:
+def test_explicit_pace_is_used_in_a_run_within_one_epoch():
     cosine = [0.4 * (1 + math.cos(math.pi * k / BATCHES)) for k in range(BATCHES)]  # torch's closed form; it ends at 0
     for pace, expected in (("batch", cosine), ("epoch", [0.8] * BATCHES)):
         assert trace(described.CosineAnnealingLR("1dur", pace=pace), sgd(), epochs=1) == pytest.approx(expected)
@@ -132,11 +126,11 @@ def test_explicit_pace_is_used_in_a_run_within_one_epoch() -> None:
         assert trace(unpaced, optimizer, epochs=1, stepwise=pace == "batch") == pytest.approx(expected)
 
 
-def test_schedulers_of_this_package_can_step_by_epoch() -> None:
+def test_schedulers_of_this_package_can_step_by_epoch():
     assert trace(LinearScheduler(), sgd(), stepwise=False) == [0.8] * 4 + [0.4] * 4
 
 
-def decay(state: State) -> float:
+def decay(state):
     return 1.0 if state.timestamp.epoch < 1 else 0.5
 
 
@@ -152,10 +146,8 @@ def decay(state: State) -> float:
 )
 @pytest.mark.parametrize("stepwise", [None, True])
 @pytest.mark.parametrize("tensor", [False, True])
-def test_schedulers_of_this_package_multiply_torch_rates_at_a_separate_pace(
-    make: Any, stepwise: bool | None, tensor: bool
-) -> None:
-    def lr() -> Any:
+def test_schedulers_of_this_package_multiply_torch_rates_at_a_separate_pace(make, stepwise, tensor):
+    def lr():
         return torch.tensor(0.8, dtype=torch.float64) if tensor else 0.8
 
     reference = alone(make(sgd(lr())), 8, every=1 if stepwise else BATCHES)
@@ -168,7 +160,7 @@ def test_schedulers_of_this_package_multiply_torch_rates_at_a_separate_pace(
         assert optimizer.param_groups[0]["lr"] is initial
 
 
-def test_plateau_scheduler_reads_evaluations() -> None:
+def test_plateau_scheduler_reads_evaluations():
     optimizer = sgd()
     state = State(max_duration="2ep", dataloader_len=1, optimizers=optimizer)
     rates = LearningRates(
@@ -182,7 +174,7 @@ def test_plateau_scheduler_reads_evaluations() -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
-def test_rate_is_computed_again_if_an_epoch_ends_unexpectedly() -> None:
+def test_rate_is_computed_again_if_an_epoch_ends_unexpectedly():
     optimizer = sgd()
     state = State(max_duration="2ep", optimizers=optimizer)
     rates = LearningRates(decay, state, Fraction(1))
@@ -195,7 +187,7 @@ def test_rate_is_computed_again_if_an_epoch_ends_unexpectedly() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.4
 
 
-def test_without_schedulers_the_rate_is_constant() -> None:
+def test_without_schedulers_the_rate_is_constant():
     assert trace(None, sgd()) == [0.8] * 8 == trace([], sgd())
 
 
@@ -228,7 +220,7 @@ class MyPlateau(ReduceLROnPlateau):
         (lambda o: [StepLR(o, 1), 3], 1, "schedulers[1].scheduler", "must be a scheduler"),
     ],
 )  # fmt: skip
-def test_error_for_an_unusable_scheduler_names_its_field(make: Any, ssr: float, field: str, words: str) -> None:
+def test_error_for_an_unusable_scheduler_names_its_field(make, ssr, field, words):
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
     with pytest.raises(InputError, match=words) as caught:
@@ -240,7 +232,7 @@ def test_error_for_an_unusable_scheduler_names_its_field(make: Any, ssr: float, 
 # --- a scheduler that is not a function of time runs unchanged, at ssr 1 ---
 
 
-AS_THEY_ARE: dict[str, Any] = {
+AS_THEY_ARE = {
     "a class of the user's own": lambda o: MyStep(o, 1, 0.5),
     "with others of torch": lambda o: [MyStep(o, 2, 0.5), ExponentialLR(o, 0.9)],
     "a chain that overwrites itself": lambda o: ChainedScheduler([LambdaLR(o, decays), ExponentialLR(o, 0.9)]),
@@ -248,14 +240,14 @@ AS_THEY_ARE: dict[str, Any] = {
 }
 
 
-def decays(step: float) -> float:
+def decays(step):
     return 1.0 / (1.0 + step)
 
 
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 @pytest.mark.parametrize("with_ours", [False, True])
-def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name: str, with_ours: bool) -> None:
-    def several(o: torch.optim.Optimizer) -> list[Any]:
+def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name, with_ours):
+    def several(o):
         schedulers = AS_THEY_ARE[name](o)
         return list(schedulers) if isinstance(schedulers, list) else [schedulers]
 
@@ -271,7 +263,7 @@ def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name: str, with
     assert lrs == pytest.approx(expected, rel=1e-12)
 
 
-def test_unchanged_scheduler_cannot_follow_a_time_map() -> None:
+def test_unchanged_scheduler_cannot_follow_a_time_map():
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
     with refused("schedulers", UnsupportedError):
@@ -281,7 +273,7 @@ def test_unchanged_scheduler_cannot_follow_a_time_map() -> None:
 # --- resuming: a function of time is computed, a state is loaded ---
 
 
-RESUMED: dict[str, Any] = {
+RESUMED = {
     "ours": lambda o: LinearScheduler(),
     "ours by name": lambda o: {"default": LinearScheduler()},
     "none": lambda o: None,
@@ -298,12 +290,12 @@ RESUMED: dict[str, Any] = {
 
 @each("stepwise,cut", product([None, True, False], [1, 4, 6, 11]))
 @pytest.mark.parametrize("name", RESUMED)
-def test_interrupted_run_resumes_with_bitwise_equal_param_groups(name: str, stepwise: bool | None, cut: int) -> None:
-    def start(optimizer: torch.optim.Optimizer) -> tuple[State, LearningRates]:
+def test_interrupted_run_resumes_with_bitwise_equal_param_groups(name, stepwise, cut):
+    def start(optimizer):
         state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
         return state, LearningRates(RESUMED[name](optimizer), state, Fraction(1), stepwise)
 
-    def go(state: State, rates: LearningRates, optimizer: torch.optim.Optimizer, batches: range) -> list[Any]:
+    def go(state, rates, optimizer, batches):
         snapshots = []
         for batch in batches:
             snapshots.append(dict(optimizer.param_groups[0], params=None))
@@ -334,13 +326,13 @@ def test_interrupted_run_resumes_with_bitwise_equal_param_groups(name: str, step
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_state_of_other_schedulers_is_refused(name: str) -> None:
+def test_state_of_other_schedulers_is_refused(name):
     optimizer = sgd()
     state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
     rates = LearningRates(RESUMED[name](optimizer), state, Fraction(1))
     for memory in ({"optimizers": [{"plateaus": [{}] * 3}]}, {"optimizers": [{}, {}]}, None, {"other": 1}):
         with refused("schedulers", MismatchError):
-            rates.load_state_dict(memory)  # type: ignore[arg-type]
+            rates.load_state_dict(memory)
 
 
 # --- the clock ---
@@ -356,13 +348,13 @@ def test_state_of_other_schedulers_is_refused(name: str) -> None:
         lambda o: [described.StepLR(1, 1.0), LinearScheduler()],
     ],
 )
-def test_schedules_follow_the_time_map(make: Any) -> None:
+def test_schedules_follow_the_time_map(make):
     # A plan of 8 batches is stretched to 16 after batch 4. From there on, the clock has a third of the speed.
     optimizer = sgd()
     state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
     plan = State(max_duration="8ba", dataloader_len=BATCHES)
 
-    def clock(timestamp: Timestamp) -> Timestamp:
+    def clock(timestamp):
         return timestamp.copy(batch=4 + Fraction(timestamp.batches - 4, 3)) if timestamp.batches > 4 else timestamp
 
     rates = LearningRates(make(optimizer), state, Fraction(1), clock=clock, plan=plan)
@@ -376,11 +368,11 @@ def test_schedules_follow_the_time_map(make: Any) -> None:
     assert lrs == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
 
 
-def test_epochs_are_counted_by_the_clock_and_not_by_batches() -> None:
+def test_epochs_are_counted_by_the_clock_and_not_by_batches():
     optimizer = sgd()
     state = State(max_duration="4ep", dataloader_len=BATCHES, optimizers=optimizer)
 
-    def twice(timestamp: Timestamp) -> Timestamp:
+    def twice(timestamp):
         return timestamp.copy(batch=2 * timestamp.batches, epoch=2 * timestamp.epochs)
 
     rates = LearningRates(described.ExponentialLR(0.5), state, Fraction(1), clock=twice)
@@ -392,7 +384,7 @@ def test_epochs_are_counted_by_the_clock_and_not_by_batches() -> None:
 # --- groups and optimizers ---
 
 
-def test_param_groups_that_are_added_later_follow_the_schedule() -> None:
+def test_param_groups_that_are_added_later_follow_the_schedule():
     for make in (
         lambda o: ExponentialLR(o, 0.5),
         lambda o: [described.ExponentialLR(0.5), ConstantScheduler(1.0)],
@@ -411,7 +403,7 @@ def test_param_groups_that_are_added_later_follow_the_schedule() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == [0.8 / 8, 0.1 / 8]
 
 
-def test_torch_scheduler_instance_sets_only_its_own_optimizer() -> None:
+def test_torch_scheduler_instance_sets_only_its_own_optimizer():
     a, b = sgd(), sgd(0.2)
     state = State(max_duration="2ep", dataloader_len=1, optimizers=(a, b))
     rates = LearningRates([described.ExponentialLR(0.5), StepLR(b, 1, 0.1)], state, Fraction(1))
@@ -420,7 +412,7 @@ def test_torch_scheduler_instance_sets_only_its_own_optimizer() -> None:
     assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == pytest.approx([0.4, 0.01])
 
 
-def test_scheduled_momentum_needs_an_optimizer_with_momentum() -> None:
+def test_scheduled_momentum_needs_an_optimizer_with_momentum():
     optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     state = State(max_duration="8ba", optimizers=optimizer)
     with refused("schedulers[0].cycle_momentum", ConflictError):
@@ -430,7 +422,7 @@ def test_scheduled_momentum_needs_an_optimizer_with_momentum() -> None:
     assert LearningRates(described.OneCycleLR(1.0), state, Fraction(1)).drives_momentum
 
 
-def test_tensors_are_filled_in_place_and_keep_their_precision() -> None:
+def test_tensors_are_filled_in_place_and_keep_their_precision():
     lr = torch.tensor(0.8)
     optimizer = sgd(lr)
     lrs = trace(described.CosineAnnealingLR(8, pace="batch"), optimizer)

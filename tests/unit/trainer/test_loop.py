@@ -1,20 +1,14 @@
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any
 
 import pytest
 import torch
 from refusals import refused
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import MismatchError, MissingRateError, MissingValueError
 from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler, step_scheduler
-from ssr_hydra.state import State
-from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer import DivergedError, Trainer
 
 LR = 0.5
@@ -23,66 +17,66 @@ LR = 0.5
 class Recorded:
     """A trainer whose optimizer records its learning rate and its timestamp at every step."""
 
-    def __init__(self, loader: Any, schedulers: Any = None, max_duration: Any = "1ep", **options: Any) -> None:
+    def __init__(self, loader, schedulers=None, max_duration="1ep", **options):
         torch.manual_seed(0)
         self.model = options.pop("model", None) or nn.Linear(4, 3)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR)
-        self.lrs: list[float] = []
-        self.timestamps: list[Timestamp] = []
+        self.lrs = []
+        self.timestamps = []
         options = {"device": "cpu", "progress": "none", **options}
         self.trainer = Trainer(
             self.model, loader, options.pop("eval", None), self.optimizer, schedulers, max_duration, **options
         )
         self.optimizer.register_step_pre_hook(self._note)
 
-    def _note(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _note(self, optimizer, *_):
         self.lrs.append(optimizer.param_groups[0]["lr"])
         self.timestamps.append(self.trainer.state.timestamp)
 
-    def run(self) -> Recorded:
+    def run(self):
         self.result = self.trainer.fit()
         return self
 
 
-def data(samples: int = 14) -> TensorDataset:
+def data(samples=14):
     generator = torch.Generator().manual_seed(0)
     return TensorDataset(torch.randn(samples, 4, generator=generator), torch.arange(samples) % 3)
 
 
-def loader(batches: int = 7, batch_size: int = 2, samples: int | None = None) -> TensorLoader:
+def loader(batches=7, batch_size=2, samples=None):
     return TensorLoader(data(batches * batch_size if samples is None else samples), batch_size)
 
 
 class Unsized:
     """A loader without a length that can be read repeatedly."""
 
-    def __init__(self, batches: int) -> None:
+    def __init__(self, batches):
         self.batches = batches
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self):
         yield from loader(self.batches)
 
 
 class Lying(Unsized):
-    def __init__(self, batches: int, promised: int) -> None:
+    def __init__(self, batches, promised):
         super().__init__(batches)
         self.promised = promised
 
-    def __len__(self) -> int:
+    def __len__(self):
         return self.promised
 
 
 # ---- the learning rate of batch k is alpha at timestamp k
 
 
-def test_linear_schedule_has_the_right_rates_over_eight_batches() -> None:
+def test_linear_schedule_has_the_right_rates_over_eight_batches():
     run = Recorded(loader(8), LinearScheduler()).run()
     assert run.lrs == [LR * alpha for alpha in (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)]
     assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate that a ninth batch would have
 
 
 @pytest.mark.parametrize(("ssr", "steps"), [(1.3, 10), (1 / 7, 1), (0.3, 3), ("3/7", 3)])
-def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr: Any, steps: int) -> None:
+def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr, steps):
     ratio = Fraction(ssr) if isinstance(ssr, str) else ssr
     run = Recorded(loader(7), LinearScheduler(), "1ep", ssr=ratio).run()
     assert run.result.steps == steps == len(run.lrs)
@@ -90,17 +84,17 @@ def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr: A
     assert run.lrs == pytest.approx([float(LR * (1 - k / length)) for k in range(steps)], rel=1e-12)
 
 
-def test_documented_functions_and_classes_work_in_training() -> None:
-    def ten_epoch_decay_scheduler(state: State) -> float:
+def test_documented_functions_and_classes_work_in_training():
+    def ten_epoch_decay_scheduler(state):
         if state.timestamp.epoch < 10:
             return 1.0
         return 0.5
 
     class VariableEpochDecayScheduler:
-        def __init__(self, num_epochs: int) -> None:
+        def __init__(self, num_epochs):
             self.num_epochs = num_epochs
 
-        def __call__(self, state: State) -> float:
+        def __call__(self, state):
             if state.time.epoch < self.num_epochs:
                 return 1.0
             return 0.5
@@ -111,7 +105,7 @@ def test_documented_functions_and_classes_work_in_training() -> None:
     # For a loader without a length, complete epochs are counted too.
     assert Recorded(Unsized(2), [ten_epoch_decay_scheduler], "12ep").run().lrs == expected
 
-    steps: Callable[[State], float] = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731
+    steps = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731
     run = Recorded(loader(1), steps, "30ep").run()
     assert run.lrs == pytest.approx([LR] * 5 + [LR / 10] * 20 + [LR / 100] * 5)
 
@@ -119,7 +113,7 @@ def test_documented_functions_and_classes_work_in_training() -> None:
 # ---- counters
 
 
-def test_counters_are_exact() -> None:
+def test_counters_are_exact():
     run = Recorded(loader(batch_size=4, samples=10), None, "2ep").run()
     assert [(t.batch.value, t.sample.value, t.epoch.value, t.batch_in_epoch.value) for t in run.timestamps] == [
         (0, 0, 0, 0),
@@ -133,13 +127,12 @@ def test_counters_are_exact() -> None:
 
 
 class Bag(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(10, 3)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        out: Tensor = self.embedding(ids).mean(1)
-        return out
+    def forward(self, ids):
+        return self.embedding(ids).mean(1)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +149,7 @@ class Bag(nn.Module):
         ("2iter", 2, 8),
     ],
 )
-def test_length_of_a_run_may_have_any_unit(length: str, ssr: float, steps: int) -> None:
+def test_length_of_a_run_may_have_any_unit(length, ssr, steps):
     ids = TensorLoader([torch.arange(30).reshape(6, 5) % 10, torch.arange(6) % 3], 2)  # 3 batches, 10 tokens each
     run = Recorded(ids, LinearScheduler(), length, ssr=ssr, model=Bag(), counts={"iteration_length": "2ba"}).run()
     assert run.result.steps == steps
@@ -165,7 +158,7 @@ def test_length_of_a_run_may_have_any_unit(length: str, ssr: float, steps: int) 
     assert run.lrs == sorted(run.lrs, reverse=True)
 
 
-def test_samples_and_batches_can_be_mixed_if_the_loader_has_a_batch_size() -> None:
+def test_samples_and_batches_can_be_mixed_if_the_loader_has_a_batch_size():
     run = Recorded(loader(8), LinearWithWarmupScheduler("4sp", alpha_f=1.0), "16sp").run()
     assert run.lrs == [0.0, LR / 2, *[LR] * 6]
     tokens = TensorLoader([torch.zeros(8, 5, dtype=torch.int64), torch.zeros(8, dtype=torch.int64)], 2)
@@ -175,7 +168,7 @@ def test_samples_and_batches_can_be_mixed_if_the_loader_has_a_batch_size() -> No
     assert Recorded(tokens, warmup, model=Bag(), counts={"tokens_per_batch": 10}).run().lrs == [0.0, LR / 2, LR, LR]
 
 
-def test_loader_without_a_length_supports_whole_epochs_and_batches() -> None:
+def test_loader_without_a_length_supports_whole_epochs_and_batches():
     run = Recorded(Unsized(3), None, "2ep", eval=loader(2)).run()
     assert run.result.steps == 6
     assert [e["timestamp"]["epoch"] for e in run.result.evaluations] == [1, 2]
@@ -184,7 +177,7 @@ def test_loader_without_a_length_supports_whole_epochs_and_batches() -> None:
         Recorded(Unsized(3), None, "1ep", ssr=0.5)
 
 
-def test_exhausted_iterator_is_an_error_and_not_an_endless_loop() -> None:
+def test_exhausted_iterator_is_an_error_and_not_an_endless_loop():
     run = Recorded(iter(loader(3)), None, "2ep")
     with refused("train_dataloader", MissingValueError, match="had none in epoch 1"):
         run.run()
@@ -192,20 +185,20 @@ def test_exhausted_iterator_is_an_error_and_not_an_endless_loop() -> None:
 
 
 @pytest.mark.parametrize(("batches", "promised", "words"), [(3, 4, r"fewer \(3\)"), (4, 3, "more")])
-def test_loader_with_a_wrong_length_is_detected(batches: int, promised: int, words: str) -> None:
+def test_loader_with_a_wrong_length_is_detected(batches, promised, words):
     with refused("train_dataloader", MismatchError, match=words):
         Recorded(Lying(batches, promised), None, "2ep").run()
 
 
-def test_loader_and_sampler_get_the_number_of_every_epoch() -> None:
-    calls: list[tuple[str, int]] = []
+def test_loader_and_sampler_get_the_number_of_every_epoch():
+    calls = []
 
     class Sampler(torch.utils.data.SequentialSampler):
-        def set_epoch(self, epoch: int) -> None:
+        def set_epoch(self, epoch):
             calls.append(("sampler", epoch))
 
     class Batches(torch.utils.data.BatchSampler):
-        def set_epoch(self, epoch: int) -> None:
+        def set_epoch(self, epoch):
             calls.append(("batches", epoch))
 
     Recorded(DataLoader(data(), 7, sampler=Sampler(data())), None, "2ep").run()
@@ -229,19 +222,19 @@ def test_loader_and_sampler_get_the_number_of_every_epoch() -> None:
         ("99ep", [10]),
     ],
 )
-def test_evaluations_run_at_their_interval_and_once_at_the_end(interval: str | None, at: list[int]) -> None:
+def test_evaluations_run_at_their_interval_and_once_at_the_end(interval, at):
     run = Recorded(loader(4), None, "10ba", eval=loader(2), eval_interval=interval).run()
     assert [e["timestamp"]["batch"] for e in run.result.evaluations] == at
     assert run.result.metrics == run.result.evaluations[-1]["metrics"]
     assert set(run.result.metrics) == {"eval/accuracy", "eval/loss", "train/loss"}
 
 
-def dropout_net() -> nn.Module:
+def dropout_net():
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 3))
 
 
-def test_evaluation_does_not_change_training() -> None:
+def test_evaluation_does_not_change_training():
     plain = Recorded(loader(4), None, "10ba", model=dropout_net(), seed=0).run()
     # A DataLoader draws from the global random numbers when it is iterated, shuffled or not.
     evaluation = DataLoader(data(), 3, shuffle=True)
@@ -251,8 +244,8 @@ def test_evaluation_does_not_change_training() -> None:
         assert torch.equal(a, b)
 
 
-def test_training_loss_of_an_evaluation_is_the_mean_since_the_last_evaluation() -> None:
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+def test_training_loss_of_an_evaluation_is_the_mean_since_the_last_evaluation():
+    def loss(outputs, targets):
         return outputs.sum() * 0 + float(next(values))
 
     values = iter(range(100))
@@ -263,10 +256,10 @@ def test_training_loss_of_an_evaluation_is_the_mean_since_the_last_evaluation() 
 # ---- errors
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change() -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change():
     calls = iter(range(100))
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(outputs, targets):
         return outputs.sum() * (float("nan") if next(calls) == 5 else 1.0)
 
     run = Recorded(loader(4), None, "2ep", loss=loss)
@@ -276,10 +269,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change() -> 
     assert all(parameter.isfinite().all() for parameter in run.model.parameters())
 
 
-def test_evaluation_detects_weights_that_become_nan_in_the_last_step() -> None:
+def test_evaluation_detects_weights_that_become_nan_in_the_last_step():
     run = Recorded(loader(4), None, "4ba", eval=loader(2))
 
-    def spoil(*_: Any) -> None:
+    def spoil(*_):
         if run.trainer.state.timestamp.batch == 3:
             nn.init.constant_(next(run.model.parameters()), float("nan"))
 
@@ -288,13 +281,13 @@ def test_evaluation_detects_weights_that_become_nan_in_the_last_step() -> None:
         run.run()
 
 
-def test_model_in_evaluation_mode_is_set_to_training_mode() -> None:
+def test_model_in_evaluation_mode_is_set_to_training_mode():
     model = dropout_net().eval()
     run = Recorded(loader(2), None, model=model, seed=0).run()
     assert all(module.training for module in run.model.modules())
 
 
-def test_every_optimizer_updates_its_parameters() -> None:
+def test_every_optimizer_updates_its_parameters():
     model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
     optimizers = [torch.optim.SGD(part.parameters(), lr=lr) for part, lr in zip(model, (0.1, 0.2), strict=True)]
     before = [parameter.clone() for parameter in model.parameters()]

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import math
 import pickle
 
@@ -12,7 +10,7 @@ from ssr_hydra.trainer.loss_watch import LossWatch
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")
 
 
-def test_mean_loss_is_computed_since_the_last_flush_and_since_the_last_evaluation() -> None:
+def test_mean_loss_is_computed_since_the_last_flush_and_since_the_last_evaluation():
     watch = LossWatch(CPU)
     for batch, value in enumerate([1.0, 2.0, 6.0]):
         watch.add(torch.tensor(value), batch)
@@ -27,7 +25,7 @@ def test_mean_loss_is_computed_since_the_last_flush_and_since_the_last_evaluatio
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_loss_that_is_not_finite_is_detected_in_its_step_on_the_cpu(value: float) -> None:
+def test_loss_that_is_not_finite_is_detected_in_its_step_on_the_cpu(value):
     watch = LossWatch(CPU)
     watch.add(torch.tensor(1.0), 0)
     with pytest.raises(DivergedError, match="at batch 1"):
@@ -35,7 +33,7 @@ def test_loss_that_is_not_finite_is_detected_in_its_step_on_the_cpu(value: float
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_loss_that_is_not_finite_is_detected_at_the_next_flush_on_a_device_other_than_cpu(value: float) -> None:
+def test_loss_that_is_not_finite_is_detected_at_the_next_flush_on_a_device_other_than_cpu(value):
     watch = LossWatch(CPU)
     watch._on_cpu = False  # as on a GPU, but with a tensor that the test can read
     watch.add(torch.tensor(1.0), 0)
@@ -46,14 +44,14 @@ def test_loss_that_is_not_finite_is_detected_at_the_next_flush_on_a_device_other
         watch.flush(3)
 
 
-def test_step_does_not_read_the_loss_from_a_device_other_than_cpu() -> None:
+def test_step_does_not_read_the_loss_from_a_device_other_than_cpu():
     watch = LossWatch(ELSEWHERE)
     watch.add(torch.empty((), device=ELSEWHERE), 0)  # reading a meta tensor raises
     with pytest.raises(RuntimeError, match="meta"):
         watch.flush(1)
 
 
-def test_error_is_picklable() -> None:
+def test_error_is_picklable():
     error = pickle.loads(pickle.dumps(DivergedError("train/loss", math.inf, 7, 5)))
     assert (error.what, error.value, error.batch, error.since) == ("train/loss", math.inf, 7, 5)
     assert "between batches 5 and 7" in str(error)

@@ -1,11 +1,7 @@
-from __future__ import annotations
-
 import io
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from refusals import refused
@@ -16,7 +12,7 @@ from ssr_hydra.trainer.progress import ProgressDisplay, Snapshot, announce, cloc
 
 
 class Terminal(io.StringIO):
-    def isatty(self) -> bool:
+    def isatty(self):
         return True
 
 
@@ -33,9 +29,7 @@ HALF = Snapshot(
 
 
 @pytest.mark.parametrize("make", [io.StringIO, Terminal])
-def test_file_and_dumb_terminal_get_complete_ascii_lines(
-    make: Callable[[], io.StringIO], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_and_dumb_terminal_get_complete_ascii_lines(make, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     stream = make()
     progress = ProgressDisplay("auto", stream=stream)
@@ -50,11 +44,11 @@ def test_file_and_dumb_terminal_get_complete_ascii_lines(
 class Full(Terminal):
     """A stream that accepts a limited number of writes."""
 
-    def __init__(self, room: int, error: type[Exception] = BrokenPipeError) -> None:
+    def __init__(self, room, error=BrokenPipeError):
         super().__init__()
         self.room, self.error = room, error
 
-    def write(self, text: str) -> int:
+    def write(self, text):
         self.room -= 1
         if self.room < 0:
             raise self.error
@@ -64,7 +58,7 @@ class Full(Terminal):
 @pytest.mark.parametrize("kind", ["plain", "bar"])
 @pytest.mark.parametrize("room", [0, 1, 2, 3])
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
-def test_failing_progress_display_is_ignored(kind: str, room: int, error: type[Exception]) -> None:
+def test_failing_progress_display_is_ignored(kind, room, error):
     stream = Full(room, error)
     progress = ProgressDisplay(kind, stream=stream)
     for _ in range(5):
@@ -74,7 +68,7 @@ def test_failing_progress_display_is_ignored(kind: str, room: int, error: type[E
     assert "done" not in stream.getvalue()
 
 
-def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits [x]") -> str:
+def shown_on(columns, monkeypatch, name="digits [x]"):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = Terminal()
@@ -85,7 +79,7 @@ def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits 
     return stream.getvalue()
 
 
-def test_terminal_bar_shows_rate_and_loss_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_bar_shows_rate_and_loss_and_eta(monkeypatch):
     screen = shown_on(80, monkeypatch)
     for words in ("digits [x]", "50%", "600/1200", "lr 0.0500", "loss 0.1234", "ETA 3.00 s", "[bold]done"):
         assert words in screen
@@ -93,14 +87,14 @@ def test_terminal_bar_shows_rate_and_loss_and_eta(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
-def test_no_line_is_truncated_or_longer_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_line_is_truncated_or_longer_than_the_terminal(columns, monkeypatch):
     screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown_on(columns, monkeypatch, "n"))
     lines = re.split(r"[\r\n]+", screen)
     assert all(len(line) <= columns for line in lines)
     assert "…" not in screen
 
 
-def test_setting_progress_to_none_prints_nothing() -> None:
+def test_setting_progress_to_none_prints_nothing():
     stream = Terminal()
     progress = ProgressDisplay("none", stream=stream)
     progress.update(HALF)
@@ -111,9 +105,9 @@ def test_setting_progress_to_none_prints_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["BAR", "", None, True, "tqdm"])
-def test_unknown_kind_of_progress_display_is_refused(kind: object) -> None:
+def test_unknown_kind_of_progress_display_is_refused(kind):
     with refused("progress", UnknownNameError):
-        ProgressDisplay(kind)  # type: ignore[arg-type]
+        ProgressDisplay(kind)
 
 
 @pytest.mark.parametrize(
@@ -127,15 +121,15 @@ def test_unknown_kind_of_progress_display_is_refused(kind: object) -> None:
         (3723, "1:02:03 h"),
     ],
 )
-def test_durations_are_shown_in_seconds_or_minutes_or_hours(seconds: float, text: str) -> None:
+def test_durations_are_shown_in_seconds_or_minutes_or_hours(seconds, text):
     assert clock_text(seconds) == text
 
 
-def test_eta_is_unknown_at_the_start() -> None:
+def test_eta_is_unknown_at_the_start():
     assert Snapshot(0.0, 0, None, 0, 0.1, math.nan, 0.0).eta == []
 
 
-def test_summary_shows_the_result() -> None:
+def test_summary_shows_the_result():
     result = RunResult(
         "diverged",
         "DivergedError: train/loss is nan",
@@ -171,8 +165,8 @@ def test_summary_shows_the_result() -> None:
         ({"ssr": 0.5, "control": "truncate"}, "8ep  (16ep x 0.5, the schedule not scaled)"),
     ],
 )
-def test_summary_shows_the_scaled_length(options: dict[str, Any], length: str) -> None:
-    fields: dict[str, Any] = {"max_duration": "16ep", "seed": 0, "steps": 1, "samples": 1, "tokens": 0}
+def test_summary_shows_the_scaled_length(options, length):
+    fields = {"max_duration": "16ep", "seed": 0, "steps": 1, "samples": 1, "tokens": 0}
     result = RunResult("completed", None, "run", **fields, train_seconds=1.0, total_seconds=1.0, **options)
     assert summary(result, None).splitlines()[2].split(maxsplit=1) == ["length", length]
 
@@ -181,6 +175,6 @@ def test_summary_shows_the_scaled_length(options: dict[str, Any], length: str) -
     ("kind", "stream", "is_shown"),
     [("auto", Terminal(), True), ("none", Terminal(), False), ("auto", io.StringIO(), False), ("auto", Full(0), False)],
 )
-def test_terminal_shows_immediately_that_a_run_starts(kind: str, stream: io.StringIO, is_shown: bool) -> None:
+def test_terminal_shows_immediately_that_a_run_starts(kind, stream, is_shown):
     announce(kind, stream)
     assert stream.getvalue() == ("starting: torch, data, model ...\n" if is_shown else "")

@@ -1,15 +1,9 @@
 """Start in the middle of an epoch of a loader without ``seek``. test_resuming.py tests whole runs."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 from refusals import refused
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
 
 from ssr_hydra.checkpoints.format import check_state
@@ -20,7 +14,7 @@ from ssr_hydra.trainer.rereading import Rereading
 DATA = TensorDataset(torch.arange(20))
 
 
-def numbers(batches: Any) -> list[list[int]]:
+def numbers(batches):
     """Return the batches. Draw random numbers between them, as training does."""
     rows = []
     for (batch,) in batches:
@@ -29,7 +23,7 @@ def numbers(batches: Any) -> list[list[int]]:
     return rows
 
 
-def generator() -> torch.Generator:
+def generator():
     return torch.Generator().manual_seed(4)
 
 
@@ -43,7 +37,7 @@ def generator() -> torch.Generator:
     ],
 )
 @pytest.mark.parametrize("start", [0, 1, 4])
-def test_resumed_epoch_has_the_remaining_batches_in_the_same_order(make: Callable[[], Any], start: int) -> None:
+def test_resumed_epoch_has_the_remaining_batches_in_the_same_order(make, start):
     """Read the second epoch, from a given batch on, in a new loader."""
     torch.manual_seed(1)
     first = Rereading(make())
@@ -58,7 +52,7 @@ def test_resumed_epoch_has_the_remaining_batches_in_the_same_order(make: Callabl
     assert numbers(again.batches(1, start)) == whole[start:]
 
 
-def test_skipped_batches_do_not_change_the_random_state_of_training() -> None:
+def test_skipped_batches_do_not_change_the_random_state_of_training():
     loader = DataLoader(DATA, 3, shuffle=True)
     first = Rereading(loader)
     batches = first.batches(0, 0)
@@ -74,7 +68,7 @@ def test_skipped_batches_do_not_change_the_random_state_of_training() -> None:
     assert torch.rand(2).tolist() == expected
 
 
-def test_uninterrupted_run_has_the_order_of_the_plain_loader() -> None:
+def test_uninterrupted_run_has_the_order_of_the_plain_loader():
     torch.manual_seed(5)
     plain = [batch.tolist() for (batch,) in DataLoader(DATA, 3, shuffle=True)]
     torch.manual_seed(5)
@@ -87,48 +81,48 @@ def test_uninterrupted_run_has_the_order_of_the_plain_loader() -> None:
 class Walk:
     """Five batches in each epoch, from a number that the loader itself keeps between epochs."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.number, self.position = 1, 0
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self):
         while self.position < 5:
             self.number, self.position = self.number * 3 % 31, self.position + 1  # 3 has order 30 modulo 31
             yield torch.full((2, 4), self.number / 31), torch.tensor([self.number % 3, 0])
         self.position = 0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self):
         return {"number": self.number, "position": self.position}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state):
         self.number, self.position = state["number"], state["position"]
 
 
 class KnownLength(Walk):
-    def __len__(self) -> int:
+    def __len__(self):
         return 5
 
 
 class Eager(KnownLength):
     """A loader that moves to the next epoch when it returns the last batch of an epoch."""
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self):
         for _ in range(5 - self.position):
             self.number, self.position = self.number * 3 % 31, (self.position + 1) % 5
             yield torch.full((2, 4), self.number / 31), torch.tensor([self.number % 3, 0])
 
 
-def train(run_dir: Path, loader: Any, fails_at: int = -1) -> tuple[list[float], list[Tensor]]:
+def train(run_dir, loader, fails_at=-1):
     """Train for 13 batches, or fail after a checkpoint. Return the first number of each batch, and the weights."""
     torch.manual_seed(0)
     model, first_numbers = nn.Linear(4, 3), []
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(outputs, targets):
         if trainer.state.timestamp.batches == fails_at:
             raise LookupError("stop")
         return nn.functional.cross_entropy(outputs, targets)
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    options: dict[str, Any] = {"eval_interval": None, "log_interval": None, "device": "cpu", "progress": "none"}
+    options = {"eval_interval": None, "log_interval": None, "device": "cpu", "progress": "none"}
     checkpoint = {"interval": None if fails_at < 0 else f"{fails_at}ba"}
     trainer = Trainer(
         model, loader, None, optimizer, None, "13ba", loss=loss, metrics={}, seed=0, run_dir=run_dir,
@@ -145,7 +139,7 @@ def train(run_dir: Path, loader: Any, fails_at: int = -1) -> tuple[list[float], 
 
 
 @pytest.mark.parametrize("make", [Walk, Eager])
-def test_resumed_run_restores_the_state_of_its_loader(tmp_path: Path, make: Callable[[], Any]) -> None:
+def test_resumed_run_restores_the_state_of_its_loader(tmp_path, make):
     whole, weights = train(tmp_path / "whole", make())
     # 3 ** k modulo 31: 3, 9, 27, 81 - 62 = 19 ...
     assert [round(31 * number) for number in whole[:4]] == [3, 9, 27, 19]
@@ -158,7 +152,7 @@ def test_resumed_run_restores_the_state_of_its_loader(tmp_path: Path, make: Call
         assert all(map(torch.equal, resumed, weights)), stop
 
 
-def test_checkpoint_without_the_state_of_the_loader_skips_batches() -> None:
+def test_checkpoint_without_the_state_of_the_loader_skips_batches():
     """Checkpoints of release 0.2 have no state of the loader."""
     first = Rereading(Walk())
     batches = first.batches(0, 0)
@@ -170,7 +164,7 @@ def test_checkpoint_without_the_state_of_the_loader_skips_batches() -> None:
     assert torch.equal(next(again.batches(0, 2))[0], next(batches)[0])
 
 
-def test_unused_loader_state_is_saved_again() -> None:
+def test_unused_loader_state_is_saved_again():
     """A resumed run that stops in its pending evaluation has read no batch."""
     first = Rereading(Walk())
     next(first.batches(0, 0))
@@ -180,9 +174,9 @@ def test_unused_loader_state_is_saved_again() -> None:
     assert again.state_dict(within=True) == state
 
 
-def test_state_that_no_checkpoint_can_hold_is_refused_before_training(tmp_path: Path) -> None:
+def test_state_that_no_checkpoint_can_hold_is_refused_before_training(tmp_path):
     class Odd(Walk):
-        def state_dict(self) -> dict[str, Any]:
+        def state_dict(self):
             return {"seen": {1, 2}}
 
     loader = Odd()
@@ -192,13 +186,13 @@ def test_state_that_no_checkpoint_can_hold_is_refused_before_training(tmp_path: 
     next(Rereading(loader).batches(0, 0))  # a run without checkpoints needs no state
 
 
-def test_wrapper_skips_batches_if_the_wrapped_loader_has_no_state() -> None:
+def test_wrapper_skips_batches_if_the_wrapped_loader_has_no_state():
     """Accelerate's loaders have the methods, but these fail if the wrapped loader lacks them."""
 
     class Wrapper(Walk):
         base_dataloader = DataLoader(DATA, 3)
 
-        def state_dict(self) -> dict[str, Any]:
+        def state_dict(self):
             raise AttributeError("state_dict")
 
     loader = Rereading(Wrapper(), saves=True)
@@ -206,7 +200,7 @@ def test_wrapper_skips_batches_if_the_wrapped_loader_has_no_state() -> None:
     assert "loader" not in loader.state_dict(within=True)
 
 
-def test_state_of_a_loader_that_is_also_used_for_evaluation_is_not_saved() -> None:
+def test_state_of_a_loader_that_is_also_used_for_evaluation_is_not_saved():
     loader = Rereading(Walk(), is_shared=True)
     next(loader.batches(0, 0))
     assert "loader" not in loader.state_dict(within=True)
@@ -214,11 +208,11 @@ def test_state_of_a_loader_that_is_also_used_for_evaluation_is_not_saved() -> No
 
 @pytest.mark.filterwarnings("ignore")  # torchdata calls deprecated functions of torch
 @pytest.mark.parametrize("stop", [5, 7])
-def test_stateful_loader_of_torchdata_resumes_at_its_batch(tmp_path: Path, stop: int) -> None:
+def test_stateful_loader_of_torchdata_resumes_at_its_batch(tmp_path, stop):
     stateful = pytest.importorskip("torchdata.stateful_dataloader")
     data = TensorDataset(torch.arange(40.0).reshape(10, 4), torch.arange(10) % 3)
 
-    def make(seed: int = 1) -> Any:
+    def make(seed=1):
         torch.manual_seed(seed)  # its sampler draws a seed when it is created
         return stateful.StatefulDataLoader(data, 2, shuffle=True)
 

@@ -1,11 +1,8 @@
 """Saving and restoring: settings, random state, and hyperparameters that have changed since then."""
 
-from __future__ import annotations
-
 import copy
 import json
 import random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +38,7 @@ from ssr_hydra.trainer.saving import (
         ("1ep", "checkpoint"),
     ],
 )
-def test_invalid_settings_are_refused(settings: Any, field: str) -> None:
+def test_invalid_settings_are_refused(settings, field):
     with refused(field):
         setting_of(CheckpointSettings, settings, "checkpoint")
 
@@ -53,20 +50,18 @@ def test_invalid_settings_are_refused(settings: Any, field: str) -> None:
         ("eval/accuracy", "auto", "max"), ("eval/loss", "max", "max"), ("eval/bits_per_byte", "min", "min"),
     ],
 )  # fmt: skip
-def test_mode_auto_of_the_best_checkpoint_follows_from_its_metric(
-    best: str | None, mode: str, expected: str | None
-) -> None:
+def test_mode_auto_of_the_best_checkpoint_follows_from_its_metric(best, mode, expected):
     assert CheckpointSettings(best=best, mode=mode).best_mode == expected
 
 
-def drawn() -> tuple[float, ...]:
+def drawn():
     return (
         random.random(), random.gauss(0, 1), float(np.random.rand()), float(np.random.standard_normal()),
         torch.rand(1).item(), torch.randn(1).item(),
     )  # fmt: skip
 
 
-def test_random_state_continues_after_a_resume() -> None:
+def test_random_state_continues_after_a_resume():
     """Python and NumPy store the second of two normal numbers for later, and the state includes it."""
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     drawn()
@@ -79,7 +74,7 @@ def test_random_state_continues_after_a_resume() -> None:
     assert [drawn() for _ in range(3)] == expected
 
 
-def trained(lr: float = 0.1, steps: int = 3, **arguments: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
+def trained(lr=0.1, steps=3, **arguments):
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     groups = [{"params": [model.weight], **arguments.pop("weight", {})}, {"params": [model.bias]}]
@@ -91,7 +86,7 @@ def trained(lr: float = 0.1, steps: int = 3, **arguments: Any) -> tuple[nn.Modul
     return model, optimizer
 
 
-def test_restored_model_and_optimizer_train_bitwise_like_the_originals() -> None:
+def test_restored_model_and_optimizer_train_bitwise_like_the_originals():
     model, optimizer = trained()
     state = copy.deepcopy(saved_weights(model, [optimizer], ALONE))  # because reading a file copies too
     check_state(state)
@@ -107,7 +102,7 @@ def test_restored_model_and_optimizer_train_bitwise_like_the_originals() -> None
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
 
 
-def test_changed_hyperparameter_is_used_and_the_moments_are_restored() -> None:
+def test_changed_hyperparameter_is_used_and_the_moments_are_restored():
     model, optimizer = trained(weight_decay=0.1)
     for group in optimizer.param_groups:  # as if a schedule has changed the learning rate
         group["initial_lr"], group["lr"] = 0.1, 0.0375

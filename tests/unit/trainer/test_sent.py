@@ -1,13 +1,9 @@
 """Run folders and checkpoints from other people: each is used, or refused with a one-line error."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math
 import shutil
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,22 +11,22 @@ from refusals import refused
 from torch import nn
 
 from ssr_hydra.callbacks import EMA
-from ssr_hydra.checkpoints import Checkpoint, CheckpointError, CheckpointStore, load
+from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
 from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import PathError
 from ssr_hydra.metrics_log import METRICS, read_evaluations
-from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.records import RESULT
 from ssr_hydra.schedulers import CosineAnnealingScheduler
 from ssr_hydra.trainer import Trainer
 
 
-def trainer(run_dir: Path | str | None, length: str = "6ba", **more: Any) -> Trainer:
+def trainer(run_dir, length="6ba", **more):
     """Two batches per epoch; a checkpoint and an evaluation after each second batch."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     data = [torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2]
     optimizer = torch.optim.AdamW(model.parameters())
-    settings: dict[str, Any] = {
+    settings = {
         "eval_interval": "2ba",
         "log_interval": "1ba",
         "checkpoint": {"interval": "2ba", "keep": 9, "best": "eval/loss"},
@@ -45,7 +41,7 @@ def trainer(run_dir: Path | str | None, length: str = "6ba", **more: Any) -> Tra
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(tmp_path_factory):
     """A run of 6 batches that was killed after its checkpoint at batch 4."""
     folder = tmp_path_factory.mktemp("sent") / "run"
     trainer(folder).fit()
@@ -55,16 +51,16 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(stopped: Path, tmp_path: Path) -> Path:
+def run(stopped, tmp_path):
     shutil.copytree(stopped, tmp_path / "run")
     return tmp_path / "run"
 
 
-def change(run: Path, path: tuple[Any, ...], value: Any) -> None:
+def change(run, path, value):
     """Change or remove a value in the state of the newest checkpoint, and update the hashes."""
-    checkpoint: Checkpoint = load(run / "checkpoints/ba4")
+    checkpoint = load(run / "checkpoints/ba4")
     state = copy.deepcopy(checkpoint.state)
-    node: Any = state
+    node = state
     for key in path[:-1]:
         node = node[key]
     if value is MISSING:
@@ -76,7 +72,7 @@ def change(run: Path, path: tuple[Any, ...], value: Any) -> None:
 
 
 MISSING = object()
-CHANGES: list[tuple[tuple[Any, ...], Any]] = [
+CHANGES = [
     *(((part,), 7) for part in ("model", "optimizers", "loop", "timestamp", "time_map", "rates")),
     *(((part,), [7]) for part in ("model", "optimizers", "loop", "timestamp", "time_map", "rates")),
     *(((part,), "word") for part in ("resumes", "log_bytes", "total_seconds", "callbacks", "random")),
@@ -117,7 +113,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
 @pytest.mark.parametrize(
     ("path", "value"), CHANGES, ids=lambda item: ".".join(map(str, item)) if isinstance(item, tuple) else ""
 )
-def test_error_names_a_state_part_that_does_not_fit_and_its_file(run: Path, path: tuple[Any, ...], value: Any) -> None:
+def test_error_names_a_state_part_that_does_not_fit_and_its_file(run, path, value):
     change(run, path, value)
     with pytest.raises(CheckpointError) as caught:
         trainer(run).fit()
@@ -126,20 +122,20 @@ def test_error_names_a_state_part_that_does_not_fit_and_its_file(run: Path, path
 
 
 @pytest.mark.parametrize("part", ["model", "optimizers", "loop", "callbacks", "random", "log_bytes"])
-def test_error_names_a_missing_state_part(run: Path, part: str) -> None:
+def test_error_names_a_missing_state_part(run, part):
     change(run, (part,), MISSING)
     with pytest.raises(CheckpointError, match=f"ba4/state.pt: it is not a checkpoint of a run: it lacks {part};"):
         trainer(run)
 
 
 @pytest.mark.parametrize("path", [("model",), ("model", "0.weight"), ("callbacks",)])
-def test_error_names_a_wrong_state_part_that_only_evaluation_uses(run: Path, path: tuple[Any, ...]) -> None:
+def test_error_names_a_wrong_state_part_that_only_evaluation_uses(run, path):
     change(run, path, 7)
     with pytest.raises(CheckpointError, match=f"ba4/state.pt: its part '{path[0]}' does not fit this run"):
         trainer(None).load(load(run / "checkpoints/ba4"))
 
 
-def test_links_to_checkpoints_are_not_followed(run: Path) -> None:
+def test_links_to_checkpoints_are_not_followed(run):
     (run / "checkpoints").rename(run.parent / "elsewhere")
     (run / "checkpoints").symlink_to(run.parent / "elsewhere")
     with refused("run_dir", PathError):
@@ -148,42 +144,42 @@ def test_links_to_checkpoints_are_not_followed(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300])
-def test_invalid_folder_name_is_a_one_line_error(name: str) -> None:
+def test_invalid_folder_name_is_a_one_line_error(name):
     for options in ({"run_dir": name}, {"run_dir": None, "resume": name}):
         with pytest.raises(PathError, match="^(run_dir|resume)=") as caught:
             trainer(**options)
         assert "\n" not in str(caught.value)
 
 
-def evaluations(result: RunResult) -> list[tuple[int, dict[str, float | None]]]:
+def evaluations(result):
     return [(item["timestamp"]["batch"], item["metrics"]) for item in result.evaluations]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+def whole(tmp_path_factory):
     """The record of an uninterrupted run."""
     return trainer(tmp_path_factory.mktemp("whole") / "run").fit()
 
 
-def test_number_of_earlier_evaluations_does_not_change_the_size_of_a_checkpoint(tmp_path: Path) -> None:
-    sizes: list[int] = []
+def test_number_of_earlier_evaluations_does_not_change_the_size_of_a_checkpoint(tmp_path):
+    sizes = []
     run = trainer(tmp_path / "run", "20ba", eval_interval="1ba", checkpoint={"interval": "1ba"})
     run.on("checkpoint_saved", lambda _, path: sizes.append((path / "state.pt").stat().st_size))
     assert len(run.fit().evaluations) == 20
     assert max(sizes[1:]) - min(sizes[1:]) < 200  # less than the size of an evaluation: only counters get longer
 
 
-def test_earlier_evaluations_are_read_from_the_log(run: Path, whole: RunResult) -> None:
+def test_earlier_evaluations_are_read_from_the_log(run, whole):
     again = trainer(run)
     assert evaluations(again.fit()) == evaluations(whole)
     assert len(read_evaluations(run / METRICS, 10**6)) == 3
 
 
-def test_run_resumed_in_a_new_folder_copies_earlier_evaluations_to_its_log(run: Path, whole: RunResult) -> None:
+def test_run_resumed_in_a_new_folder_copies_earlier_evaluations_to_its_log(run, whole):
     own = run.parent / "own"
     cut = trainer(own, resume=run)
 
-    def stop(*_: object) -> None:
+    def stop(*_):
         raise KeyboardInterrupt
 
     cut.on("checkpoint_saved", stop)
@@ -194,7 +190,7 @@ def test_run_resumed_in_a_new_folder_copies_earlier_evaluations_to_its_log(run: 
     assert evaluations(trainer(own).fit()) == evaluations(whole)
 
 
-def test_checkpoint_of_an_earlier_release_has_its_evaluations(run: Path, whole: RunResult) -> None:
+def test_checkpoint_of_an_earlier_release_has_its_evaluations(run, whole):
     stored = [{**item, "metrics": {**item["metrics"], "eval/odd": math.nan}} for item in whole.evaluations[:2]]
     change(run, ("loop", "evaluations"), stored)
     log = run / METRICS
@@ -206,7 +202,7 @@ def test_checkpoint_of_an_earlier_release_has_its_evaluations(run: Path, whole: 
     assert [item["metrics"] for item in read_evaluations(log, 10**6)][:2] == [metrics for _, metrics in expected]
 
 
-def test_lost_evaluations_of_the_log_are_reported(run: Path, whole: RunResult) -> None:
+def test_lost_evaluations_of_the_log_are_reported(run, whole):
     lines = (run / METRICS).read_bytes().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(b'{"event":"eval"'))
     lines[first] = b'{"event":"eval",'.ljust(len(lines[first]), b"[")

@@ -1,14 +1,11 @@
-from __future__ import annotations
-
 import functools
 import math
 from collections import namedtuple
-from typing import Any
 
 import pytest
 import torch
 from refusals import refused
-from torch import Tensor, nn
+from torch import nn
 
 from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import MismatchError, MissingValueError
@@ -23,18 +20,18 @@ TARGETS = torch.arange(24) % 3
 class Kept:
     """Records the gradients and the loss of every step."""
 
-    def __init__(self) -> None:
-        self.gradients: list[list[Tensor]] = []
-        self.losses: list[float] = []
+    def __init__(self):
+        self.gradients = []
+        self.losses = []
 
-    def batch_end(self, trainer: Any, loss: Tensor) -> None:
+    def batch_end(self, trainer, loss):
         assert not loss.requires_grad
         assert loss.ndim == 0
         self.losses.append(loss.item())
         self.gradients.append([p.grad.clone() for p in trainer.model.parameters() if p.grad is not None])
 
 
-def trained(batch_size: int = 8, model: nn.Module | None = None, lr: float = 0.1, **options: Any) -> Trainer:
+def trained(batch_size=8, model=None, lr=0.1, **options):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)) if model is None else model
     loader = options.pop("loader", None) or TensorLoader([INPUTS, TARGETS], batch_size, shuffle=False)
@@ -45,7 +42,7 @@ def trained(batch_size: int = 8, model: nn.Module | None = None, lr: float = 0.1
     return trainer
 
 
-def weights(trainer: Trainer) -> Tensor:
+def weights(trainer):
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
 
 
@@ -67,7 +64,7 @@ def weights(trainer: Trainer) -> Tensor:
         ({"parallel": "tp"}, "parallel"),
     ],
 )
-def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> None:
+def test_invalid_settings_are_refused(options, field):
     with refused(field):
         StepSettings(**options)
 
@@ -76,7 +73,7 @@ def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> No
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 8, 50])
-def test_gradients_of_accumulated_parts_equal_those_of_the_batch(accumulate: int) -> None:
+def test_gradients_of_accumulated_parts_equal_those_of_the_batch(accumulate):
     # 24 samples in batches of 7: three full batches and one of 3, which the number of parts does not divide evenly.
     # Only 7 of 50 parts have one of the 7 samples.
     accumulated, whole = Kept(), Kept()
@@ -90,18 +87,18 @@ def test_gradients_of_accumulated_parts_equal_those_of_the_batch(accumulate: int
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
-def test_batches_of_any_structure_are_split_along_their_samples() -> None:
+def test_batches_of_any_structure_are_split_along_their_samples():
     Pair = namedtuple("Pair", "inputs targets")
 
     class Scaled(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.linear = nn.Linear(4, 3)
 
-        def forward(self, inputs: Tensor, scale: Tensor) -> Tensor:
+        def forward(self, inputs, scale):
             return self.linear(inputs) * scale
 
-    def batches(make: Any) -> list[Any]:
+    def batches(make):
         scale = torch.tensor(0.5)  # one value for the batch, not for each sample
         return [make(INPUTS[i : i + 6], scale, TARGETS[i : i + 6]) for i in range(0, 24, 6)]
 
@@ -111,7 +108,7 @@ def test_batches_of_any_structure_are_split_along_their_samples() -> None:
         "mappings": batches(lambda x, s, y: {"inputs": x, "scale": s}),
     }
     for kind, loader in kinds.items():
-        options: dict[str, Any] = {"loader": loader, "lr": 0.05}
+        options = {"loader": loader, "lr": 0.05}
         if kind == "mappings":
             options["loss"] = lambda outputs, batch: (outputs**2).mean() + batch["inputs"].mean() * 0
         one = trained(model=_seeded(Scaled), **options)
@@ -119,13 +116,12 @@ def test_batches_of_any_structure_are_split_along_their_samples() -> None:
         torch.testing.assert_close(weights(one), weights(two), atol=1e-6, rtol=0, msg=kind)
 
 
-def _seeded(make: Any) -> nn.Module:
+def _seeded(make):
     torch.manual_seed(1)
-    model: nn.Module = make()
-    return model
+    return make()
 
 
-def test_batches_that_cannot_be_split_are_refused() -> None:
+def test_batches_that_cannot_be_split_are_refused():
     # A batch that reports twice as many samples as its tensors have rows, so each part would count like the full batch.
     with refused("accumulate", MismatchError) as error:
         trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 16})
@@ -133,14 +129,14 @@ def test_batches_that_cannot_be_split_are_refused() -> None:
     trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 2 * len(batch[0])})
 
 
-def test_part_of_a_batch_without_tokens_does_not_change_the_gradients() -> None:
+def test_part_of_a_batch_without_tokens_does_not_change_the_gradients():
     """A loss may divide by the number of tokens itself, which gives 0 / 0."""
 
     class Logits(nn.Embedding):
-        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        def forward(self, input_ids, attention_mask):
             return super().forward(input_ids)
 
-    def loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def loss(logits, batch):
         losses = nn.functional.cross_entropy(logits.mT, batch["input_ids"], reduction="none")
         return (losses * batch["attention_mask"]).sum() / batch["attention_mask"].sum()
 
@@ -159,23 +155,22 @@ def test_part_of_a_batch_without_tokens_does_not_change_the_gradients() -> None:
         torch.testing.assert_close(other, weights[0], rtol=1e-6, atol=1e-7)
 
 
-def test_mean_over_tokens_needs_a_batch_with_tokens() -> None:
+def test_mean_over_tokens_needs_a_batch_with_tokens():
     with refused("loss_mean_over", MissingValueError):
         trained(step={"loss_mean_over": "tokens", "accumulate": 2})
 
 
 class Bigram(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.table = nn.Embedding(8, 8)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.table(inputs)
-        return logits
+    def forward(self, inputs):
+        return self.table(inputs)
 
 
 @pytest.mark.parametrize("loss", [next_token_loss, functools.partial(next_token_loss)])
-def test_loss_can_define_the_number_of_items_in_its_mean(loss: Any) -> None:
+def test_loss_can_define_the_number_of_items_in_its_mean(loss):
     # Only one target of the first three samples counts, and no target of the last sample. A mean over no targets is
     # NaN, which must not change the result.
     draw = torch.Generator().manual_seed(0)
@@ -205,7 +200,7 @@ def test_loss_can_define_the_number_of_items_in_its_mean(loss: Any) -> None:
 # ---- clipping, against a calculation by hand
 
 
-def first_gradients(**step: Any) -> list[Tensor]:
+def first_gradients(**step):
     """The gradients of a step of two optimizers, each for one layer."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
@@ -215,7 +210,7 @@ def first_gradients(**step: Any) -> list[Tensor]:
     return recorder.gradients[0]
 
 
-def test_norm_is_computed_over_all_gradients_of_all_optimizers() -> None:
+def test_norm_is_computed_over_all_gradients_of_all_optimizers():
     free = first_gradients()
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in free))
     for gradient, expected in zip(first_gradients(clip_grad_norm=norm / 4, accumulate=3), free, strict=True):
@@ -223,7 +218,7 @@ def test_norm_is_computed_over_all_gradients_of_all_optimizers() -> None:
     assert all(map(torch.equal, first_gradients(clip_grad_norm=2 * norm), free))
 
 
-def test_gradient_values_are_clipped_one_by_one() -> None:
+def test_gradient_values_are_clipped_one_by_one():
     free = first_gradients()
     clipped = [gradient.clamp(-0.05, 0.05) for gradient in free]
     assert all(map(torch.equal, first_gradients(clip_grad_value=0.05), clipped))
@@ -234,8 +229,8 @@ def test_gradient_values_are_clipped_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_forward_passes_use_the_precision_but_weights_stay_in_fp32(precision: str, dtype: torch.dtype) -> None:
-    dtypes: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+def test_forward_passes_use_the_precision_but_weights_stay_in_fp32(precision, dtype):
+    dtypes = {True: set(), False: set()}
     model = nn.Linear(4, 3)
     model.register_forward_hook(lambda module, _, outputs: dtypes[module.training].add(outputs.dtype))
     loader = TensorLoader([INPUTS, TARGETS], 8)
@@ -244,17 +239,17 @@ def test_forward_passes_use_the_precision_but_weights_stay_in_fp32(precision: st
     assert model.weight.dtype is torch.float32
 
 
-def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
+def test_fp16_scales_the_loss_and_clips_unscaled_gradients():
     # Gradients of 1e-9 are 0 in fp16. The same gradients times 65,536 are not.
     class Tiny(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.linear = nn.Linear(4, 3)
 
-        def forward(self, inputs: Tensor) -> Tensor:
+        def forward(self, inputs):
             return self.linear(inputs).float() * 1e-3
 
-    def run(**options: Any) -> list[Tensor]:
+    def run(**options):
         recorder = Kept()
         trained(24, _seeded(Tiny), callbacks=[recorder], max_duration="1ba", **options)
         return recorder.gradients[0]
@@ -270,19 +265,18 @@ def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
 # ---- memory format and compiling
 
 
-def test_channels_last_format_changes_the_layout_but_not_the_result() -> None:
-    strides: list[tuple[int, ...]] = []
+def test_channels_last_format_changes_the_layout_but_not_the_result():
+    strides = []
     images, classes = torch.randn(12, 3, 8, 8), torch.arange(12) % 10
 
     class Net(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.conv, self.head = nn.Conv2d(3, 16, 3), nn.Linear(16, 10)
 
-        def forward(self, inputs: Tensor) -> Tensor:
+        def forward(self, inputs):
             strides.append(inputs.stride())
-            outputs: Tensor = self.head(self.conv(inputs).mean((2, 3)))
-            return outputs
+            return self.head(self.conv(inputs).mean((2, 3)))
 
     runs = []
     for channels_last in (False, True):

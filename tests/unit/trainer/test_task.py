@@ -1,9 +1,7 @@
-from __future__ import annotations
-
 import functools
 import math
 import random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +20,7 @@ CPU = torch.device("cpu")
 X, Y = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2, 0])
 
 
-def linear() -> nn.Linear:
+def linear():
     torch.manual_seed(0)
     return nn.Linear(4, 3)
 
@@ -30,25 +28,25 @@ def linear() -> nn.Linear:
 class Sum(nn.Module):
     """Adds its inputs, given by position or by name."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(self, a, b):
         return self.weight * (a - 2 * b)
 
 
 class OwnLoss(nn.Module):
-    def __init__(self, key: bool) -> None:
+    def __init__(self, key):
         super().__init__()
         self.weight, self.key = nn.Parameter(torch.tensor(2.0)), key
 
-    def forward(self, input_ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None) -> Any:
+    def forward(self, input_ids, labels, attention_mask=None):
         loss = self.weight * (input_ids - labels).float().mean()
         return {"loss": loss} if self.key else type("Output", (), {"loss": loss})()
 
 
-def test_pair_of_inputs_and_targets_is_trained_with_cross_entropy() -> None:
+def test_pair_of_inputs_and_targets_is_trained_with_cross_entropy():
     model = linear()
     for batch in ((X, Y), [X, Y]):
         loss, samples, tokens = Task(model, None, None, CPU).loss(batch)
@@ -56,8 +54,8 @@ def test_pair_of_inputs_and_targets_is_trained_with_cross_entropy() -> None:
         assert (samples, tokens) == (7, 0)
 
 
-def test_several_inputs_are_passed_by_position_or_name() -> None:
-    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
+def test_several_inputs_are_passed_by_position_or_name():
+    def mean(outputs, targets):
         return (outputs - targets).mean()
 
     task = Task(Sum(), mean, None, CPU)
@@ -66,14 +64,14 @@ def test_several_inputs_are_passed_by_position_or_name() -> None:
     assert task.loss(({"b": b, "a": a}, target))[:2] == (2.0, 5)
 
 
-def test_model_gets_a_mapping_by_name_and_the_loss_gets_the_whole_mapping() -> None:
+def test_model_gets_a_mapping_by_name_and_the_loss_gets_the_whole_mapping():
     batch = {"a": torch.full((5,), 7.0), "b": torch.ones(5)}
     loss, samples, tokens = Task(Sum(), lambda outputs, mapping: (outputs + mapping["b"]).sum(), None, CPU).loss(batch)
     assert (loss.item(), samples, tokens) == (30.0, 5, 0)
 
 
 @pytest.mark.parametrize("key", [True, False])
-def test_model_may_return_its_own_loss(key: bool) -> None:
+def test_model_may_return_its_own_loss(key):
     ids = torch.arange(6).reshape(2, 3)
     batch = {"input_ids": ids, "labels": ids - 2}
     loss, samples, tokens = Task(OwnLoss(key), None, {}, CPU).loss(batch)
@@ -82,7 +80,7 @@ def test_model_may_return_its_own_loss(key: bool) -> None:
     assert Task(OwnLoss(key), None, {}, CPU).loss(masked)[2] == 3
 
 
-def test_inputs_of_int32_or_int64_in_two_dimensions_count_as_tokens() -> None:
+def test_inputs_of_int32_or_int64_in_two_dimensions_count_as_tokens():
     task = Task(nn.Embedding(10, 3), lambda o, t: o.sum(), None, CPU)
     assert task.count((torch.zeros(4, 5, dtype=torch.int64), None)) == (4, 20)
     assert task.count((torch.zeros(4, 5, dtype=torch.int32), None)) == (4, 20)
@@ -91,12 +89,12 @@ def test_inputs_of_int32_or_int64_in_two_dimensions_count_as_tokens() -> None:
     assert task.count((torch.zeros(4, 5), None)) == (4, 0)
 
 
-def test_counts_of_samples_and_tokens_can_be_customized() -> None:
+def test_counts_of_samples_and_tokens_can_be_customized():
     task = Task(linear(), None, None, CPU, lambda batch: 3, lambda batch: 2**40)
     assert task.loss((X, Y))[1:] == (3, 2**40)
 
 
-def test_evaluation_is_a_mean_over_samples_for_any_batches() -> None:
+def test_evaluation_is_a_mean_over_samples_for_any_batches():
     model = linear()
     task = Task(model, None, {"accuracy": accuracy, "norm": lambda o, t: o.norm(dim=1).mean()}, CPU)
     uneven = task.evaluate([(X[:4], Y[:4]), (X[4:6], Y[4:6]), (X[6:], Y[6:])])
@@ -108,7 +106,7 @@ def test_evaluation_is_a_mean_over_samples_for_any_batches() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(4,), (1, 3), (2, 2), (1, 1, 1, 1)])
-def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes: tuple[int, ...]) -> None:
+def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes):
     # Samples of 1, 2, 3 and no targets. Weighted by samples, the result would be the mean of the means of the samples,
     # and NaN because of the sample without targets.
     lengths = (1, 2, 3, 0)
@@ -123,14 +121,13 @@ def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes: tuple[int,
     assert metrics["eval/loss"] == pytest.approx(each.sum().item() / 6, rel=1e-6)  # 1 + 2 + 3 targets
 
 
-def test_evaluation_does_not_change_modes_or_gradients_or_the_random_state() -> None:
+def test_evaluation_does_not_change_modes_or_gradients_or_the_random_state():
     class Drawing(nn.Sequential):
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x):
             assert not self.training
             assert not torch.is_grad_enabled()
             random.random(), np.random.random(), torch.rand(3)
-            result: Tensor = super().forward(x)
-            return result
+            return super().forward(x)
 
     model = Drawing(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
     model.train()
@@ -152,10 +149,10 @@ SCALARS = {
 
 
 @pytest.mark.parametrize("kind", SCALARS)
-def test_single_metric_value_is_weighted_by_the_number_of_samples(kind: str) -> None:
+def test_single_metric_value_is_weighted_by_the_number_of_samples(kind):
     """Batches of 3 and 1 samples with 0.25 and 0.5: (3 * 0.25 + 0.5) / 4 = 0.3125; the mean of the batches is 0.375."""
 
-    def metric(outputs: Tensor, targets: Tensor) -> Any:
+    def metric(outputs, targets):
         return SCALARS[kind](0.25 if len(targets) == 3 else 0.5)
 
     batches = [(X[:3], Y[:3]), (X[3:4], Y[3:4])]
@@ -164,14 +161,14 @@ def test_single_metric_value_is_weighted_by_the_number_of_samples(kind: str) -> 
 
 
 @pytest.mark.parametrize("number", [3, True, np.int64(3), np.bool_(True), 0.35])  # float32 has 0.3499999940
-def test_metric_values_of_any_number_type_keep_their_digits(number: Any) -> None:
+def test_metric_values_of_any_number_type_keep_their_digits(number):
     metrics = Task(linear(), None, {"m": lambda o, t: number, "each": lambda o, t: [number] * 7}, CPU).evaluate(
         [(X, Y)]
     )
     assert [metrics["eval/m"], metrics["eval/each"]] == pytest.approx([float(number)] * 2, rel=1e-15)
 
 
-def test_single_value_counts_for_one_token_if_other_batches_have_several_values() -> None:
+def test_single_value_counts_for_one_token_if_other_batches_have_several_values():
     """Batches of 3 samples have 3 values and 1 value: (1 + 2 + 3 + 8) / 4 = 3.5.
 
     If the 8 counted for its 3 samples, the result would be 5.
@@ -183,7 +180,7 @@ def test_single_value_counts_for_one_token_if_other_batches_have_several_values(
     assert math.isnan(empty["eval/m"])
 
 
-def mean_of_dict(outputs: Tensor, targets: Tensor) -> Any:
+def mean_of_dict(outputs, targets):
     return {"mean": 1.0}
 
 
@@ -200,14 +197,14 @@ def mean_of_dict(outputs: Tensor, targets: Tensor) -> Any:
         (lambda outputs, targets: [[1.0], [1.0, 2.0]], "lambda", "list|float"),
     ],
 )
-def test_error_names_a_metric_that_returns_an_invalid_value(metric: Any, name: str, got: str) -> None:
+def test_error_names_a_metric_that_returns_an_invalid_value(metric, name, got):
     with refused(
         "metrics.m", WrongTypeError, match=rf"^metrics\.m='.*{name}.*must return one number .*\(got .*({got})"
     ):
         Task(linear(), None, {"m": metric}, CPU).evaluate([(X, Y)])
 
 
-def test_loss_of_shape_1_is_one_number_in_training() -> None:
+def test_loss_of_shape_1_is_one_number_in_training():
     model = linear()
     own = Task(model, lambda outputs, targets: F.cross_entropy(outputs, targets).reshape(1), {}, CPU)
     for _ in range(2):
@@ -217,7 +214,7 @@ def test_loss_of_shape_1_is_one_number_in_training() -> None:
 
 
 @pytest.mark.parametrize("count", [np.int64(3), torch.tensor(3), torch.tensor([3]), 3.0])
-def test_counts_may_be_integers_of_any_type(count: Any) -> None:
+def test_counts_may_be_integers_of_any_type(count):
     counts = Task(linear(), None, None, CPU, lambda batch: count, lambda batch: count).count((X, Y))
     assert counts == (3, 3)
     assert [type(number) for number in counts] == [int, int]
@@ -229,7 +226,7 @@ def test_counts_may_be_integers_of_any_type(count: Any) -> None:
         Task(linear(), None, None, CPU, lambda batch: 2.5).count((X, Y))
 
 
-def test_accuracy_metric_accepts_classes_and_probabilities_and_classes_per_pixel() -> None:
+def test_accuracy_metric_accepts_classes_and_probabilities_and_classes_per_pixel():
     logits = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
     assert accuracy(logits, torch.tensor([1, 1])).tolist() == [True, False]
     assert accuracy(logits, torch.tensor([[0.3, 0.7], [0.6, 0.4]])).tolist() == [True, True]
@@ -245,16 +242,16 @@ def test_accuracy_metric_accepts_classes_and_probabilities_and_classes_per_pixel
         (lambda: Task(Sum(), None, None, CPU).loss({"a": X, "b": X}), "loss"),
         (lambda: Task(linear(), None, None, CPU).evaluate([]), "eval_dataloader"),
         (lambda: Task(linear(), None, {"loss": accuracy}, CPU), "metrics"),
-        (lambda: Task(linear(), None, {"f1": 3}, CPU), "metrics.f1"),  # type: ignore[dict-item]
-        (lambda: Task(linear(), None, [accuracy], CPU), "metrics"),  # type: ignore[arg-type]
+        (lambda: Task(linear(), None, {"f1": 3}, CPU), "metrics.f1"),
+        (lambda: Task(linear(), None, [accuracy], CPU), "metrics"),
     ],
 )
-def test_error_for_an_unreadable_batch_or_metric_names_its_field(run: Any, field: str) -> None:
+def test_error_for_an_unreadable_batch_or_metric_names_its_field(run, field):
     with refused(field):
         run()
 
 
-def test_a_batch_that_is_moved_keeps_its_types() -> None:
+def test_a_batch_that_is_moved_keeps_its_types():
     class Targets(NamedTuple):
         classes: Tensor
         weights: tuple[Tensor, str]

@@ -1,18 +1,14 @@
 """Test data: evaluated once, at the end of a run."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from refusals import refused
-from torch import Tensor, nn
+from torch import nn
 
 from ssr_hydra.app.check import check, plain
 from ssr_hydra.app.evaluate import evaluate
@@ -27,19 +23,19 @@ from ssr_hydra.trainer import Trainer
 class Batches:
     """Test data that counts how often it is read."""
 
-    def __init__(self, fails: int = 0) -> None:
+    def __init__(self, fails=0):
         generator = torch.Generator().manual_seed(1)
         self.batches = [(torch.randn(n, 4, generator=generator), torch.arange(n) % 3) for n in (4, 3)]
         self.reads, self.fails = 0, fails
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self):
         self.reads += 1
         if self.reads <= self.fails:
             raise LookupError("the disk is away")
         return iter(self.batches)
 
 
-def small(test: Any, **options: Any) -> Trainer:
+def small(test, **options):
     torch.manual_seed(0)
     loaders = [TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2) for _ in range(2)]
     options = {"device": "cpu", "progress": "none", "max_duration": "3ep", **options}
@@ -48,7 +44,7 @@ def small(test: Any, **options: Any) -> Trainer:
     return Trainer(model, loaders[0], loaders[1], optimizer, test_dataloader=test, **options)
 
 
-def expected(model: nn.Module, data: Batches) -> dict[str, float]:
+def expected(model, data):
     inputs, targets = (torch.cat(parts) for parts in zip(*data.batches, strict=True))
     with torch.no_grad():
         outputs = model(inputs)
@@ -56,7 +52,7 @@ def expected(model: nn.Module, data: Batches) -> dict[str, float]:
     return {"test/accuracy": right, "test/loss": pytest.approx(float(F.cross_entropy(outputs, targets)), abs=1e-6)}
 
 
-def test_test_data_is_read_once_after_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_data_is_read_once_after_training(tmp_path, capsys):
     data = Batches()
     trainer = small(data, run_dir=tmp_path, progress="plain")
     result = trainer.fit()
@@ -72,7 +68,7 @@ def test_test_data_is_read_once_after_training(tmp_path: Path, capsys: pytest.Ca
     assert "test/accuracy" in capsys.readouterr().out.partition("run: completed")[2]
 
 
-def test_test_data_is_evaluated_with_the_averaged_weights() -> None:
+def test_test_data_is_evaluated_with_the_averaged_weights():
     data = Batches()
     trainer = small(data, callbacks={"ema": EMA()})
     result = trainer.fit()
@@ -80,7 +76,7 @@ def test_test_data_is_evaluated_with_the_averaged_weights() -> None:
     assert trainer.evaluate("test")["test/loss"] == result.metrics["test/loss"]
 
 
-def test_run_that_failed_while_evaluating_test_data_repeats_only_this_evaluation(tmp_path: Path) -> None:
+def test_run_that_failed_while_evaluating_test_data_repeats_only_this_evaluation(tmp_path):
     data = Batches(fails=1)
     with pytest.raises(LookupError):
         small(data, run_dir=tmp_path).fit()
@@ -96,12 +92,12 @@ def test_run_that_failed_while_evaluating_test_data_repeats_only_this_evaluation
     ("options", "field"),
     [({"objective": "test/loss"}, "objective"), ({"checkpoint": {"best": "test/loss"}}, "checkpoint.best")],
 )
-def test_options_cannot_use_test_metrics(options: dict[str, Any], field: str) -> None:
+def test_options_cannot_use_test_metrics(options, field):
     with refused(field, UnknownNameError):
         small(Batches(), **options)
 
 
-def test_evaluation_of_test_data_needs_test_data() -> None:
+def test_evaluation_of_test_data_needs_test_data():
     with refused("test_dataloader", MissingValueError):
         small(None).evaluate("test")
     with refused("split", UnknownNameError):
@@ -114,13 +110,13 @@ TABLE = ("data=arrays", "data.train.path=train.csv", "model=mlp", "model.in_feat
 
 
 @pytest.fixture
-def tables(in_tmp: Path) -> None:
+def tables(in_tmp):
     for name, shift, rows in (("train", 0.0, 40), ("test", 0.125, 30), ("other", 0.25, 30)):
         lines = [f"{row % 2 + 0.001 * row + shift},{row % 2}" for row in range(rows)]
         (in_tmp / f"{name}.csv").write_text("\n".join(["x,kind", *lines, ""]))
 
 
-def test_ssr_evaluate_can_evaluate_the_test_data_again(tables: None, composed: Callable[..., DictConfig]) -> None:
+def test_ssr_evaluate_can_evaluate_the_test_data_again(tables, composed):
     cfg = composed(*TABLE, "data.test=test.csv", "max_duration=2ep", "trainer.progress=none", "trainer.device=cpu")
     train(cfg, run_dir="run")
     (Path("run") / ".hydra").mkdir()
@@ -155,9 +151,7 @@ def test_ssr_evaluate_can_evaluate_the_test_data_again(tables: None, composed: C
         ([*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"], "data.test.path"),
     ],
 )
-def test_overlapping_test_data_is_refused(
-    tables: None, composed: Callable[..., DictConfig], overrides: list[str], field: str
-) -> None:
+def test_overlapping_test_data_is_refused(tables, composed, overrides, field):
     with refused(field):
         build(composed(*overrides))
 
@@ -171,9 +165,7 @@ def test_overlapping_test_data_is_refused(
         (["data=image_folder", "data.train.root=x", "data.eval=null", "data.test=test"], "data.test"),
     ],
 )
-def test_wrong_test_data_is_refused_at_composition(
-    composed: Callable[..., DictConfig], overrides: list[str], field: str
-) -> None:
+def test_wrong_test_data_is_refused_at_composition(composed, overrides, field):
     with refused(field):
         check(composed(*overrides))
 
@@ -182,9 +174,7 @@ def test_wrong_test_data_is_refused_at_composition(
     ("group", "key", "value"),
     [("data", "test", "{_target_: ssr_hydra.data.Digits}"), ("checkpoint", "export", "model.safetensors")],
 )
-def test_config_without_a_newer_setting_keeps_its_hash(
-    composed: Callable[..., DictConfig], group: str, key: str, value: str
-) -> None:
+def test_config_without_a_newer_setting_keeps_its_hash(composed, group, key, value):
     """The configs of earlier releases lack these settings, and their runs must keep their hashes."""
     now = plain(composed())
     assert key not in now[group]

@@ -4,18 +4,13 @@ The tests compute the learning rate of a batch from the counters in the record o
 real clock compare recorded times, and expect no duration.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
 from ssr_hydra.app.train import train
 from ssr_hydra.data import StdlibDocuments, TensorLoader, make_loaders
@@ -32,42 +27,42 @@ pytestmark = pytest.mark.usefixtures("keep_threads")
 
 
 @pytest.fixture
-def app(in_tmp: Path, composed: Callable[..., DictConfig]) -> Callable[..., object]:
+def app(in_tmp, composed):
     """Compose an experiment and run it in the folder ``run``."""
     return lambda *overrides: train(composed(*overrides, *QUICK), run_dir="run")
 
 
-def records(folder: Path = Path("run")) -> tuple[list[dict[str, Any]], RunResult]:
+def records(folder=Path("run")):
     """The records of ``metrics.jsonl``, and the result."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines], RunResult.load(folder)
 
 
-def batches(folder: Path = Path("run")) -> list[dict[str, Any]]:
+def batches(folder=Path("run")):
     """The records of training, one for each batch."""
     rows = [record for record in records(folder)[0] if record["event"] == "train"]
     assert [record["batch"] for record in rows] == list(range(1, len(rows) + 1))
     return rows
 
 
-def before(values: list[Any]) -> list[Any]:
+def before(values):
     """The counters before each batch, computed from those after it."""
     return [0, *values[:-1]]
 
 
-def linear_warmup(time: float, length: float, warmup: float) -> float:
+def linear_warmup(time, length, warmup):
     """Return a multiplier that rises from 0 to 1 at ``warmup``, and falls to 0 at ``length``."""
     return time / warmup if time < warmup else (length - time) / (length - warmup)
 
 
-def exact(expected: list[float]) -> Any:
+def exact(expected):
     return pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
 # ---- tokens
 
 
-def test_run_in_tokens_counts_the_tokens_of_ragged_batches(app: Callable[..., object]) -> None:
+def test_run_in_tokens_counts_the_tokens_of_ragged_batches(app):
     settings = ("max_duration=8000tok", "ssr=0.5", "trainer.eval_interval=1000tok", "data.eval.limit=4", "seed=3")
     app("experiment=byte_lm_ragged", *settings, *SMALL_MLP)
     rows, length = batches(), 4000
@@ -87,7 +82,7 @@ def test_run_in_tokens_counts_the_tokens_of_ragged_batches(app: Callable[..., ob
     assert [e["timestamp"]["token"] for e in records()[1].evaluations] == sorted(set(expected))
 
 
-def ragged(documents: list[int], batch_size: int) -> list[dict[str, Tensor]]:
+def ragged(documents, batch_size):
     """Batches of documents of these lengths."""
     generator = torch.Generator().manual_seed(0)
     samples = [{"input_ids": torch.randint(256, (size,), generator=generator)} for size in documents]
@@ -96,11 +91,11 @@ def ragged(documents: list[int], batch_size: int) -> list[dict[str, Tensor]]:
     ]
 
 
-def test_ragged_batches_train_with_a_model_that_computes_its_own_loss() -> None:
+def test_ragged_batches_train_with_a_model_that_computes_its_own_loss():
     loader = ragged([3, 7, 2, 2, 30, 4, 9], 2)  # 10, 4, 34 and 9 tokens: 57 an epoch
     model = ByteMLP(width=4, hidden=8)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    rates: list[float] = []
+    rates = []
     optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
     metrics = {"bits_per_byte": bits_per_byte}
     result = Trainer(
@@ -122,7 +117,7 @@ def test_ragged_batches_train_with_a_model_that_computes_its_own_loss() -> None:
         {"max_duration": "2ba", "log_interval": "10tok"},
     ],
 )
-def test_run_in_tokens_without_tokens_is_refused_before_its_first_step(settings: dict[str, Any]) -> None:
+def test_run_in_tokens_without_tokens_is_refused_before_its_first_step(settings):
     loader = TensorLoader([torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)], 2)
     model = nn.Linear(4, 2)
     weights = model.weight.detach().clone()
@@ -138,7 +133,7 @@ def test_run_in_tokens_without_tokens_is_refused_before_its_first_step(settings:
 # ---- samples
 
 
-def test_run_in_samples_counts_uneven_batches(app: Callable[..., object]) -> None:
+def test_run_in_samples_counts_uneven_batches(app):
     # 1,198 digits in batches of 500: 500, 500 and 198 in every epoch.
     settings = ("max_duration=5000sp", "ssr=0.5", "data.batch_size=500", "trainer.eval_interval=1000sp")
     app(*settings, "scheduler=linear")
@@ -152,7 +147,7 @@ def test_run_in_samples_counts_uneven_batches(app: Callable[..., object]) -> Non
 # ---- seconds
 
 
-def test_run_in_seconds_follows_the_training_clock(app: Callable[..., object]) -> None:
+def test_run_in_seconds_follows_the_training_clock(app):
     app("max_duration=0.4s", "ssr=0.5", "scheduler=linear", "trainer.eval_interval=0.1s")
     rows, result = records()
     rates, previous = [], 0.0
@@ -172,25 +167,24 @@ def test_run_in_seconds_follows_the_training_clock(app: Callable[..., object]) -
 class Slow(nn.Module):
     """A model whose steps take given numbers of milliseconds; evaluation takes no time."""
 
-    def __init__(self, clock: Any, steps: list[int]) -> None:
+    def __init__(self, clock, steps):
         super().__init__()
         self.linear, self._clock, self._steps = nn.Linear(4, 2), clock, itertools.cycle(steps)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs):
         """Classes of inputs."""
         if self.training:
             self._clock.sleep(next(self._steps))
-        logits: Tensor = self.linear(inputs)
-        return logits
+        return self.linear(inputs)
 
 
 class SlowEvaluation:
     """A loader that takes a second for a batch."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock):
         self._clock = clock
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self):
         self._clock.sleep(1000)
         yield torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)
 
@@ -204,9 +198,7 @@ class SlowEvaluation:
         (1.5, [30, 80, 90, 130, 160, 210, 220, 260, 290, 340]),
     ],
 )
-def test_training_clock_stops_during_evaluation_and_saving(
-    clock: Any, tmp_path: Path, ssr: float, ends: list[int]
-) -> None:
+def test_training_clock_stops_during_evaluation_and_saving(clock, tmp_path, ssr, ends):
     model = Slow(clock, [30, 50, 10, 40])
     loader = TensorLoader([torch.randn(10, 4), torch.zeros(10, dtype=torch.int64)], 2)
     trainer = Trainer(
@@ -214,9 +206,9 @@ def test_training_clock_stops_during_evaluation_and_saving(
         LinearWithWarmupScheduler("0.05s"), "0.2s", ssr=ssr, eval_interval="3ba", log_interval="1ba", device="cpu",
         progress="none", run_dir=tmp_path, checkpoint={"interval": "2ba"},
     )  # fmt: skip
-    saved: list[Path] = []
+    saved = []
 
-    def save(_: Trainer, path: Path) -> None:
+    def save(_, path):
         clock.sleep(5000)
         saved.append(path)
 
@@ -246,12 +238,12 @@ def test_training_clock_stops_during_evaluation_and_saving(
     ],
 )
 @pytest.mark.parametrize("ssr", [0.5, 1])
-def test_an_iteration_may_have_any_length(length: str, iteration: Callable[[int], int], ssr: float) -> None:
+def test_an_iteration_may_have_any_length(length, iteration, ssr):
     """Batches of 2 samples, 5 in an epoch. Time in iterations is the number of finished iterations."""
     loader = TensorLoader([torch.randn(10, 4), torch.zeros(10, dtype=torch.int64)], 2)
     model = nn.Linear(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    rates: list[float] = []
+    rates = []
     optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
     trainer = Trainer(
         model, loader, loader, optimizer, StepScheduler("1iter", gamma=0.5), "4iter", ssr=ssr, eval_interval="1iter",

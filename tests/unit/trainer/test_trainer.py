@@ -1,16 +1,12 @@
-from __future__ import annotations
-
 import functools
 import json
 import math
 import shutil
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from refusals import refused
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import StepLR
 
@@ -28,7 +24,7 @@ from ssr_hydra.trainer import DivergedError, RunResult, Trainer
 KEYS = set(RunResult.__dataclass_fields__)
 
 
-def digits(seed: int = 0, ssr: float = 0.05, **options: Any) -> Trainer:
+def digits(seed=0, ssr=0.05, **options):
     """The default task."""
     seed_everything(seed)
     train, held_out = make_loaders(Digits("train"), Digits("eval"), augment=RandomShift(1), seed=seed)
@@ -39,15 +35,15 @@ def digits(seed: int = 0, ssr: float = 0.05, **options: Any) -> Trainer:
     return Trainer(model, train, held_out, optimizer, schedule, ssr=ssr, seed=seed, **options)
 
 
-def log_of(folder: Path) -> list[dict[str, Any]]:
+def log_of(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_times(records):
     return [{key: value for key, value in record.items() if "seconds" not in key} for record in records]
 
 
-def small(**options: Any) -> Trainer:
+def small(**options):
     torch.manual_seed(0)
     loader = TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
     options = {"device": "cpu", "progress": "none", **options}
@@ -57,7 +53,7 @@ def small(**options: Any) -> Trainer:
 # ---- the default task
 
 
-def test_runs_with_the_same_seed_are_bitwise_equal(tmp_path: Path) -> None:
+def test_runs_with_the_same_seed_are_bitwise_equal(tmp_path):
     runs = []
     for name in ("a", "b"):
         torch.rand(7)  # earlier random numbers do not matter
@@ -77,13 +73,13 @@ def test_runs_with_the_same_seed_are_bitwise_equal(tmp_path: Path) -> None:
     assert not torch.equal(next(one.model.parameters()), next(other.model.parameters()))
 
 
-def test_ssr_with_a_rounding_error_has_as_many_steps_as_the_exact_ssr() -> None:
+def test_ssr_with_a_rounding_error_has_as_many_steps_as_the_exact_ssr():
     # The float 0.1 + 0.2 is 0.30000000000000004, and 10 times this number, rounded up, is 4.
     result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()
     assert (result.ssr, result.steps) == (0.3, 3)
 
 
-def test_trainer_trains_with_all_defaults() -> None:
+def test_trainer_trains_with_all_defaults():
     seed_everything(0)
     train, held_out = make_loaders(Digits("train"), Digits("eval"))
     result = Trainer(MLP(), train, held_out, progress="none", device="cpu").fit()
@@ -95,7 +91,7 @@ def test_trainer_trains_with_all_defaults() -> None:
 # ---- records
 
 
-def test_run_writes_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_writes_its_records(tmp_path, capsys):
     options = {"name": "d", "config": {"ssr": 0.05}, "objective": "eval/accuracy", "progress": "plain"}
     result = digits(run_dir=tmp_path / "run", **options).fit()
     content = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -119,7 +115,7 @@ def test_run_writes_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [line.split()[0] for line in summary] == rows.split()
 
 
-def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_not_overwritten(tmp_path, capsys):
     first = small(run_dir=tmp_path).fit()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert small(run_dir=tmp_path).fit() == first  # the folder has the record of this run, so fit() does not train
@@ -131,7 +127,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captur
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_trainer_of_a_finished_run_loads_its_weights(tmp_path: Path) -> None:
+def test_trainer_of_a_finished_run_loads_its_weights(tmp_path):
     eval = [(torch.randn(6, 4), torch.arange(6) % 3)]
     first = small(run_dir=tmp_path, eval=eval)
     result = first.fit()
@@ -142,9 +138,7 @@ def test_trainer_of_a_finished_run_loads_its_weights(tmp_path: Path) -> None:
         assert torch.equal(one, other)
 
 
-def test_a_finished_run_whose_last_checkpoint_is_damaged_is_trained_to_its_end_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_run_whose_last_checkpoint_is_damaged_is_trained_to_its_end_again(tmp_path, capsys):
     first = small(run_dir=tmp_path, checkpoint={"interval": "4ba"})
     result = first.fit()
     state = tmp_path / "checkpoints" / "ba6" / "state.pt"
@@ -158,9 +152,7 @@ def test_a_finished_run_whose_last_checkpoint_is_damaged_is_trained_to_its_end_a
 
 
 @pytest.mark.parametrize("saves", [True, False])
-def test_run_with_records_but_no_checkpoint_restarts_with_a_message(
-    tmp_path: Path, saves: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_with_records_but_no_checkpoint_restarts_with_a_message(tmp_path, saves, capsys):
     (tmp_path / "metrics.jsonl").write_text('{"event":"train","batch":1000}\n')
     with refused("run_dir", ConflictError):
         small(run_dir=tmp_path, resume="never", checkpoint={"enabled": saves})
@@ -169,7 +161,7 @@ def test_run_with_records_but_no_checkpoint_restarts_with_a_message(
 
 
 @pytest.mark.parametrize("saves", [True, False])
-def test_files_of_a_run_started_in_the_meantime_are_not_overwritten(tmp_path: Path, saves: bool) -> None:
+def test_files_of_a_run_started_in_the_meantime_are_not_overwritten(tmp_path, saves):
     checkpoint = {"enabled": saves}
     one = small(run_dir=tmp_path, checkpoint=checkpoint)
     other = small(run_dir=tmp_path, checkpoint=checkpoint, max_duration="2ep")
@@ -181,21 +173,21 @@ def test_files_of_a_run_started_in_the_meantime_are_not_overwritten(tmp_path: Pa
 
 
 @pytest.mark.parametrize("rate", ["samples_per_batch", "tokens_per_batch"])
-def test_resume_with_changed_samples_or_tokens_per_batch_is_refused(tmp_path: Path, rate: str) -> None:
+def test_resume_with_changed_samples_or_tokens_per_batch_is_refused(tmp_path, rate):
     small(run_dir=tmp_path, counts={rate: 2}).fit()
     with refused("resume", MismatchError, match=f"run.{rate} was '2' and is '3'"):
         small(run_dir=tmp_path, counts={rate: 3})
     assert small(run_dir=tmp_path, counts={rate: 2.0}).fit().steps == 6
 
 
-def test_second_call_of_fit_is_refused() -> None:
+def test_second_call_of_fit_is_refused():
     trainer = small()
     trainer.fit()
     with pytest.raises(RuntimeError, match="create a new Trainer"):
         trainer.fit()
 
 
-def test_record_of_a_diverged_run_has_the_status_and_the_error(tmp_path: Path) -> None:
+def test_record_of_a_diverged_run_has_the_status_and_the_error(tmp_path):
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e38)
     loader = TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
@@ -210,11 +202,11 @@ def test_record_of_a_diverged_run_has_the_status_and_the_error(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("in the model"), KeyboardInterrupt(), SystemExit(3)])
-def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseException) -> None:
+def test_any_exception_is_recorded_and_raised_again(tmp_path, error):
     class Broken(nn.Linear):
         calls = 0
 
-        def forward(self, inputs: Tensor) -> Tensor:
+        def forward(self, inputs):
             self.calls += 1
             if self.calls == 4:
                 raise error
@@ -260,9 +252,7 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
         ({"counts": {"get_num_tokens_in_batch": 5}}, "counts.get_num_tokens_in_batch"),
     ],
 )
-def test_invalid_arguments_are_refused_before_anything_happens(
-    tmp_path: Path, options: dict[str, Any], field: str
-) -> None:
+def test_invalid_arguments_are_refused_before_anything_happens(tmp_path, options, field):
     with refused(field):
         small(run_dir=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
@@ -271,7 +261,7 @@ def test_invalid_arguments_are_refused_before_anything_happens(
 class Sized(list[int]):
     """A loader that reports the number of samples of its batches."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size):
         super().__init__([1])
         self.batch_size = batch_size
 
@@ -287,12 +277,12 @@ class Sized(list[int]):
         ((nn.Linear(1, 1), [1], Sized(-2)), "eval_dataloader.batch_size"),
     ],
 )
-def test_models_and_loaders_are_validated(arguments: tuple[Any, ...], field: str) -> None:
+def test_models_and_loaders_are_validated(arguments, field):
     with refused(field):
         Trainer(*arguments, device="cpu")
 
 
-def test_trainer_uses_the_optimizer_of_a_torch_scheduler() -> None:
+def test_trainer_uses_the_optimizer_of_a_torch_scheduler():
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
@@ -303,14 +293,14 @@ def test_trainer_uses_the_optimizer_of_a_torch_scheduler() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
 
 
-def test_plateau_without_evaluations_is_refused() -> None:
+def test_plateau_without_evaluations_is_refused():
     model = nn.Linear(4, 3)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
     with refused("schedulers", MissingValueError):
         Trainer(model, [(torch.zeros(1, 4), torch.zeros(1))], schedulers=plateau, device="cpu")
 
 
-def test_rates_are_logged_by_the_names_of_their_groups(tmp_path: Path) -> None:
+def test_rates_are_logged_by_the_names_of_their_groups(tmp_path):
     for folder, names in (("named", ("body", "heads")), ("bare", (None, None))):
         model = nn.Linear(4, 3)
         groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": 0.2}]
@@ -325,11 +315,11 @@ def test_rates_are_logged_by_the_names_of_their_groups(tmp_path: Path) -> None:
     assert bare["lrs"] == [0.1, 0.2]
 
 
-def halves_by_zero(state: Any, ssr: float = 1.0, *, batch: int = 2) -> float:
+def halves_by_zero(state, ssr=1.0, *, batch=2):
     return 1 / (batch - state.timestamp.batch.value)
 
 
-def test_record_names_a_scheduler_that_fails(tmp_path: Path) -> None:
+def test_record_names_a_scheduler_that_fails(tmp_path):
     scheduler = functools.partial(halves_by_zero, batch=3)
     with pytest.raises(ZeroDivisionError):
         small(schedulers=scheduler, run_dir=tmp_path).fit()
@@ -340,14 +330,14 @@ def test_record_names_a_scheduler_that_fails(tmp_path: Path) -> None:
 class Scripted:
     """Replaces a metric of each evaluation by the next of the given values."""
 
-    def __init__(self, name: str, values: list[float]) -> None:
+    def __init__(self, name, values):
         self.name, self.values = name, iter(values)
 
-    def eval_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+    def eval_end(self, trainer, metrics):
         metrics[self.name] = next(self.values)
 
 
-def scripted(metric: str, values: list[float], **options: Any) -> Trainer:
+def scripted(metric, values, **options):
     """Run one epoch per value, with an evaluation after each."""
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
     callbacks = [Scripted(f"eval/{metric}", values)]
@@ -369,7 +359,7 @@ NAN, INF = math.nan, math.inf
         ("wer", [-INF, 0.7, 0.6, 0.8], 3),
     ],
 )
-def test_best_checkpoint_has_the_best_finite_value(tmp_path: Path, metric: str, values: list[float], best: int) -> None:
+def test_best_checkpoint_has_the_best_finite_value(tmp_path, metric, values, best):
     scripted(metric, values, run_dir=tmp_path, checkpoint={"interval": None, "best": f"eval/{metric}"}).fit()
     mode = "max" if metric == "accuracy" else "min"
     assert CheckpointStore(tmp_path / "checkpoints", best_mode=mode).best() == tmp_path / f"checkpoints/ba{best * 6}"
@@ -377,9 +367,7 @@ def test_best_checkpoint_has_the_best_finite_value(tmp_path: Path, metric: str, 
     assert saved == {f"ba{best * 6}", "ba24"}
 
 
-def test_summary_reports_a_best_metric_that_is_nan_at_the_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_summary_reports_a_best_metric_that_is_nan_at_the_end(tmp_path, capsys):
     checkpoint = {"interval": None, "best": "eval/f1"}
     result = scripted("f1", [0.5, NAN], run_dir=tmp_path, checkpoint=checkpoint, progress="plain").fit()
     assert result.status == "completed"
@@ -387,13 +375,13 @@ def test_summary_reports_a_best_metric_that_is_nan_at_the_end(
     assert CheckpointStore(tmp_path / "checkpoints", best_mode="max").best() == tmp_path / "checkpoints/ba6"
 
 
-def plateau_rates(plateau: Any, metric: str, values: list[float], **options: Any) -> float:
+def plateau_rates(plateau, metric, values, **options):
     run = scripted(metric, values, schedulers=plateau, objective=f"eval/{metric}", **options)
     run.fit()
     return float(run.state.optimizers[0].param_groups[0]["lr"])
 
 
-def test_plateau_scheduler_knows_whether_higher_or_lower_is_better() -> None:
+def test_plateau_scheduler_knows_whether_higher_or_lower_is_better():
     """Patience 0 halves the rate after each evaluation that is not better than the best before."""
     auto = {"mode": "auto", "factor": 0.5, "patience": 0}
     rising = [0.1, 0.2, 0.3, 0.4]
@@ -403,7 +391,7 @@ def test_plateau_scheduler_knows_whether_higher_or_lower_is_better() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ours", "torchs"])
-def test_plateau_with_the_wrong_direction_is_refused(kind: str) -> None:
+def test_plateau_with_the_wrong_direction_is_refused(kind):
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     default = ReduceLROnPlateau() if kind == "ours" else lr_scheduler.ReduceLROnPlateau(optimizer)
@@ -418,17 +406,17 @@ def test_plateau_with_the_wrong_direction_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["one", "second", "schedulers"])
-def test_optimizer_without_a_parameter_of_the_model_is_refused(kind: str) -> None:
+def test_optimizer_without_a_parameter_of_the_model_is_refused(kind):
     model, other = nn.Linear(4, 3), nn.Linear(4, 3)
     own, foreign = (torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, other))
-    options: dict[str, Any] = {"one": {"optimizers": foreign}, "second": {"optimizers": [own, foreign]}}.get(
+    options = {"one": {"optimizers": foreign}, "second": {"optimizers": [own, foreign]}}.get(
         kind, {"schedulers": StepLR(foreign, 1)}
     )
     with refused("optimizers", MismatchError):
         small(model=model, **options)
 
 
-def test_optimizers_without_a_parameter_that_requires_gradients_are_refused() -> None:
+def test_optimizers_without_a_parameter_that_requires_gradients_are_refused():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
     model[0].requires_grad_(False)
     body, head = (torch.optim.SGD(part.parameters(), lr=0.1) for part in model)
@@ -440,13 +428,13 @@ def test_optimizers_without_a_parameter_that_requires_gradients_are_refused() ->
         small(model=model, optimizers=[body, head])
 
 
-def test_optimizer_may_train_parameters_of_the_loss() -> None:
+def test_optimizer_may_train_parameters_of_the_loss():
     class Centres(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.centres = nn.Parameter(torch.zeros(3))
 
-        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        def forward(self, outputs, targets):
             return (outputs - self.centres).square().mean()
 
     model, loss = nn.Linear(4, 3), Centres()
@@ -457,11 +445,11 @@ def test_optimizer_may_train_parameters_of_the_loss() -> None:
 
 @pytest.mark.parametrize("evaluates", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, evaluates: bool, precision: str) -> None:
+def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path, evaluates, precision):
     """The square root of 0 is 0, but its infinite slope times 0 is NaN: the loss is finite, but every weight is NaN."""
     needs_grad = []
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(outputs, targets):
         needs_grad.append(outputs.requires_grad)
         rest = torch.sqrt((outputs * 0).sum()) if sum(needs_grad) == 6 else torch.zeros(())
         return outputs.square().mean() + rest
@@ -481,7 +469,7 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
 # ---- controls of studies
 
 
-def test_a_truncated_run_has_the_schedule_of_the_full_run_and_ends_early(tmp_path: Path) -> None:
+def test_a_truncated_run_has_the_schedule_of_the_full_run_and_ends_early(tmp_path):
     lrs = []
     for control, ssr, steps in ((None, 1.0, 60), ("truncate", 0.5, 30)):
         folder = tmp_path / str(control)
@@ -495,12 +483,12 @@ def test_a_truncated_run_has_the_schedule_of_the_full_run_and_ends_early(tmp_pat
 
 
 @pytest.mark.parametrize(("control", "ssr"), [("cut", 0.5), ("truncate", 2.0)])
-def test_unknown_control_is_refused(control: str, ssr: float) -> None:
+def test_unknown_control_is_refused(control, ssr):
     with refused("control"):
         small(control=control, ssr=ssr)
 
 
-def test_record_has_the_conditions_of_the_machine(tmp_path: Path) -> None:
+def test_record_has_the_conditions_of_the_machine(tmp_path):
     alone = small(run_dir=tmp_path / "alone").fit().conditions
     assert (alone["jobs_beside"], alone["cpus"]) == (0.0, cores())
     assert 0 <= alone["load"] < 10_000
@@ -510,16 +498,16 @@ def test_record_has_the_conditions_of_the_machine(tmp_path: Path) -> None:
     assert RunResult.load(tmp_path / "beside").conditions["jobs_beside"] == 1.5
 
 
-def test_completed_fraction_of_the_run_is_shown() -> None:
+def test_completed_fraction_of_the_run_is_shown():
     trainer = small()
-    fractions: list[float] = []
+    fractions = []
     trainer.on("batch_end", lambda trainer, loss: fractions.append(trainer.frac_done))
     steps = trainer.fit().steps
     assert fractions == [pytest.approx(batch / steps) for batch in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("when", [3, 12], ids=["in the middle", "after the last record"])
-def test_run_whose_folder_is_removed_fails_and_its_error_names_the_records(tmp_path: Path, when: int) -> None:
+def test_run_whose_folder_is_removed_fails_and_its_error_names_the_records(tmp_path, when):
     """A run of 6 batches per epoch; its last record before the end is that of batch 12."""
     trainer = small(run_dir=tmp_path / "run", max_duration="2ep", log_interval="2ba", checkpoint={"enabled": False})
     trainer.on("batch_end", lambda t, loss: shutil.rmtree(t.run_dir) if t.state.timestamp.batch == when else None)

@@ -1,16 +1,11 @@
 """The fixture ``lab`` for tests of all launchers."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from real_sweeps import Lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(tmp_path):
     """Return a lab in an empty folder."""
     lab = Lab(tmp_path, nested=False)  # submitit and Ray start Python by themselves
     yield lab

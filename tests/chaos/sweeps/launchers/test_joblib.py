@@ -1,15 +1,13 @@
 """Kill a real sweep under joblib."""
 
-from __future__ import annotations
-
 import psutil
 import pytest
-from real_sweeps import Lab, until
+from real_sweeps import until
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
 
 
-def test_workers_end_within_seconds_when_the_sweep_is_killed(lab: Lab) -> None:
+def test_workers_end_within_seconds_when_the_sweep_is_killed(lab):
     # With three workers for two jobs, one worker is idle. An idle worker of joblib waits for five minutes.
     arguments = ("launcher=joblib", "hydra.launcher.n_jobs=3", "seed=0,1", "max_duration=1h")
     sweep = lab.start(*arguments)

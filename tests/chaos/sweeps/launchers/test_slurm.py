@@ -1,20 +1,17 @@
 """Real sweeps under Slurm: the Slurm of this machine, or a Slurm that scripts/slurm_one_node.sh starts."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from checkout import REPO
-from real_sweeps import Lab, assert_one_failed, assert_same, ended, process_of, resumes, until
+from real_sweeps import assert_one_failed, assert_same, ended, process_of, resumes, until
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
 SCRIPT = REPO / "scripts" / "slurm_one_node.sh"
@@ -23,7 +20,7 @@ LONG = ("max_duration=200ba", "checkpoint.interval=20ba")
 
 
 @pytest.fixture(scope="module")
-def slurm() -> Iterator[Path]:
+def slurm():
     """Start Slurm for all test processes if needed. Return a file to lock."""
     missing = [name for name in ("slurmctld", "slurmd", "munged", "squeue") if _where(name) is None]
     if missing:
@@ -47,7 +44,7 @@ def slurm() -> Iterator[Path]:
 
 
 @pytest.fixture
-def lab(slurm: Path, lab: Lab) -> Iterator[Lab]:
+def lab(slurm, lab):
     """Return a lab. Only one test at a time uses Slurm."""
     with slurm.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -59,16 +56,16 @@ def lab(slurm: Path, lab: Lab) -> Iterator[Lab]:
             subprocess.run(["scancel", "--quiet", "--signal=KILL", number], check=False)
 
 
-def _where(name: str) -> str | None:
+def _where(name):
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
-def _sinfo() -> str | None:
+def _sinfo():
     process = subprocess.run(["sinfo", "--noheader", "--format=%P %G"], capture_output=True, text=True, check=False)
     return process.stdout if process.returncode == 0 else None
 
 
-def job_id(pid: int) -> str:
+def job_id(pid):
     """Return Slurm's id of the job of a process."""
     parts = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
     variables = dict(part.split("=", 1) for part in parts if "=" in part)
@@ -77,12 +74,12 @@ def job_id(pid: int) -> str:
     return f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
 
 
-def submitted(lab: Lab) -> int:
+def submitted(lab):
     """Return the number of jobs that were submitted to Slurm."""
     return len([path for path in lab.study.glob(".submitit/[0-9]*") if list(path.glob("*_log.out"))])
 
 
-def test_job_that_is_missing_in_the_slurm_queue_counts_as_ended() -> None:
+def test_job_that_is_missing_in_the_slurm_queue_counts_as_ended():
     from ssr_hydra.sweeps.launchers.plugins import queue_watcher
 
     watcher = queue_watcher()
@@ -97,11 +94,11 @@ def test_job_that_is_missing_in_the_slurm_queue_counts_as_ended() -> None:
     assert watcher._make_command() is None  # no command runs if there are no jobs
 
 
-def test_only_the_job_that_always_kills_its_process_is_lost(lab: Lab) -> None:
+def test_only_the_job_that_always_kills_its_process_is_lost(lab):
     assert_one_failed(lab.sweep(*SWEEP, "seed=0,1,2", poison="1:always"), lab, 1, (0, 1, 2))
 
 
-def test_job_that_is_killed_once_is_run_again(lab: Lab) -> None:
+def test_job_that_is_killed_once_is_run_again(lab):
     answer = lab.sweep(*SWEEP, "seed=0,1", poison="0:once")
     assert answer.code == 0, answer.err
     assert lab.completed() == [0, 1]
@@ -111,7 +108,7 @@ def test_job_that_is_killed_once_is_run_again(lab: Lab) -> None:
     assert "sacct" not in answer.err  # this command prints nothing without accounting
 
 
-def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoint(lab: Lab) -> None:
+def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoint(lab):
     # Slurm kills the job without an earlier signal, as if the node failed.
     lab.slow.touch()
     sweep = lab.start("launcher=slurm", *LONG, "seed=0")
@@ -133,7 +130,7 @@ def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoin
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-def test_preempted_job_continues_after_the_urgent_job(lab: Lab) -> None:
+def test_preempted_job_continues_after_the_urgent_job(lab):
     if "urgent" not in (_sinfo() or ""):
         pytest.skip("this Slurm has no partition whose jobs preempt others")
     lab.slow.touch()
@@ -150,7 +147,7 @@ def test_preempted_job_continues_after_the_urgent_job(lab: Lab) -> None:
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-def test_sweep_does_not_wait_for_a_cancelled_job(lab: Lab) -> None:
+def test_sweep_does_not_wait_for_a_cancelled_job(lab):
     # A cancelled job that has not started leaves no file. Without accounting, only the queue shows that it has ended.
     lab.slow.touch()
     arguments = ("launcher=slurm", *LONG, "seed=0,1", "hydra.launcher.array_parallelism=1")

@@ -1,9 +1,6 @@
 """The list of GPUs from nvidia-smi."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 
 import pytest
 
@@ -25,9 +22,7 @@ PARTS = f"""{WHOLE}
         (WHOLE, 9, []),
     ],
 )
-def test_nvidia_smi_lists_the_gpus(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, code: int, expected: list[str]
-) -> None:
+def test_nvidia_smi_lists_the_gpus(tmp_path, monkeypatch, output, code, expected):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(f"#!/bin/sh\n[ \"$1\" = -L ] && cat <<'END'\n{output}\nEND\nexit {code}\n")
     smi.chmod(0o755)

@@ -1,7 +1,5 @@
 """Jobs in separate processes, which tests run, kill and interrupt."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle
@@ -10,9 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from checkout import REPO, SUPPORT
@@ -20,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 from process_launcher_app import LIGHT, how, jobs, launcher, wait_for
 from refusals import refused
-from warm import Process, warm
+from warm import warm
 
 from ssr_hydra.errors import RunError
 from ssr_hydra.records import RunResult
@@ -30,13 +26,13 @@ from ssr_hydra.sweeps.launchers.processes import _result, _RunningJob
 from ssr_hydra.sweeps.launchers.resources import THREADS
 from ssr_hydra.sweeps.launchers.starters import ProcessEnd
 
-NOBODY: Any = None
+NOBODY = None
 
 pytestmark = pytest.mark.usefixtures("clean_hydra")
 
 
 @pytest.fixture(scope="module")
-def light() -> Iterator[starters.ForkServer]:
+def light():
     """Return a server without torch, which starts faster."""
     server = starters.ForkServer({}, LIGHT)
     yield server
@@ -44,30 +40,30 @@ def light() -> Iterator[starters.ForkServer]:
 
 
 @pytest.fixture(autouse=True)
-def _light(light: starters.ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def choose(variables: dict[str, str]) -> starters.ForkServer | starters.Spawner:
+def _light(light, monkeypatch):
+    def choose(variables):
         return starters.make_starter(variables) if "OMP_NUM_THREADS" in variables else light
 
     monkeypatch.setattr(processes, "make_starter", choose)
 
 
-def launch(folder: Path, *deeds: str, **settings: Any) -> list[tuple[str, Any]]:
+def launch(folder, *deeds, **settings):
     """Return the status of each job, and its result or error."""
     return [how(returned) for returned in launcher(folder, **settings).launch(jobs(*deeds), 0)]
 
 
-def alive(pid: int) -> bool:
+def alive(pid):
     try:
         return state_of(pid) not in "ZX"
     except (FileNotFoundError, ProcessLookupError):  # the process may end between open and read
         return False
 
 
-def state_of(pid: int) -> str:
+def state_of(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 300) -> bool:
+def wait_until(is_so, seconds=300):
     until = time.monotonic() + seconds
     while not is_so() and time.monotonic() < until:
         time.sleep(0.02)
@@ -77,12 +73,12 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 300) -> bool:
 # ---- results
 
 
-def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Path) -> None:
+def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path):
     process_launcher = launcher(tmp_path, workers=2)
-    started: list[tuple[int, int]] = []
-    ended: list[tuple[int, JobReturn]] = []
+    started = []
+    ended = []
 
-    def end(number: int, returned: JobReturn) -> None:
+    def end(number, returned):
         ended.append((number, returned))
         (tmp_path / "go").touch()  # the first job waits until the second job has ended
 
@@ -105,7 +101,7 @@ def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Pat
 # ---- failures
 
 
-def test_job_that_raises_an_error_does_not_stop_other_jobs(tmp_path: Path) -> None:
+def test_job_that_raises_an_error_does_not_stop_other_jobs(tmp_path):
     results = launcher(tmp_path).launch(jobs("number", "raise", "number"), 0)
     assert [how(returned) for returned in results] == [
         ("COMPLETED", 0),
@@ -120,7 +116,7 @@ def test_job_that_raises_an_error_does_not_stop_other_jobs(tmp_path: Path) -> No
     assert "run_job" not in trace  # the traceback begins where the job begins
 
 
-def test_error_names_exit_codes_and_signals(tmp_path: Path) -> None:
+def test_error_names_exit_codes_and_signals(tmp_path):
     died = [text for status, text in launch(tmp_path, "exit", "leave", "segv", "grow", "number") if status == "FAILED"]
     assert [text.partition("; the job's output")[0] for text in died[:3]] == [
         "RunError: called sys.exit with exit code 3 before the job was done",
@@ -134,11 +130,11 @@ def test_error_names_exit_codes_and_signals(tmp_path: Path) -> None:
     assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0
 
 
-def test_sweep_completes_if_the_first_middle_and_last_of_twelve_jobs_are_killed(tmp_path: Path) -> None:
+def test_sweep_completes_if_the_first_middle_and_last_of_twelve_jobs_are_killed(tmp_path):
     process_launcher = launcher(tmp_path, workers=2)
     victims = (0, 5, 11)
 
-    def kill(number: int, pid: int) -> None:
+    def kill(number, pid):
         if number in victims:
             os.kill(pid, signal.SIGKILL)
 
@@ -153,7 +149,7 @@ def test_sweep_completes_if_the_first_middle_and_last_of_twelve_jobs_are_killed(
             assert (status, answer) == ("COMPLETED", number)
 
 
-def test_job_without_a_valid_config_or_folder_does_not_stop_other_jobs(tmp_path: Path) -> None:
+def test_job_without_a_valid_config_or_folder_does_not_stop_other_jobs(tmp_path):
     process_launcher = launcher(tmp_path)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep/1").write_text("in the way")
@@ -163,10 +159,10 @@ def test_job_without_a_valid_config_or_folder_does_not_stop_other_jobs(tmp_path:
     assert "FileExistsError" in outcomes[1][1]
 
 
-def test_signal_to_one_job_does_not_stop_other_jobs(tmp_path: Path) -> None:
+def test_signal_to_one_job_does_not_stop_other_jobs(tmp_path):
     process_launcher = launcher(tmp_path)
 
-    def stop(number: int, pid: int) -> None:
+    def stop(number, pid):
         if number < 2:
             os.kill(pid, (signal.SIGTERM, signal.SIGINT)[number])
 
@@ -178,11 +174,11 @@ def test_signal_to_one_job_does_not_stop_other_jobs(tmp_path: Path) -> None:
     ]
 
 
-def test_jobs_survive_a_killed_server(light: starters.ForkServer, tmp_path: Path) -> None:
+def test_jobs_survive_a_killed_server(light, tmp_path):
     process_launcher = launcher(tmp_path, workers=2)
-    pids: list[int] = []
+    pids = []
 
-    def kill(number: int, pid: int) -> None:
+    def kill(number, pid):
         pids.append(pid)
         if number == 1:
             assert wait_for(tmp_path / "waits-0")
@@ -198,8 +194,8 @@ def test_jobs_survive_a_killed_server(light: starters.ForkServer, tmp_path: Path
     assert outcomes == [("COMPLETED", "gone on"), ("FAILED", lost), ("COMPLETED", 2), ("COMPLETED", 3)]
 
 
-def test_launch_returns_if_the_last_job_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(*_: object) -> None:
+def test_launch_returns_if_the_last_job_cannot_be_started(tmp_path, monkeypatch):
+    def start(*_):
         raise RunError("no process can be started")
 
     monkeypatch.setattr(starters.Spawner, "start", start)
@@ -208,11 +204,11 @@ def test_launch_returns_if_the_last_job_cannot_be_started(tmp_path: Path, monkey
     assert launch(tmp_path, "number", "number") == [failed] * 2
 
 
-def test_all_jobs_end_if_the_callback_on_start_raises_an_error(tmp_path: Path) -> None:
+def test_all_jobs_end_if_the_callback_on_start_raises_an_error(tmp_path):
     process_launcher = launcher(tmp_path, workers=2)
-    pids: list[int] = []
+    pids = []
 
-    def fail(number: int, pid: int) -> None:
+    def fail(number, pid):
         pids.append(pid)
         if number == 1:
             assert all(wait_for(tmp_path / f"waits-{n}") for n in (0, 1))
@@ -229,9 +225,7 @@ def test_all_jobs_end_if_the_callback_on_start_raises_an_error(tmp_path: Path) -
 # ---- the environment of a job
 
 
-def test_job_has_the_import_path_and_environment_and_working_directory_of_its_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_has_the_import_path_and_environment_and_working_directory_of_its_sweep(tmp_path, monkeypatch):
     assert launch(tmp_path, "number") == [("COMPLETED", 0)]  # the server starts before the changes below
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -257,34 +251,34 @@ def test_job_has_the_import_path_and_environment_and_working_directory_of_its_sw
     assert session == parent != os.getsid(0)  # so ctrl-C in the terminal does not reach the job
 
 
-def test_each_job_uses_the_given_number_of_threads(tmp_path: Path) -> None:
+def test_each_job_uses_the_given_number_of_threads(tmp_path):
     facts = [value for _, value in launch(tmp_path, "seen", "seen", workers=2, threads=3)]
     assert [each["threads"] for each in facts] == [3, 3]  # for any number of cores
     assert all(each["environment"][name] == "3" for each in facts for name in THREADS)
 
 
-def test_running_jobs_never_use_the_same_gpu(tmp_path: Path) -> None:
+def test_running_jobs_never_use_the_same_gpu(tmp_path):
     outcomes = launch(tmp_path, *["claim"] * 6, workers=3, gpus=[0, 1, 7])  # a job fails if another job holds its GPU
     assert [status for status, _ in outcomes] == ["COMPLETED"] * 6
     assert {gpu for _, gpu in outcomes} == {"0", "1", "7"}
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
-def test_modules_of_a_run_are_loaded_before_its_process_starts(tmp_path: Path) -> None:
+def test_modules_of_a_run_are_loaded_before_its_process_starts(tmp_path):
     ((status, imported),) = launch(tmp_path, "imports", threads=3)
     assert status == "COMPLETED", imported
     slow = {name for name in imported if name.partition(".")[0] in ("torch", "sympy", "numpy", "rich", "ssr_hydra")}
     assert (slow, len(imported) < 30) == (set(), True)
 
 
-def test_invalid_settings_are_refused_before_any_job_runs(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused_before_any_job_runs(tmp_path):
     with refused("hydra.launcher.workers"):
         launcher(tmp_path, workers=0)
     with refused("hydra.launcher.workers"):
         launcher(tmp_path, workers=2, gpus=OmegaConf.create([0]))
 
 
-def test_job_can_be_spawned_instead_of_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_can_be_spawned_instead_of_forked(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "make_starter", lambda variables: starters.Spawner())
     outcomes = launch(tmp_path, "seen", "raise", "segv", workers=2, threads=2)
     assert outcomes[0][1]["threads"] == 2
@@ -296,9 +290,7 @@ def test_job_can_be_spawned_instead_of_forked(tmp_path: Path, monkeypatch: pytes
 # ---- output
 
 
-def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file(tmp_path, capfd):
     (tmp_path / "sweep/4").mkdir(parents=True)
     (tmp_path / "sweep/4/output.log").write_text("from an earlier attempt\n")
     outcomes = launch(tmp_path, "print", "number", "print", "segv", "segv", workers=2)
@@ -317,7 +309,7 @@ def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file
 class Script:
     """A process that runs the launcher, in a separate process group or on a terminal."""
 
-    def __init__(self, folder: Path, *deeds: str, terminal: int | None = None, **settings: Any) -> None:
+    def __init__(self, folder, *deeds, terminal=None, **settings):
         arguments = [sys.executable, SUPPORT / "process_launcher_app.py", folder, json.dumps(settings), *deeds]
         self.process = subprocess.Popen(
             arguments,
@@ -329,13 +321,13 @@ class Script:
             preexec_fn=os.setpgrp if terminal is None else lambda: _take_terminal(terminal),
         )
 
-    def told(self) -> tuple[list[dict[str, Any]], str]:
+    def told(self):
         """Return all output until the script ends."""
         out, err = self.process.communicate(timeout=300)
         return [json.loads(line) for line in out.splitlines() if line.startswith("{")], err
 
 
-def _take_terminal(terminal: int) -> None:
+def _take_terminal(terminal):
     import fcntl
     import termios
 
@@ -344,10 +336,10 @@ def _take_terminal(terminal: int) -> None:
 
 
 @pytest.fixture
-def script() -> Iterator[Callable[..., Script]]:
-    scripts: list[Script] = []
+def script():
+    scripts = []
 
-    def start(*arguments: Any, **settings: Any) -> Script:
+    def start(*arguments, **settings):
         scripts.append(Script(*arguments, **settings))
         return scripts[-1]
 
@@ -357,7 +349,7 @@ def script() -> Iterator[Callable[..., Script]]:
         each.process.communicate()
 
 
-def all_wait(folder: Path, *numbers: int) -> list[int]:
+def all_wait(folder, *numbers):
     assert all(wait_for(folder / f"waits-{number}") for number in numbers)
     wait_until(lambda: all((folder / f"waits-{number}").read_text() for number in numbers))
     return [int((folder / f"waits-{number}").read_text()) for number in numbers]
@@ -370,9 +362,7 @@ def all_wait(folder: Path, *numbers: int) -> list[int]:
         (signal.SIGUSR2, "TerminatedError: terminated by SIGUSR2; 2 jobs stopped", "TerminatedError"),
     ],
 )
-def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(
-    script: Callable[..., Script], tmp_path: Path, number: int, left: str, noted: str
-) -> None:
+def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(script, tmp_path, number, left, noted):
     started = script(tmp_path, "wait", "wait", "number", workers=2)
     pids = all_wait(tmp_path, 0, 1)
     started.process.send_signal(number)
@@ -386,7 +376,7 @@ def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(
     assert err == (hint if number == signal.SIGINT else "")
 
 
-def test_ctrl_c_on_a_terminal_stops_the_jobs(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_ctrl_c_on_a_terminal_stops_the_jobs(script, tmp_path):
     master, terminal = pty.openpty()
     started = script(tmp_path, "wait", "number", terminal=terminal)
     os.close(terminal)
@@ -399,7 +389,7 @@ def test_ctrl_c_on_a_terminal_stops_the_jobs(script: Callable[..., Script], tmp_
     assert err == "stopping 1 job, with a checkpoint; ctrl-C again stops immediately\n"
 
 
-def test_third_ctrl_c_kills_a_job_that_ignores_ctrl_c(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_third_ctrl_c_kills_a_job_that_ignores_ctrl_c(script, tmp_path):
     started = script(tmp_path, "deaf", workers=2)  # with two workers, the sweep prints what each ctrl-C does
     pids = all_wait(tmp_path, 0)
     assert started.process.stderr is not None
@@ -414,7 +404,7 @@ def test_third_ctrl_c_kills_a_job_that_ignores_ctrl_c(script: Callable[..., Scri
     assert end["how"][1].startswith("LostJobError: killed by SIGKILL")
 
 
-def test_ctrl_z_suspends_the_jobs_too(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_ctrl_z_suspends_the_jobs_too(script, tmp_path):
     started = script(tmp_path, "wait")
     (pid,) = all_wait(tmp_path, 0)
 
@@ -428,7 +418,7 @@ def test_ctrl_z_suspends_the_jobs_too(script: Callable[..., Script], tmp_path: P
     assert messages[-2]["how"] == ["COMPLETED", "gone on"]
 
 
-def test_no_server_process_remains(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_no_server_process_remains(script, tmp_path):
     started = script(tmp_path, "seen")
     messages, _ = started.told()
     (end,) = (message for message in messages if "end" in message)
@@ -436,12 +426,12 @@ def test_no_server_process_remains(script: Callable[..., Script], tmp_path: Path
     assert not alive(server)
 
 
-def test_a_sent_result_counts_even_if_the_process_is_killed_afterwards() -> None:
+def test_a_sent_result_counts_even_if_the_process_is_killed_afterwards():
     answer = JobAnswer(pickle.dumps(JobReturn(status=JobStatus.COMPLETED, _return_value=3)), "")
     assert _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, -9)).return_value == 3
 
 
-def test_error_of_a_class_that_the_sweep_cannot_import_is_reported() -> None:
+def test_error_of_a_class_that_the_sweep_cannot_import_is_reported():
     answer = JobAnswer(b"cnowhere\nNoClass\n.", "KindError: gone", "the traceback")
     returned = _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, 0))
     assert how(returned) == ("FAILED", "RunError: KindError: gone")
@@ -451,12 +441,12 @@ def test_error_of_a_class_that_the_sweep_cannot_import_is_reported() -> None:
 # ---- the app
 
 
-def app(folder: Path, *arguments: str) -> Process:
+def app(folder, *arguments):
     quick = ["trainer.progress=none", "study_report=false", f"hydra.sweep.dir={folder}"]
     return warm.start(str(REPO / "train.py"), "-m", *quick, *arguments, cwd=folder.parent)
 
 
-def test_job_has_the_same_result_under_the_default_launcher_of_hydra(tmp_path: Path) -> None:
+def test_job_has_the_same_result_under_the_default_launcher_of_hydra(tmp_path):
     results = []
     for name in ("basic", "processes"):
         with app(tmp_path / name, f"launcher={name}", "ssr=0.5,1", "max_duration=6ba") as process:
@@ -469,7 +459,7 @@ def test_job_has_the_same_result_under_the_default_launcher_of_hydra(tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_jobs_save_a_checkpoint_and_end_with_their_sweep(tmp_path: Path, number: int) -> None:
+def test_stopped_jobs_save_a_checkpoint_and_end_with_their_sweep(tmp_path, number):
     folder = tmp_path / "sweep"
     two = ("hydra.launcher.workers=2", "hydra.launcher.gpus=none")
     with app(folder, *two, "seed=0,1,2", "max_duration=1h") as process:
@@ -489,6 +479,6 @@ def test_stopped_jobs_save_a_checkpoint_and_end_with_their_sweep(tmp_path: Path,
     assert "Traceback" not in err
 
 
-def lines(folder: Path) -> int:
+def lines(folder):
     path = folder / "metrics.jsonl"
     return len(path.read_text().splitlines()) if path.exists() else 0

@@ -1,9 +1,5 @@
 """The fork server imports modules without initializing CUDA."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from cli_helpers import command
 
 LOOK = """
@@ -21,6 +17,6 @@ torch.cuda.device_count()
 """
 
 
-def test_no_imported_module_initializes_cuda(tmp_path: Path) -> None:
+def test_no_imported_module_initializes_cuda(tmp_path):
     answer = command("-c", LOOK, cwd=tmp_path)
     assert (answer.code, answer.out) == (0, "[] False False\n"), answer.err

@@ -1,14 +1,10 @@
 """Start processes of jobs, with the fork server and in new interpreters."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from multiprocessing.connection import wait
-from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
@@ -24,28 +20,28 @@ from ssr_hydra.sweeps.launchers.starters import (
 )
 
 
-def go_on() -> bool:
+def go_on():
     """Return False: the sweep was not stopped."""
     return False
 
 
 @pytest.fixture(params=[ForkServer, Spawner])
-def starter(request: pytest.FixtureRequest) -> Iterator[ForkServer | Spawner]:
+def starter(request):
     process_starter = ForkServer({}, ()) if request.param is ForkServer else Spawner()
     yield process_starter
     if isinstance(process_starter, ForkServer):
         process_starter.close()
 
 
-def ends(starter: ForkServer | Spawner, count: int) -> list[ProcessEnd]:
-    process_ends: list[ProcessEnd] = []
+def ends(starter, count):
+    process_ends = []
     while len(process_ends) < count:
         assert wait(starter.waitables(), 120)
         process_ends += starter.ended()
     return process_ends
 
 
-def test_process_exits_if_its_sweep_has_already_ended(starter: ForkServer | Spawner) -> None:
+def test_process_exits_if_its_sweep_has_already_ended(starter):
     pid, connection = starter.start(7, 1, 2, go_on)
     assert pid != os.getpid()
     connection.close()
@@ -54,7 +50,7 @@ def test_process_exits_if_its_sweep_has_already_ended(starter: ForkServer | Spaw
     assert starter.ended() == []
 
 
-def test_exit_codes_belong_to_the_right_processes(starter: ForkServer | Spawner) -> None:
+def test_exit_codes_belong_to_the_right_processes(starter):
     started = {serial: starter.start(serial, 1, 2, go_on) for serial in (3, 4, 5)}
     for number, serial in ((signal.SIGKILL, 4), (signal.SIGSEGV, 3), (signal.SIGKILL, 5)):
         os.kill(started[serial][0], number)
@@ -63,7 +59,7 @@ def test_exit_codes_belong_to_the_right_processes(starter: ForkServer | Spawner)
         connection.close()
 
 
-def test_the_server_ignores_signals_meant_for_the_jobs() -> None:
+def test_the_server_ignores_signals_meant_for_the_jobs():
     server = ForkServer({}, ())
     _, connection = server.start(0, 1, 2, go_on)
     process = server._process
@@ -82,7 +78,7 @@ def test_the_server_ignores_signals_meant_for_the_jobs() -> None:
     server.close()
 
 
-def test_killed_server_is_started_again_and_its_jobs_continue() -> None:
+def test_killed_server_is_started_again_and_its_jobs_continue():
     server = ForkServer({}, ())
     pid, connection = server.start(0, 1, 2, go_on)
     first = server._process
@@ -104,7 +100,7 @@ def test_killed_server_is_started_again_and_its_jobs_continue() -> None:
     server.close()
 
 
-def test_server_that_sigstop_has_stopped_is_continued() -> None:
+def test_server_that_sigstop_has_stopped_is_continued():
     server = ForkServer({}, ())
     _, first = server.start(0, 1, 2, go_on)
     assert server._process is not None
@@ -114,7 +110,7 @@ def test_server_that_sigstop_has_stopped_is_continued() -> None:
     server._process.send_signal(signal.SIGSTOP)
     first.close()
     second.close()
-    process_ends: list[ProcessEnd] = []
+    process_ends = []
     while len(process_ends) < 2 and time.monotonic() < until:
         process_ends += server.ended()
         time.sleep(0.02)
@@ -122,7 +118,7 @@ def test_server_that_sigstop_has_stopped_is_continued() -> None:
     server.close()
 
 
-def test_stopped_sweep_does_not_wait_for_the_start_of_a_process() -> None:
+def test_stopped_sweep_does_not_wait_for_the_start_of_a_process():
     server = ForkServer({}, ())
     server.start(0, 1, 2, go_on)[1].close()
     ends(server, 1)
@@ -133,7 +129,7 @@ def test_stopped_sweep_does_not_wait_for_the_start_of_a_process() -> None:
     server.close()
 
 
-def test_a_server_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_cannot_start_is_reported(monkeypatch):
     server = ForkServer({}, ())
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RunError, match="the process that starts the jobs ended with exit code 1"):
@@ -142,7 +138,7 @@ def test_a_server_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="only Linux uses the fork server")
-def test_sweeps_with_the_same_environment_variables_share_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeps_with_the_same_environment_variables_share_one_server(monkeypatch):
     monkeypatch.setattr(ForkServer, "_shared", None)
     first = make_starter({"OMP_NUM_THREADS": "2"})
     assert make_starter({"OMP_NUM_THREADS": "2"}) is first
@@ -150,17 +146,17 @@ def test_sweeps_with_the_same_environment_variables_share_one_server(monkeypatch
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="only Linux uses the fork server")
-def test_jobs_are_not_forked_on_macos_and_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_not_forked_on_macos_and_windows(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert isinstance(make_starter({}), Spawner)
 
 
-def test_import_path_has_only_absolute_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_import_path_has_only_absolute_paths(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "lib", "/usr/lib/x"])
     assert import_path() == [str(tmp_path), str(tmp_path / "lib"), "/usr/lib/x"]
 
 
-def test_signal_without_a_name_is_shown_by_its_number() -> None:
+def test_signal_without_a_name_is_shown_by_its_number():
     assert signal_name(15) == "SIGTERM"
     assert signal_name(40) == "signal 40"

@@ -1,20 +1,14 @@
 """The setting ``launcher=NAME`` chooses a plugin, changes no job, and has clear errors."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
-from collections.abc import Callable
 from functools import reduce
 from importlib.util import find_spec
 from operator import getitem
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from checkout import REPO
-from cli_helpers import Answer
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -36,35 +30,35 @@ PLUGINS = {
 NAMES = sorted(path.stem for path in (REPO / "conf" / "launcher").glob("*.yaml"))
 
 
-def is_missing(name: str) -> bool:
+def is_missing(name):
     return name in PLUGINS and find_spec(f"hydra_plugins.{PLUGINS[name]}") is None
 
 
-def need(name: str) -> None:
+def need(name):
     if is_missing(name):
         pytest.skip(f"needs {PLUGINS[name]}")
 
 
-def launcher(app: Callable[..., Answer], *arguments: str) -> Any:
+def launcher(app, *arguments):
     answer = app(*arguments, "--cfg", "hydra", "-p", "hydra.launcher")
     assert answer.code == 0, answer.err
     return yaml.safe_load(answer.out)
 
 
-def test_the_config_has_the_arguments_of_the_launcher() -> None:
+def test_the_config_has_the_arguments_of_the_launcher():
     arguments = {name: item.default for name, item in inspect.signature(ProcessLauncher).parameters.items()}
     fields = {item.name: item.default for item in dataclasses.fields(ProcessLauncherConfig) if item.init}
     assert list(fields.items()) == list(arguments.items())
 
 
-def test_hydra_finds_the_plugins() -> None:
+def test_hydra_finds_the_plugins():
     for node, kind in ((ProcessLauncherConfig(3), Launcher), (StudySweeperConfig(), Sweeper)):
         plugin = Plugins.instance().class_name_to_class[node._target_]
         assert isinstance(instantiate(OmegaConf.structured(node), _target_=plugin), kind)
 
 
 @pytest.mark.usefixtures("clean_hydra")
-def test_default_launcher_is_named_processes_and_presets_keep_the_job_config() -> None:
+def test_default_launcher_is_named_processes_and_presets_keep_the_job_config():
     register(GROUPS)
     assert NAMES == ["basic", "joblib", "processes", "ray", "slurm", "submitit_local"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -78,7 +72,7 @@ def test_default_launcher_is_named_processes_and_presets_keep_the_job_config() -
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_every_row_of_traits_names_an_existing_launcher(name: str) -> None:
+def test_every_row_of_traits_names_an_existing_launcher(name):
     plugins = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
     if not plugins and TRAITS[name].library is not None:
         pytest.skip(f"needs hydra-{TRAITS[name].library}-launcher")
@@ -86,7 +80,7 @@ def test_every_row_of_traits_names_an_existing_launcher(name: str) -> None:
     assert traits_of(f"{plugin.__module__}.{plugin.__name__}") is TRAITS[name]
 
 
-def test_each_launcher_preset_has_a_row_of_traits() -> None:
+def test_each_launcher_preset_has_a_row_of_traits():
     presets = [path.read_text() for path in (REPO / "conf/launcher").glob("*.yaml")]
     chosen = {
         line.rpartition(" ")[2] for text in presets for line in text.splitlines() if "override /hydra/launcher:" in line
@@ -107,9 +101,7 @@ def test_each_launcher_preset_has_a_row_of_traits() -> None:
         ("ray", (), {"ray.remote.max_retries": 0, "ray.init.include_dashboard": False}),
     ],
 )
-def test_preset_has_the_settings_that_a_sweep_needs(
-    app: Callable[..., Answer], name: str, typed: tuple[str, ...], expected: dict[str, object]
-) -> None:
+def test_preset_has_the_settings_that_a_sweep_needs(app, name, typed, expected):
     need(name)
     node = launcher(app, f"launcher={name}", *(f"hydra.launcher.{each}" for each in typed))
     assert {key: reduce(getitem, key.split("."), node) for key in expected} == expected
@@ -125,7 +117,7 @@ hydra:
 """
 
 
-def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_custom_preset_keeps_its_settings(app, in_tmp):
     need("slurm")
     folder = in_tmp / "mine" / "launcher"
     folder.mkdir(parents=True)
@@ -139,7 +131,7 @@ def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Pa
     assert "hydra.callbacks.x._target_='os.system': cannot be set in a file (launcher/cluster.yaml)" in answer.err
 
 
-def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_an_experiment_cannot_choose_a_launcher(app, in_tmp):
     # An experiment may come from another person, but the user chooses the launcher.
     need("slurm")
     for group in ("experiment", "launcher"):
@@ -154,7 +146,7 @@ def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_t
 
 
 @pytest.mark.parametrize("group", ["launcher", "hydra/launcher"])
-def test_launcher_is_refused_for_a_single_run(app: Callable[..., Answer], in_tmp: Path, group: str) -> None:
+def test_launcher_is_refused_for_a_single_run(app, in_tmp, group):
     answer = app(f"{group}=basic", "max_duration=2ba")
     rule = f"works only in a sweep, but this is a single run; add -m, or remove {group}"
     assert (answer.code, answer.err) == (2, f"error: {group}='basic': {rule}\n")
@@ -169,15 +161,7 @@ def test_launcher_is_refused_for_a_single_run(app: Callable[..., Answer], in_tmp
         ("hydra/launcher=submitit_slurm", "hydra/launcher='submitit_slurm'", "hydra-submitit-launcher", "submitit"),
     ],
 )
-def test_error_for_a_missing_plugin_is_one_line(
-    app: Callable[..., Answer],
-    monkeypatch: pytest.MonkeyPatch,
-    in_tmp: Path,
-    typed: str,
-    field: str,
-    plugin: str,
-    extra: str,
-) -> None:
+def test_error_for_a_missing_plugin_is_one_line(app, monkeypatch, in_tmp, typed, field, plugin, extra):
     # On a machine without the plugin, Hydra's store has no config of the launcher.
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib", "submitit_local", "submitit_slurm", "ray"):

@@ -1,10 +1,6 @@
 """The cores and GPUs of each worker, and the number of jobs that run at a time."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -22,11 +18,11 @@ from ssr_hydra.sweeps.launchers.resources import (
     visible_gpus,
 )
 
-NOBODY: Any = None
+NOBODY = None
 
 
 @pytest.fixture(autouse=True)
-def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def _eight_cores(monkeypatch):
     for module in (resources, processes):
         monkeypatch.setattr(module, "cores", lambda: 8)
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
@@ -34,7 +30,7 @@ def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")  # no nvidia-smi
 
 
-def seen(places: list[dict[str, str]]) -> list[str | None]:
+def seen(places):
     return [place.get("CUDA_VISIBLE_DEVICES") for place in places]
 
 
@@ -52,13 +48,7 @@ def seen(places: list[dict[str, str]]) -> list[str | None]:
         (None, 9, None, ["9"]),
     ],
 )
-def test_cores_are_divided_among_workers(
-    monkeypatch: pytest.MonkeyPatch,
-    workers: int | None,
-    threads: int | None,
-    inherited: int | None,
-    expected: list[str | None],
-) -> None:
+def test_cores_are_divided_among_workers(monkeypatch, workers, threads, inherited, expected):
     if inherited is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", str(inherited))
     places = assign(workers, threads, "none")
@@ -66,7 +56,7 @@ def test_cores_are_divided_among_workers(
     assert all(len({place.get(name) for name in THREADS}) == 1 for place in places)
 
 
-def test_each_worker_has_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_has_its_gpus(monkeypatch):
     assert seen(assign(2, 1, [4, "GPU-5a-b", 7])) == ["4", "GPU-5a-b"]
     for workers in (2, None):
         assert seen(assign(workers, 1, [0, 1, 2, 3, 4], 2)) == ["0,1", "2,3"]
@@ -86,9 +76,7 @@ def test_each_worker_has_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GPU-8932f937-d72c,MIG-1a/2/3", ["GPU-8932f937-d72c", "MIG-1a/2/3"]),
     ],
 )
-def test_cuda_visible_devices_sets_the_visible_gpus(
-    monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
-) -> None:
+def test_cuda_visible_devices_sets_the_visible_gpus(monkeypatch, visible, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert visible_gpus() == expected
 
@@ -118,14 +106,14 @@ def test_cuda_visible_devices_sets_the_visible_gpus(
         ),
     ],
 )
-def test_invalid_workers_or_threads_or_gpus_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_workers_or_threads_or_gpus_are_refused(settings, message):
     with pytest.raises(InputError) as caught:
         assign(**settings)
     assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("max 100000\n", None), ("50000 100000\n", 1), ("odd", None)])
-def test_cpu_limit_of_a_container_is_used(tmp_path: Path, text: str, expected: int | None) -> None:
+def test_cpu_limit_of_a_container_is_used(tmp_path, text, expected):
     (tmp_path / "cpu.max").write_text(text)
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert cores(tmp_path) == (expected or bound)
@@ -136,16 +124,14 @@ def test_cpu_limit_of_a_container_is_used(tmp_path: Path, text: str, expected: i
     ("device", "visible", "per_job"),
     [("auto", "0,1", 1), ("cuda:1", "0,1", 1), (None, "0", 1), ("cpu", "0,1", 0), ("mps", "0,1", 0), ("cuda", "-1", 0)],
 )
-def test_job_needs_a_gpu_only_if_it_would_use_one(
-    monkeypatch: pytest.MonkeyPatch, device: str | None, visible: str, per_job: int
-) -> None:
+def test_job_needs_a_gpu_only_if_it_would_use_one(monkeypatch, device, visible, per_job):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert gpus_per_job(device) == per_job
     # Jobs that would all use the same GPU run one after the other.
     assert [jobs_at_once(threads, device) for threads in (1, 3, 16, None)] == ([1] * 4 if per_job else [8, 2, 1, 1])
 
 
-def test_resolvers_read_the_experiment() -> None:
+def test_resolvers_read_the_experiment():
     register_resolvers()
     register_resolvers()
     trainer = {"threads": 4, "device": "cpu"}
@@ -169,9 +155,7 @@ def test_resolvers_read_the_experiment() -> None:
         ({"device": "cpu", "threads": None}, {"OMP_NUM_THREADS": "4"}, 2),
     ],
 )
-def test_launcher_runs_as_many_jobs_as_fit(
-    monkeypatch: pytest.MonkeyPatch, trainer: dict[str, Any], settings: dict[str, Any], expected: int
-) -> None:
+def test_launcher_runs_as_many_jobs_as_fit(monkeypatch, trainer, settings, expected):
     for module in (resources, processes):
         monkeypatch.setattr(module, "visible_gpus", lambda *_: ["0", "1", "2"])
     if "OMP_NUM_THREADS" in settings:

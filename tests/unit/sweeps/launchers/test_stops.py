@@ -1,7 +1,5 @@
 """Signals that are stored until the sweep checks them."""
 
-from __future__ import annotations
-
 import os
 import select
 import signal
@@ -13,7 +11,7 @@ from ssr_hydra.sweeps.launchers.stops import Stops
 from ssr_hydra.trainer.interrupts import TerminatedError, terminable
 
 
-def test_signals_are_kept_in_order_and_the_handlers_are_restored() -> None:
+def test_signals_are_kept_in_order_and_the_handlers_are_restored():
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGTSTP
     before = list(map(signal.getsignal, numbers))
     with Stops() as stops:
@@ -28,7 +26,7 @@ def test_signals_are_kept_in_order_and_the_handlers_are_restored() -> None:
     assert list(map(signal.getsignal, numbers)) == before
 
 
-def test_signal_wakes_up_a_waiting_sweep() -> None:
+def test_signal_wakes_up_a_waiting_sweep():
     with Stops() as stops:
         timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
@@ -37,7 +35,7 @@ def test_signal_wakes_up_a_waiting_sweep() -> None:
         assert stops.take() == [signal.SIGTERM]
 
 
-def test_error_of_method_leave_depends_on_the_signal() -> None:
+def test_error_of_method_leave_depends_on_the_signal():
     stops = Stops()
     stops.leave("")
     for number, kind, text in (
@@ -49,8 +47,8 @@ def test_error_of_method_leave_depends_on_the_signal() -> None:
             stops.leave(", done")
 
 
-def test_handlers_of_other_code_stay_installed() -> None:
-    signals: list[int] = []
+def test_handlers_of_other_code_stay_installed():
+    signals = []
     before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
         with Stops() as stops:
@@ -61,7 +59,7 @@ def test_handlers_of_other_code_stay_installed() -> None:
     assert signals == [signal.SIGTERM]
 
 
-def test_handler_of_a_job_is_replaced_temporarily() -> None:
+def test_handler_of_a_job_is_replaced_temporarily():
     with terminable():
         with Stops() as stops:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -70,10 +68,10 @@ def test_handler_of_a_job_is_replaced_temporarily() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_no_signal_is_handled_outside_the_main_thread() -> None:
+def test_no_signal_is_handled_outside_the_main_thread():
     outcomes = []
 
-    def look() -> None:
+    def look():
         with Stops() as stops:
             outcomes.append((stops.take(), signal.getsignal(signal.SIGINT)))
 

@@ -10,7 +10,7 @@ from study_runs import study_of as study_of_cells
 from scripts.coverage import SSRS, coverage, decisions, digits_rows, resampled
 from ssr_hydra.studies import doublings, paired, summary
 from ssr_hydra.studies.intervals import combine
-from ssr_hydra.studies.noise import pooled_noise
+from ssr_hydra.studies.noise import moderation, pooled_noise
 
 
 def test_fitted_line_maximizes_the_gamma_likelihood():
@@ -27,6 +27,29 @@ def test_fitted_line_maximizes_the_gamma_likelihood():
     best = optimize.minimize(likelihood, [0.0, 0.0], tol=1e-10).x
     true = np.exp(best[1] * np.log(ssrs) / 2)
     assert noise.spreads / noise.spreads[-1] == pytest.approx(true / true[-1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("df", "scatter", "prior"),
+    # Euler's constant g: digamma(1) = -g, digamma(1/2) = -g - 2 log 2, trigamma(1) = pi^2/6, trigamma(1/2) = pi^2/2.
+    # So log(variance) - digamma(df/2) + log(df/2) is log(variance) + g for df 2, log(variance) + g + log 2 for df 1.
+    # The scatter is the mean trigamma(df/2) plus trigamma(prior/2).
+    [
+        ([2, 2], math.pi**2 / 6 + math.pi**2 / 6, 2),
+        ([1, 1], math.pi**2 / 2 + math.pi**2 / 2, 1),
+        ([1, 2], math.pi**2 / 3 + math.pi**2 / 6, 2),
+        ([1, 2], 0.0, math.inf),
+        ([2, 2], 1e3, 0.5),  # the fewest degrees of freedom
+    ],
+)
+def test_scatter_of_the_variances_sets_degrees_of_freedom_and_level(df, scatter, prior):
+    df, level, apart = np.array(df), 3.0, math.sqrt(scatter / 2)
+    variances = level * np.exp([apart, -apart]) * np.exp(-np.euler_gamma) / np.where(df == 1, 2, 1)
+    assert moderation(variances, df, 1) == pytest.approx((prior, 1.0 if math.isinf(prior) else level))
+    if not math.isinf(prior):  # the mean of the log variances is the level of the cells, not the mean variance
+        noise = pooled_noise(variances, df, np.ones(2), np.zeros(2))
+        assert noise is not None
+        assert noise.spreads**2 == pytest.approx([level, level])
 
 
 def test_recipes_with_one_ssr_each_share_a_trend_or_have_own_levels():

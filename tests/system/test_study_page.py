@@ -257,7 +257,7 @@ def sentences():
         f"a truncated `cosine_warmup` needs {truncated} times as many steps as a scaled `cosine_warmup`",
         f"{gain(lm, 'truncate', 'multistep_warmup', 0.125)} bits per byte at SSR 0.125",
         f"{gain(lm, 'truncate', 'multistep_warmup', 0.25)} at SSR 0.25",
-        f"Three of them are `cosine_warmup` at SSR 0.25 ({gain(digits, 'truncate', 'cosine_warmup', 0.25)}), "
+        f"Examples are `cosine_warmup` at SSR 0.25 ({gain(digits, 'truncate', 'cosine_warmup', 0.25)}), "
         "`linear_warmup` at SSR 0.5 "
         f"({gain(digits, 'truncate', 'linear_warmup', 0.5)}) and `multistep_warmup` at SSR 0.125 "
         f"({gain(digits, 'truncate', 'multistep_warmup', 0.125)})",

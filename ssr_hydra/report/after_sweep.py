@@ -13,7 +13,7 @@ from ssr_hydra.studies.reading import load
 
 
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
-    """Write a report into ``folder/report``, and print its table and its answer, or the reason for a missing report.
+    """Write a report into ``folder/report``, and print it. If there can be no report, print the reason.
 
     The function raises an error only if it cannot write to ``stream``.
     """

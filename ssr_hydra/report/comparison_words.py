@@ -17,18 +17,18 @@ from ssr_hydra.studies.study import find_series
 
 _MOST_CROSSINGS = 3
 _MOST_NAMED = 8
-# For each control: the words for a normal scaled run, and for a run with the control.
+# The words in sentences about a control: for the scaled runs, and for the control runs.
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed warmup", "the scaled warmup")}
 
 
 def open_names(choice: Choice) -> str:
-    """Return the name of the recipe that may be as good as the choice, or the number of such recipes."""
+    """Return the name of the one recipe that may be as good as the choice; if there are several, their number."""
     count = len(choice.open)
     return choice.open[0].recipe if count == 1 else f"{count} other recipes"
 
 
 def rivals(content: Content, choice: Choice) -> list[str]:
-    """Return the sentence that compares the choice with the recipe whose quality is closest at an equal budget."""
+    """Return the sentence that compares the choice with the best other recipe at an equal budget."""
     where = f"at equal {_budget_name(content)} ({_budget(content, choice)})"
     if not choice.rivals:
         return [f"No other recipe was measured {where}."] if len(content.recommendations) > 1 else []
@@ -76,7 +76,7 @@ def rival_details(content: Content, choice: Choice) -> list[str]:
 
 
 def diverged(content: Content, choice: Choice) -> list[str]:
-    """Return the sentences about diverged runs at the chosen SSR, and about the means that include these runs."""
+    """Return how many runs diverged at the chosen SSR, and the means if these runs count as the worst quality."""
     rows = content.summary
     rows = rows[(rows["control"] == "") & (rows["ssr"] == choice.ssr)]
     lost = rows[rows["survived"] < 1]
@@ -93,7 +93,7 @@ def diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _budget_name(content: Content) -> str:
-    """Return "time". If runs have no seconds, or the user chose steps or SSRs, return the name of the axis."""
+    """Return the word for equal budgets: "time", or "steps" or "SSRs" if the user chose it or runs have no seconds."""
     is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
     return "time" if is_time else NAMES_OF_EQUAL[content.equal]
 
@@ -112,7 +112,7 @@ def _budget(content: Content, choice: Choice) -> str:
 
 
 def equal_time_text(content: Content) -> list[str]:
-    """Return at most one sentence: why recipes are compared at equal steps, SSRs or seconds."""
+    """Return the reason why recipes are compared at equal steps, SSRs or seconds; an empty list if there is none."""
     time, pace = content.time, content.time.pace
     if len(content.recommendations) < 2:
         return []
@@ -157,7 +157,7 @@ def over_budgets(content: Content) -> list[str]:
     if frame.empty or content.reference is None or len(content.recommendations) < 2:
         return []
     compared = frame[frame["standing"] != ""]
-    # Name a budget by its SSR only if all recipes have the same SSR at this budget. Otherwise use steps or seconds.
+    # Name each budget by its SSR, if at every budget all recipes have the same SSR. Otherwise use steps or seconds.
     by_budget = compared.groupby("at")
     same = bool((by_budget["ssr"].agg(np.ptp) <= 1e-9 * by_budget["ssr"].max()).all())
     budgets_by_best: dict[str, list[str]] = {}
@@ -178,7 +178,7 @@ def over_budgets(content: Content) -> list[str]:
 
 
 def crossings(content: Content, choice: Choice) -> list[str]:
-    """Return sentences about SSRs at which the curve of the choice certainly crosses the curve of another recipe."""
+    """Return a sentence for each SSR at which the choice and another recipe change ranks by more than noise."""
     frame = content.crossings
     frame = frame[frame["certain"] & ((frame["a"] == choice.recipe) | (frame["b"] == choice.recipe))]
     return [
@@ -204,7 +204,7 @@ def first_at_target(content: Content) -> list[str]:
     if not choice.rivals:
         return [f"{text}; no other recipe was measured {equal}."]
     if unknown := [rival.recipe for rival in choice.rivals if math.isnan(rival.low)]:
-        # If the text contains an interval, the noise of the choice was measured. Name the recipes without this noise.
+        # If the text has an interval, the noise of the chosen recipe is known. Name the recipes with unknown noise.
         whose = "" if math.isnan(best.target_low) else f" of {listed(unknown)}"
         return [f"{text}; the noise{whose} was not measured."]
     if choice.open:
@@ -231,7 +231,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
 
 
 def control_counts(content: Content) -> list[str]:
-    """For each control, return the mean gain of scaled runs over control runs, and how often each side wins."""
+    """For each control, say how much better scaled runs are than control runs on average, and how often they win."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)

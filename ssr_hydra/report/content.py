@@ -44,14 +44,15 @@ class Options:
 
     Args:
         tolerance: The smallest gain in quality that is worth a doubling of the training. If ``tolerance`` is None, the
-            report gives the answer for every tolerance.
+            report says for each range of tolerances what to run.
         target: A quality to reach; None for no target.
         price_per_hour: Price of the machine, in any currency. With a price, the report also shows costs.
         confidence: The confidence of every interval.
         reference: The recipe with which the other recipes are compared; None for the first recipe.
         equal: The axis on which budgets are equal when recipes are compared: ``seconds`` of training, ``steps``, or
-            ``ssr``. None chooses ``steps`` if all recipes take about the same time per step, or if their seconds are
-            not comparable; otherwise, None chooses ``seconds``. If a table has no steps, ``ssr`` replaces ``steps``.
+            ``ssr``. If it is None, the report uses ``steps`` if all recipes take about the same time per step, or if
+            seconds are missing or not comparable; otherwise, ``seconds``. If runs have no steps, it uses ``ssr``
+            instead of ``steps``.
         noise: With ``pooled``, intervals use the noise of all SSRs and recipes. With ``cell``, an interval is the plain
             t interval of the runs of one recipe and SSR.
         labels: Names to show instead of the names of the metric and the recipes: ``{"eval/accuracy": "Accuracy"}``.
@@ -89,7 +90,7 @@ class Choice:
         ssr: The SSR.
         budget: The budget of one run of the recipe at this SSR, on the axis ``Content.equal``.
         recommendation: The recommendation for the recipe, with its reasons.
-        rivals: Every other recipe that was measured at this budget. The recipe with the closest quality is first.
+        rivals: Every other recipe that was measured at this budget, the best recipe first.
         runs: The number of runs of the recipe at this SSR, including diverged and failed runs.
         diverged: The number of these runs that diverged. The quality is the mean of the other runs.
     """
@@ -104,15 +105,15 @@ class Choice:
 
     @property
     def open(self) -> tuple[Rival, ...]:
-        """The recipes that may be as good as the choice: the difference is within the noise."""
+        """The recipes that may be as good as the chosen recipe."""
         return tuple(rival for rival in self.rivals if rival.open)
 
     @property
     def certainty(self) -> Literal["sure", "close", "unknown"]:
         """How certain the choice is.
 
-        ``unknown``: the gain of a doubling, or the difference from another recipe, has no interval. ``close``: a
-        different SSR or recipe may be as good, or runs at the chosen SSR diverged. ``sure``: none of these cases.
+        ``unknown``: the noise is unknown, so no interval can be computed. ``close``: a different SSR or recipe may be
+        as good, or runs at the chosen SSR diverged. ``sure``: none of these cases.
         """
         if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"
@@ -121,7 +122,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class ToleranceChoice:
-    """The choice for all tolerances that are greater than ``above`` and at most ``below``."""
+    """The recipe and the SSR to run for every tolerance with ``above`` < tolerance <= ``below``."""
 
     above: float
     below: float
@@ -134,9 +135,9 @@ class Content:
 
     ``axis`` is the axis on which time is shown. ``equal`` is the axis on which recipes are compared at equal budgets.
     ``choice`` is the fastest recommended recipe whose quality is at most the user's tolerance below the best quality.
-    ``steps`` contains the choice for each range of tolerances; the range with the smallest tolerances is last. If the
-    user sets no tolerance, ``choice`` is the last choice in ``steps``. ``soonest`` is the recipe that is the first to
-    reach the target. ``looks`` counts the reports of the growing study, including this report.
+    ``steps`` contains the choice for each range of tolerances, from the largest tolerances to the smallest. If the user
+    sets no tolerance, ``choice`` is the last choice in ``steps``. ``soonest`` is the recipe that is the first to reach
+    the target. ``looks`` is the number of reports written while the study grew, including this report.
     """
 
     study: Study
@@ -169,7 +170,7 @@ class Content:
 
     @property
     def objective(self) -> str:
-        """The name of the metric in the report."""
+        """The name of the metric, or the label that the user gave it."""
         return self.options.labels.get(self.study.objective, self.study.objective)
 
     @property
@@ -185,7 +186,7 @@ class Content:
 
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
-        """The pairs (recipe, control) with a completed run, in the study's order: a recipe, then its controls."""
+        """The pairs (recipe, control) that have a completed run: each recipe, then its controls."""
         table = self.summary[self.summary["n"] > 0]
         pairs = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
@@ -198,7 +199,7 @@ class Content:
 
     @property
     def counted(self) -> list[Axis]:
-        """The axes that runs measure, such as steps and seconds: ``axes`` without SSR and cost."""
+        """The axes that the records of runs contain, such as steps and seconds: ``axes`` without SSR and cost."""
         return [axis for axis in self.axes if axis not in ("ssr", "cost")]
 
     @cached_property
@@ -224,7 +225,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     Args:
         study: The study.
         options: The options.
-        looks: How many reports of the growing study were made, including this report.
+        looks: The number of reports written while the study grew, including this report.
 
     Raises:
         InputError: No run has completed, or an option does not fit the study.
@@ -293,7 +294,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=crossings(study, sure),
         ranking=compare.decision_accuracy(study),
-        fits=fits(study, sure),  # pass no tolerance, because fits() accepts errors up to the tolerance
+        fits=fits(study, sure),  # without the tolerance, because every prediction within it would pass its back-test
         totals=study.totals(price),
         outliers=compare.outliers(study),
         looks=looks,
@@ -346,7 +347,7 @@ def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
 
 
 def _scaled(study: Study) -> list[str]:
-    """Return the recipes with at least one run that is not a control."""
+    """Return the recipes that have scaled runs, not only control runs."""
     return [series.recipe for series in study.series if not series.control]
 
 
@@ -359,8 +360,9 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
     """For every tolerance, return the fastest recipe whose quality is at most the tolerance below the best quality.
 
-    Fragile recipes are left out. From small to large tolerances, the chosen SSR changes only at the gain of a doubling.
-    The chosen recipe changes at such a gain, or at the difference in quality between a recipe and the best recipe.
+    Recipes whose runs diverge too often are left out (``Series.fragile``). The choice can change only at a tolerance
+    that equals the gain of a doubling, or the difference in quality between a recipe and the best recipe. So the
+    function computes one choice for each range between two of these tolerances.
     """
     candidates = [series for series in uncontrolled(study) if not series.fragile]
     if not candidates:
@@ -385,7 +387,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
         same = list(group)
         (above, _, series, place), below = same[-1], same[0][1]
         middle = math.sqrt(above * below) if above > 0 and below < math.inf else below / 2 if not above else 2 * above
-        # If one choice holds for all tolerances, ``middle`` is infinite. Then use None, which means a tolerance of 0.
+        # ``middle`` is infinite if the choice is the same for all tolerances. Then None means a tolerance of 0.
         tolerance = None if math.isinf(middle) else middle
         own = recommend_by_gains(study, series, gains[series.recipe], tolerance, None, confidence)
         budget = float(series.axis(axis, None)[place])
@@ -395,7 +397,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``, or the last index."""
+    """Return the index of the smallest SSR with a gain of at most ``tolerance``; if there is none, the last index."""
     smallest = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if smallest is None else int(np.searchsorted(series.ssr, smallest))
 

@@ -29,7 +29,7 @@ class Curve:
     """One curve: its values, and the position of each value on every axis.
 
     ``low`` and ``high`` are the band around a mean over seeds; they are empty for a single run. If ``dots`` is true,
-    the values are drawn as dots without lines, because nothing is known between them.
+    the values are drawn as dots without lines, because the values between them are unknown.
     """
 
     recipe: str
@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves to draw, and the number of omitted curves. ``every``: steps between dots, if equal in all curves."""
+    """Curves to draw. ``left_out`` curves are omitted. Dots are ``every`` steps apart; None if this varies."""
 
     drawn: list[Curve]
     left_out: int = 0

@@ -20,10 +20,10 @@ GREY = "#555555"
 SHARED: tuple[Axis, ...] = ("ssr", "steps")
 """Axes on which all recipes have the same positions."""
 
-_LONGEST = 40  # characters of a name
-_MOST_PLACES = 40  # maximum number of positions on a shared axis that get a tick each
+_LONGEST = 40  # maximum length of a name, in characters
+_MOST_PLACES = 40  # with more positions than this, an axis has ticks at round numbers instead of the positions
 _TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # in points: axis width, digit width, gap between two numbers
-_STRETCH, _MARGIN = 0.25, 0.06  # fractions of the value range: maximum space for ends of intervals; margin
+_STRETCH, _MARGIN = 0.25, 0.06  # fractions of the range of the values: most space for ends of intervals; margin
 _LABELS = {
     "ssr": "Scale schedule ratio (SSR)",
     "steps": "Optimizer steps",
@@ -54,7 +54,7 @@ def printable(text: str) -> str:
 
 
 def positions(values: Iterable[float]) -> list[float]:
-    """Return the positions in ascending order. Positions that differ by less than one percent count as one."""
+    """Return the distinct positions, ascending. Positions that differ by less than one percent count as equal."""
     distinct: list[float] = []
     for value in sorted(value for value in values if math.isfinite(value) and value > 0):
         if not distinct or value > 1.01 * distinct[-1]:
@@ -63,11 +63,11 @@ def positions(values: Iterable[float]) -> list[float]:
 
 
 def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return a factor for the positions of a recipe that moves its marks away from the marks of other recipes.
+    """Return a factor for the positions of one recipe, so that recipes at the same position are drawn side by side.
 
-    ``place`` is the index of the recipe, and ``count`` the number of recipes. At one position, ``each`` is the distance
-    from one recipe's mark to the next, and ``over_all`` is the largest distance from the first to the last. Both are
-    fractions of the smallest distance between two positions on the logarithmic axis.
+    ``place`` is the index of the recipe, and ``count`` the number of recipes. ``each`` is the distance between the
+    marks of two recipes, and ``over_all`` is the largest distance between the first and the last mark. Both are
+    fractions of the smallest distance between two of ``places`` on the logarithmic axis.
     """
     gap = float(np.diff(np.log2(places)).min(initial=1.0))
     return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))
@@ -93,7 +93,7 @@ def time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
 
 
 def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
-    """Set the range of the vertical axis from the points. The ends of very long intervals are cut off."""
+    """Set the range of the vertical axis so that all ``values`` are visible. Very long intervals are cut off."""
     points = [value for value in values if math.isfinite(value)]
     low, high = min(points), max(points)
     room = _STRETCH * (high - low) if high > low else math.inf
@@ -104,7 +104,7 @@ def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> No
 
 
 def log_axis(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
-    """Make an axis logarithmic, with ticks at the positions (if these are few SSRs or steps) or at round numbers."""
+    """Make an axis logarithmic. Ticks are at ``places`` on a short axis of SSRs or steps, else at round numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     (axes.set_yscale if vertical else axes.set_xscale)("log")
@@ -125,7 +125,7 @@ def _tick(value: float) -> str:
 
 
 def separate_ticks(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
-    """Return the first and last position, and positions between them whose numbers do not overlap on a log axis."""
+    """Return the first position, the last, and those between them whose tick labels do not overlap on a log axis."""
     if len(places) < 2:
         return list(places)
     span = math.log(places[-1] / places[0])

@@ -52,7 +52,7 @@ _AS_LONG, _SHIFT = 0.004, 0.075
 # Arguments of nudge() for marks without lines, and for marks that a line connects.
 _DODGE = {"each": 0.03, "over_all": 0.1}
 _LINE_DODGE = {"each": 0.06, "over_all": 0.24}
-_AIR = 1.35  # a vertical SSR axis ends at this multiple of the largest SSR
+_AIR = 1.35  # a vertical SSR axis extends beyond the smallest and the largest SSR by this factor
 _MOST_SHADES = 6
 _MOST_TOGETHER = 4  # maximum number of recipes whose curves are drawn in the same axes
 _MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples: maximum number, columns, row height in inches
@@ -137,7 +137,7 @@ def _draw_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw the frontier on the axis of equal budgets."""
+    """Draw quality against the axis of equal budgets, with different marks for points on and off the frontier."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
     divisor = time_axis(axes, axis, table[axis])
     runs = _beside_means(content, table)
@@ -200,7 +200,7 @@ def _state_key(states: set[str]) -> list[Line2D]:
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of each cell (recipe, control, SSR) with several runs. ``mean`` is the mean time of the cell."""
+    """Return the runs of each recipe, control and SSR that has several runs. ``mean`` is their mean on the x axis."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
     runs = runs[~runs.index.isin(content.study.summarized)]
@@ -245,7 +245,7 @@ def _doublings(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw the recommended SSR against the tolerance. The line is solid where the SSR is certain."""
+    """Draw the recommended SSR against the tolerance. A solid line means that the choice is decided."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 

@@ -110,7 +110,7 @@ def fit_warnings(content: Content) -> list[str]:
 
 
 def cost_of_sweep(content: Content) -> str:
-    """Return sentences that say what the study cost, including the sentence of :func:`_break_even`."""
+    """Return sentences about the time and the cost of the study, and after how many runs the study pays off."""
     totals = content.totals
     text = f"The study took {totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
     if totals["runs"] == 1:
@@ -128,7 +128,7 @@ def cost_of_sweep(content: Content) -> str:
 
 
 def _break_even(content: Content) -> str:
-    """Return a sentence: how many runs, at the recommended instead of the largest SSR, save the time of the study."""
+    """Return a sentence: after how many runs the recommended SSR has saved as much time as the study took."""
     choice = content.choice
     whole = content.totals.get("total_seconds", math.nan)
     if choice is None or "seconds" not in content.axes or not whole > 0:
@@ -191,7 +191,7 @@ def method(content: Content) -> list[str]:
 
 
 def _equal_time(content: Content) -> list[str]:
-    """Return sentences about the axis of equal budgets, except sentences that the answer contains."""
+    """Return sentences about the axis of equal budgets, if the answer does not already explain this axis."""
     time, equal = content.time, NAMES_OF_EQUAL[content.equal]
     if len(content.recommendations) < 2:
         return []

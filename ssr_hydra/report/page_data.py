@@ -67,7 +67,7 @@ def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str,
     frame = content.study.completed
     frame = frame[~frame.index.isin(content.study.summarized)]  # remove rows that are means rather than runs
     runs = frame
-    if len(frame) > MOST_RUNS:  # spread the points evenly over the range of each cell, including both ends
+    if len(frame) > MOST_RUNS:  # keep runs evenly from the best to the worst of each recipe, control and SSR
         share = MOST_RUNS / len(frame)
         groups = frame.sort_values("quality", kind="stable").groupby(["recipe", "control", "ssr"], sort=False)
         runs = pd.concat([group.iloc[spread_out(len(group), max(1, int(len(group) * share)))] for _, group in groups])
@@ -123,7 +123,7 @@ def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -
         if axis == "ssr":
             points[axis] = [float(ssr) for ssr in ssrs]
             continue
-        # Interpolate time / SSR, which is almost constant. Above the largest measured SSR, np.interp holds it constant.
+        # Interpolate time / SSR, which is almost constant. Above the largest measured SSR, np.interp repeats the last.
         rate = np.log(rows[axis].to_numpy(dtype=float)) - log_ssrs
         points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), log_ssrs, rate))) for ssr in ssrs]
     return points

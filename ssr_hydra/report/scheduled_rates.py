@@ -28,17 +28,18 @@ _KINDS: list[Any] = [*(row.scheduler for row in ROWS), Phase]
 _CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in _KINDS}
 _MOST_COMPARED = 50
 _PIECES = 257
-_STRAIGHT = 1 / 2000  # largest error of a line between two points, relative to the learning rate in the config
+_STRAIGHT = 1 / 2000  # largest error of linear interpolation, as a fraction of the learning rate in the config
 _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rate is a float32
 
 
 def scheduled_rates(
     reader: ConfigReader, folder: Path, logged: Mapping[str, Any]
 ) -> tuple[list[float], list[float]] | None:
-    """Return steps, and the learning rate after each of these steps. Between two of them, the rate is almost linear.
+    """Return a list of steps and a list of the learning rates at these steps. Between them, the rate is almost linear.
 
-    Return None if the run's config does not have exactly one schedule of this package, or if the ``steps`` and ``lr``
-    of ``logged`` contradict the schedule, for example after a resume with ``resume.on_change=rescale``.
+    Return None if the config has no ``optimizer.lr``, or has a scheduler that is not part of this package. Also return
+    None if the rates in ``logged`` contradict the schedule, for example after a resume with
+    ``resume.on_change=rescale``.
     """
     try:
         if (config := reader.read(folder)) is None:
@@ -66,7 +67,7 @@ def scheduled_rates(
 
 
 def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, Any]) -> Callable[[int], float]:
-    """Return a function from batch to multiplier. Raise an InputError if the schedule needs a rate that is None."""
+    """Return a function that maps the index of a batch to the schedule's multiplier of the learning rate."""
     run = Run.of(State(max_duration=as_time(max_duration, "max_duration") * ssr, **rates), ssr)
     timeline = Timeline(TimeUnit.BATCH, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
     run.state.timestamp = timeline.at(Fraction(0))
@@ -75,7 +76,7 @@ def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, A
 
 
 def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
-    """Return batches between which the multiplier is almost linear."""
+    """Return the indices of the first batch, the last, and batches between which the multiplier is almost linear."""
     places = [round(place) for place in np.linspace(0, steps - 1, min(steps, _PIECES))]
     waiting = list(pairwise(places))
     exact = set(places)
@@ -122,7 +123,7 @@ def _argument(value: Any) -> Any:
 
 
 def _equals(alpha: Callable[[int], float], lr: float, logged: Mapping[str, Any]) -> bool:
-    """Return whether the logged rates equal the scheduled rates. The log of step n has the rate of batch n - 1."""
+    """Return whether the logged rates equal the scheduled rates. The rate logged at step n is that of batch n - 1."""
     return all(
         abs(lr * alpha(round(logged["steps"][place]) - 1) - logged["lr"][place]) <= _EQUAL * abs(lr)
         for place in spread_out(len(logged["lr"]), _MOST_COMPARED)

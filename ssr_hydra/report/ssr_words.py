@@ -12,7 +12,7 @@ from ssr_hydra.studies.study import find_series
 
 
 def gain(content: Content, best: Recommendation) -> str:
-    """Return a sentence with the gain of doubling the recommended SSR, or without such an SSR, of the last doubling."""
+    """Return a sentence with the gain of doubling the recommended SSR; if there is none, of the last doubling."""
     if math.isnan(best.gain):
         return f"No doubling of the SSR was measured for {best.recipe}, so the gain of longer runs is unknown."
     text = with_ends(content, best.gain, best.low, best.high)
@@ -86,7 +86,7 @@ def half_width(content: Content, batch: Batch) -> str:
 
 
 def target(content: Content, best: Recommendation) -> list[str]:
-    """Return sentences about the SSR at which a recipe reaches the target, if the answer does not name this SSR."""
+    """Return sentences about the SSR at which a recipe reaches the target, unless the answer already has them."""
     if best.target is None:
         return []
     several = len(content.recommendations) > 1

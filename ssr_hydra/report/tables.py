@@ -28,7 +28,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class TableCell:
-    """The text of a cell. ``tone`` is ``good``, ``bad`` or empty; the page shows ``note`` as a tooltip."""
+    """The text of a cell. ``tone`` (``good``, ``bad`` or empty) sets its colour on the page; ``note`` is a tooltip."""
 
     text: str
     tone: str = ""
@@ -37,7 +37,10 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column. ``kind`` is ``number``, ``name``, ``text`` or ``wide``. A narrow terminal hides ``extra`` columns."""
+    """A column. ``kind``, which sets its layout, is ``number``, ``name``, ``text`` or ``wide``.
+
+    A narrow terminal hides ``extra`` columns.
+    """
 
     head: str
     kind: str = "number"
@@ -46,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row: its cells, and whether the report chose this row. ``of`` is the pair (recipe, control)."""
+    """A row. ``of`` is the row's pair (recipe, control); ``chosen`` is true for the recipe and SSR to run."""
 
     cells: tuple[TableCell, ...]
     of: tuple[str, str] | None = None
@@ -164,7 +167,7 @@ def _doublings(content: Content) -> Table:
 
 
 def _against(row: Any, tolerance: float, sure: float) -> TableCell:
-    """Return a cell: the gain of a doubling is above or below the tolerance, or open if the interval contains it."""
+    """Say whether a gain is above or below the tolerance; ``open`` if the interval contains the tolerance."""
     if math.isnan(row.low):
         return TableCell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
     if row.sure_low > tolerance:
@@ -209,7 +212,7 @@ def _speedup(content: Content) -> Table:
 
 
 def _equal_time(content: Content) -> Table:
-    """Return a table with a row for each recipe and a column for each budget. The reference recipe sets the budgets."""
+    """Return a table with a row for each recipe and a column for each budget that the reference recipe has used."""
     frame = content.equal_time
     if frame.empty or len(content.arms) < 2:
         return Table(())
@@ -276,7 +279,7 @@ def _crossings(content: Content) -> Table:
 
 
 def _ranking(content: Content) -> Table:
-    """Return a table that shows how well short runs rank the recipes; empty for fewer than three recipes."""
+    """Return a table: how often short runs rank two recipes like the longest runs. Empty for less than 3 recipes."""
     columns = (Column("at SSR"), Column("pairs of recipes"), Column("in the order of the longest runs"))
     rows = [
         _row(number(row.ssr), f"{row.pairs}", TableCell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else ""))
@@ -287,7 +290,7 @@ def _ranking(content: Content) -> Table:
 
 
 def _target(content: Content) -> Table:
-    """Return a table with the time in which each recipe reaches the target, and its ratio to the shortest time."""
+    """Return a table with the time in which each recipe reaches the target, also as a multiple of the shortest time."""
     reached = []
     for best in content.recommendations:
         if best.target_ssr is not None:
@@ -367,7 +370,7 @@ def _amount(axis: str, value: float) -> str:
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
     """Return the rows in the order of the study: each recipe before its controls, then by SSR."""
-    summary = content.summary  # unlike content.arms, it has recipes whose runs have no quality
+    summary = content.summary  # also has recipes without a completed run, which content.arms does not have
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}
     return sorted(rows_of(frame), key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))

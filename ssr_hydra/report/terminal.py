@@ -82,8 +82,8 @@ def terminal(stream: TextIO) -> tuple[int, bool]:
 def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     """Return a table as text with aligned columns, no wider than ``width``.
 
-    If the table is too wide, extra columns are dropped first, then names of recipes are cut, then columns at the end
-    are dropped. Names of controls are not cut, because they distinguish rows of the same recipe.
+    If the table is too wide, the function drops extra columns, then shortens the names of recipes, then drops the last
+    columns. It does not shorten names of controls, because they distinguish rows of the same recipe.
     """
     short_table = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))

@@ -83,7 +83,7 @@ def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _by_recipe(texts: Mapping[str, str]) -> str:
-    """Return one text for the values of all recipes. If all recipes have the same value, the text is this value."""
+    """Return the value that all recipes share. If the values differ, return them with the names of the recipes."""
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
     parts = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]
@@ -92,7 +92,7 @@ def _by_recipe(texts: Mapping[str, str]) -> str:
 
 
 def _component(node: Any, without: Sequence[str] = ()) -> str:
-    """Return a config node as text: the name of its class, and the arguments that are set."""
+    """Return a config node as text: the name of its class, and the arguments that are not 0, false or null."""
     if isinstance(node, list):
         return " + ".join(filter(None, (_component(item, without) for item in node)))
     if not isinstance(node, Mapping):
@@ -164,7 +164,7 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
 
 
 def _overrides(content: Content, firsts: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the overrides of each study as on the command line of a sweep, for example ``ssr=0.5,1,2 seed=0,1``."""
+    """Return the overrides of each study in the form of a sweep's command line, such as ``ssr=0.5,1,2 seed=0,1``."""
     texts: dict[str, list[str]] = {}
     for study, rows in content.study.completed.groupby("study", sort=False):
         sweep: dict[str, dict[str, None]] = {}

@@ -68,7 +68,7 @@ def answer(content: Content) -> list[str]:
 
 
 def details(content: Content) -> list[tuple[str, list[str]]]:
-    """Return the remaining sentences about the answer, as pairs of heading and sentences."""
+    """Return the sentences that :func:`answer` leaves out, as pairs of heading and sentences."""
     choice = content.choice
     if choice is None:
         return []
@@ -109,7 +109,7 @@ def others(content: Content) -> list[str]:
 def certainty(choice: Choice) -> str:
     """Return how certain a choice is, in a few words."""
     if choice.certainty == "sure" and not choice.rivals and choice.recommendation.ssr is None:
-        # No other recipe was measured at this budget, but a larger SSR may be better.
+        # The recipe is certain (no other was measured at this budget), but a larger SSR may be better.
         return "undecided: longer runs are missing"
     return {"sure": "decided", "close": "undecided", "unknown": "noise not measured"}[choice.certainty]
 
@@ -137,7 +137,7 @@ def _by_tolerance(content: Content, choice: Choice) -> str:
 
 
 def _command(content: Content) -> str:
-    """Return the command that sets a tolerance. If the sources are not study folders, return only the option."""
+    """Return the command ``ssr-report FOLDER --tolerance X``; for sources other than folders, only the option."""
     option = "--tolerance X"
     sources = content.study.sources
     if not sources or not all(Path(source).is_dir() for source in sources):

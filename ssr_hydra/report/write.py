@@ -18,7 +18,10 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Return the number of reports written into a folder. Count the next report if more runs have completed."""
+    """Return the number of reports written into a folder while the study grew, including the next report.
+
+    The next report counts only if the number of completed runs has changed since the last report.
+    """
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))
         looks, completed = int(earlier.get("looks", 1)), int(earlier["totals"]["completed"])

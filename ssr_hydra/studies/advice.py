@@ -33,13 +33,12 @@ class ToleranceStep:
 
     Attributes:
         ssr: The SSR; None if the answer is above the measured range.
-        above: The lower end of the range: the gain of doubling this SSR, or 0 if this gain is below 0.
-        below: The upper end of the range: the smallest gain of doubling any smaller SSR; infinity if no smaller SSR was
-            measured.
-        sure_above: Above this tolerance (and below ``sure_below``), this SSR is recommended with 99% confidence.
-        sure_below: Below this tolerance (and above ``sure_above``), this SSR is recommended with 99% confidence. If
-            ``sure_below`` is less than ``sure_above``, the confidence is below 99% at every tolerance. A value is NaN
-            if it depends on a gain without an interval.
+        above: The lower end of the range: how much quality doubling this SSR adds, at least 0.
+        below: The upper end of the range: the smallest gain from doubling any smaller SSR; infinity if no smaller SSR
+            was measured.
+        sure_above: The recommendation has 99% confidence at tolerances above ``sure_above`` and below ``sure_below``.
+        sure_below: See ``sure_above``. If ``sure_below`` is less than ``sure_above``, the confidence is below 99% at
+            every tolerance. Either number is NaN if it depends on a gain without an interval.
     """
 
     ssr: float | None
@@ -56,23 +55,21 @@ class Recommendation:
     Attributes:
         recipe: The recipe.
         tolerance: The smallest gain for which doubling the SSR is worth the time, in units of quality. If the tolerance
-            is None, ``steps`` has the recommendation for each tolerance, and ``ssr`` is the smallest SSR whose doubling
-            does not improve the quality.
-        ssr: The smallest measured SSR whose doubling gains less than the tolerance; None if every measured doubling
-            gains more.
-        gain: The gain of doubling ``ssr``. If ``ssr`` is None, this is the gain of the last measured doubling. NaN if
+            is None, ``steps`` has the recommendation for each tolerance, and ``ssr`` is the smallest SSR at which
+            doubling does not improve the quality.
+        ssr: The smallest measured SSR at which doubling gains less than the tolerance; None if there is none.
+        gain: How much quality doubling ``ssr`` adds. If ``ssr`` is None, the gain of the last measured doubling. NaN if
             no doubling was measured.
         low: Lower end of the interval of ``gain``; NaN if there is no interval.
         high: Upper end of the interval of ``gain``.
-        verdict: ``decided``: with 99% confidence, ``gain`` is below the tolerance, and the gain of each smaller SSR is
-            above the tolerance. ``close``: the 99% interval of one of these gains includes the tolerance.
-            ``unreplicated``: ``gain`` has no interval. ``outside``: every measured doubling gains more than the
-            tolerance, or no doubling was measured. If the gain of a smaller SSR has no interval, this gain is compared
-            with the tolerance without an interval.
-        batch: For the verdict ``close``: the number of additional seeds that makes the widest interval narrow enough.
-            "Narrow enough" means that the half-width is the tolerance. If the half-width is smaller already, or if
-            there is no tolerance, it means half of the present half-width. None for other verdicts, or if the number is
-            unknown.
+        verdict: How certain ``ssr`` is. ``decided``: with 99% confidence, doubling ``ssr`` gains less than the
+            tolerance, and doubling any smaller SSR gains more. ``close``: the 99% interval of one of these gains
+            includes the tolerance. ``unreplicated``: ``gain`` has no interval. ``outside``: every measured doubling
+            gains more than the tolerance, or no doubling was measured. If the gain of a smaller SSR has no interval,
+            only the gain itself is compared with the tolerance.
+        batch: For the verdict ``close``: how many more seeds would narrow the widest of the intervals that include the
+            tolerance. Its half-width would become the tolerance; if it is smaller already, or if there is no tolerance,
+            half of the present half-width. None for other verdicts, or if more than 10,000 seeds would be necessary.
         target: The requested quality; None if no quality was requested.
         target_ssr: The smallest SSR that reaches ``target``, interpolated; None if no SSR in the measured range reaches
             it.
@@ -80,9 +77,9 @@ class Recommendation:
         target_high: Upper end of the interval of ``target_ssr``; infinity if it is above the measured range.
         target_status: ``inside`` (an SSR within the measured range reaches the target), ``below`` (the smallest
             measured SSR already reaches it), ``above`` (no measured SSR reaches it), or ``""`` if there is no target.
-        forecasts: If no measured SSR reaches the target: a pair for each trusted fit. A pair has the kind of the fit,
-            and the SSR at which the fit reaches the target. This SSR is None if it is more than twice the largest
-            measured SSR.
+        forecasts: If no measured SSR reaches the target: for each trusted fit, a pair of the fit's kind and the SSR at
+            which the fit reaches the target. This SSR is None if the fit does not reach the target up to twice the
+            largest measured SSR.
         steps: The recommended SSRs for all tolerances, from the largest tolerance to the smallest.
         peak: The measured SSR with the best mean.
         fall: The mean at the largest SSR minus the best mean (< 0); NaN if the largest SSR has the best mean.
@@ -114,7 +111,7 @@ class Recommendation:
 def recommend(
     study: Study, tolerance: float | None = None, target: float | None = None, confidence: float = 0.95
 ) -> list[Recommendation]:
-    """For each recipe, return the smallest SSR whose doubling gains less than a tolerance.
+    """For each recipe, return the smallest SSR at which doubling gains less than a tolerance.
 
     If there is a target, also return the smallest SSR that reaches the target.
 
@@ -208,7 +205,7 @@ def _peak(series: Series, confidence: float) -> dict[str, float]:
 
 
 def _tolerance_steps(steps: list[tuple[float, bool, Estimate]]) -> tuple[ToleranceStep, ...]:
-    """Return a :class:`ToleranceStep` for each SSR with a smaller gain than all smaller SSRs."""
+    """Return a :class:`ToleranceStep` for each SSR that is the recommendation at some tolerance."""
     tolerance_steps = []
     below = sure_below = math.inf
     for ssr, _, gain in steps:

@@ -1,7 +1,7 @@
 """Means, intervals and differences of the runs of a study.
 
-The verdict of a comparison names the better recipe, or says that the comparison is undecided. Each verdict has a
-confidence of 99%. So even if a user looks six times at a growing study, at most 5% of the verdicts are wrong. Intervals
+The verdict of a comparison names the better recipe, or says that the comparison is undecided. Verdicts have a
+confidence of 99%, so that at most 5% of them are wrong even if a user looks at a growing study six times. Intervals
 have the requested confidence.
 """
 
@@ -30,11 +30,11 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         price_per_hour: Price of one hour of the machine, in any currency.
 
     Returns:
-        A row per recipe x control x ssr. Recipes whose runs all have no quality come last. The columns are:
+        A row per recipe x control x ssr. Recipes without a completed run come last. The columns are:
 
         - recipe, control, ssr
         - n: the number of runs with a quality; if it is 0, every mean is NaN
-        - mean: the mean of these runs; if the rows share only some seeds, it is the estimate of
+        - mean: the mean of these runs; if some rows lack seeds that other rows have, the estimate of
           :func:`ssr_hydra.studies.effects.with_effects`
         - low, high: the ends of the mean's interval; NaN if the noise is unknown
         - sd: the standard deviation of the runs; NaN for one run
@@ -145,7 +145,7 @@ def difference(
 
 
 def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate]]:
-    """Return the gain of doubling the ssr, for each measured ssr whose double is within the measured range.
+    """For each measured ssr, return how much quality doubling it adds, if its double is within the measured range.
 
     Returns:
         A tuple for each ssr: the ssr, whether the quality at its double is interpolated, and the gain (> 0 if the
@@ -166,15 +166,15 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     """Return the gain of doubling each measured ssr: ``quality(2 ssr) - quality(ssr)``.
 
     Returns:
-        A row per recipe x control x measured ssr whose double is in the measured range, with these columns:
+        A row per recipe x control x measured ssr, if 2 ssr is within the measured range, with these columns:
 
         - recipe, control, ssr
         - next_ssr: 2 ssr
         - n: the number of common seeds or of runs; see ``n`` of :class:`ssr_hydra.studies.intervals.Band`
-        - gain: > 0 if the longer run is better, for a metric such as a loss too
+        - gain: > 0 if the longer run is better, also for a metric such as a loss
         - low, high: the ends of the interval of the gain
         - sure_low, sure_high: the ends of the 99% interval, which decides verdicts
-        - sd: the standard deviation of the gain if each gain is measured with only one seed
+        - sd: the standard deviation of a gain that is measured with only one seed
         - method: ``paired``, ``welch``, ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`
         - interpolated: whether the quality at 2 ssr is interpolated
     """
@@ -191,7 +191,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Place:
-    """A recipe at an SSR. Its mean is the weighted sum of the means of ``cells`` (one cell if the SSR was measured)."""
+    """A recipe at an SSR, with the cells and weights from which its mean is interpolated (one cell if measured)."""
 
     recipe: str
     ssr: float
@@ -201,7 +201,7 @@ class Place:
 
     @property
     def survived(self) -> float:
-        """The smallest fraction, over the cells, of runs that did not diverge."""
+        """The fraction of runs that did not diverge, in the cell where this fraction is smallest."""
         return min(cell.survived for cell in self.cells)
 
     @property
@@ -226,8 +226,7 @@ class Rival:
         low: Lower end of the interval of ``margin``, not adjusted for multiple comparisons; NaN if there is no
             interval.
         high: Upper end of the interval of ``margin``.
-        open: Whether the rival may be as good as the best recipe. With 99% confidence, every rival that is not open is
-            worse than the best recipe.
+        open: Whether the rival may be as good as the best recipe. If False, the rival is worse with 99% confidence.
         batch: The number of additional seeds that would halve the interval of ``margin``; None if ``open`` is False, or
             if the number is unknown.
         n: If the runs of both recipes are paired, the number of common seeds. Otherwise the number of runs of the
@@ -249,15 +248,16 @@ class Rival:
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
     """Compare the chosen recipe, which has the best mean at a budget, with the other recipes (its rivals).
 
-    Rule 1: if every single comparison shows with 99% confidence that the chosen recipe is better, no rival is open.
-    This rule needs no correction for multiple comparisons, because all comparisons must agree.
+    ``Rival.open`` is set by two rules. Rule 1: if each comparison on its own shows with 99% confidence that the chosen
+    recipe is better, no rival is open. This rule needs no correction for multiple comparisons, because all comparisons
+    must agree.
 
-    Rule 2: otherwise, a rival is open unless it is worse than the chosen recipe, with 99% confidence for all
-    comparisons together. So with 99% confidence, the truly best recipe is the chosen recipe or an open rival. This is
-    correct although the chosen recipe was selected by its mean.
+    Rule 2: otherwise, a rival is open unless it is worse than the chosen recipe with 99% confidence, corrected for the
+    number of comparisons. So with 99% confidence, the recipe that is truly best is the chosen recipe or an open rival,
+    although the chosen recipe was selected by its mean.
 
     Returns:
-        The rivals, the closest first.
+        The rivals, the best first.
 
     Source: Rule 1: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling. Rule 2: Hsu, 1984,
     Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value.
@@ -280,9 +280,9 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
 def outliers(study: Study) -> pd.DataFrame:
     """Return runs whose quality is far from the other qualities of the same recipe, control and ssr.
 
-    "Far" means more than 8 typical standard deviations. The typical standard deviation is the median of the standard
-    deviations of all recipes, controls and SSRs. If there are three or more SSRs, it follows a trend over log SSR
-    (Theil-Sen), because shorter runs often have more noise.
+    "Far" means more than 8 typical standard deviations from the median. The typical standard deviation is the median of
+    the standard deviations over all recipes, controls and SSRs. With three or more SSRs, it depends on the SSR: it
+    follows a trend over log SSR (Theil-Sen), because shorter runs often have more noise.
 
     Returns:
         A row per run, the farthest first, with the columns below. If a recipe, control and ssr have only one or two
@@ -391,9 +391,9 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def decision_accuracy(study: Study) -> pd.DataFrame:
-    """Return how well short runs rank the recipes. Controls are excluded.
+    """Return how often shorter runs rank two recipes like the longest runs do. Controls are excluded.
 
-    The reference is the ranking at the largest SSR that all recipes have run.
+    The longest runs are those at the largest SSR that all recipes have run (``reference_ssr``).
 
     Returns:
         A row for each ssr below ``reference_ssr`` that all recipes have run. There are no rows if there are fewer than

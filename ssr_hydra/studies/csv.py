@@ -66,17 +66,17 @@ def from_csv(
     ``quality``, and as ``sd`` or ``se``. Use ``sd`` if the number after ± is a standard deviation, and ``se`` if it is
     a standard error.
 
-    Rows with the same recipe and ssr are runs with different seeds. Runs of different recipes or SSRs are paired only
-    if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run counts as
-    diverged, without a quality. A row that cannot be read is a :class:`Problem` of the study. If two rows have the same
-    recipe, ssr and seed, the second row is also a problem. If rows with the same recipe and ssr differ in any other
+    Rows with the same recipe and ssr are runs with different seeds. If ``seed`` names a column, runs with the same seed
+    are paired when recipes or SSRs are compared. If the quality of a run is empty, not finite or ``diverged``, the run
+    counts as diverged, without a quality. A row that cannot be read becomes a :class:`Problem` of the study. So does
+    the second of two rows with the same recipe, ssr and seed. If rows with the same recipe and ssr differ in any other
     column, this column may distinguish recipes, so you must name it in ``recipe``, ``seed`` or ``pool``.
 
     Args:
         file: Path of the table, in UTF-8.
-        ssr: Name of the column of scale schedule ratios. If you give ``full``, this is the column of lengths, in any
-            unit. If you give ``wide``, this must be None. If the name of the column is a unit of length, such as
-            ``epochs``, ``full`` is required.
+        ssr: Name of the column of scale schedule ratios, or, with ``full``, of the column of run lengths in any unit.
+            If this name is a unit of length, such as ``epochs``, ``full`` is required. With ``wide``, ``ssr`` must be
+            None.
         quality: Name of the column of final metrics.
         seconds: Name of the column of training seconds; None if the table has no training seconds.
         recipe: Name of the column, or columns, that distinguish the compared recipes. None means that there is one
@@ -101,9 +101,9 @@ def from_csv(
 
     Raises:
         InputError: A column does not exist, has the same name as another column, or is named by two arguments; no row
-            can be read; the direction is unknown; the name of the time column contradicts the unit, such as
-            ``seconds='hours'``; a name in ``wide`` does not have one number; ``full`` is missing; or rows with the same
-            recipe and ssr differ in a column that no argument names.
+            can be read; it is unknown whether a higher quality is better; the name of the time column contradicts the
+            unit, such as ``seconds='hours'``; a name in ``wide`` does not have exactly one number; ``full`` is missing;
+            or rows with the same recipe and ssr differ in a column that no argument names.
         OSError: The file cannot be read.
 
     Example:
@@ -183,7 +183,7 @@ def from_csv(
     summaries = {index: summarized[row] for index, row in enumerate(valid_rows) if row in summarized}
     _check_one_row(frame, summaries)
     way = resolve_direction(direction, columns["quality"], "direction")
-    # A mean of several runs has no seed, so it is never dropped as a duplicate. So ``summaries`` stays valid.
+    # Rows that are means have no seed, so none is dropped as a duplicate, and the indices in ``summaries`` stay valid.
     frame, curves, twice = without_duplicates(frame, as_curves())
     notes = notes_of_frame(frame)
     untimed = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
@@ -246,7 +246,7 @@ def _check_summary(columns: Mapping[str, str]) -> None:
 
 
 def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
-    """Refuse a column that two arguments name, except lengths that are times, and qualities like ``93.1 ± 0.2``."""
+    """Refuse a column that two arguments name, except run lengths in time, and qualities like ``93.1 ± 0.2``."""
     fields: dict[str, str] = {}
     for field, name in named:
         other = fields.setdefault(name, field)
@@ -264,13 +264,13 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
 
 
 def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter that splits the header ``line`` into the most names of ``columns``, and all its names."""
+    """Return the delimiter with which the header ``line`` has the most names of ``columns``, and all its names."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in columns), len(item[1]) if not columns else 0))
 
 
 def _read_table(path: Path, column_names: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return the cells as stripped texts, with line numbers as index, and a problem for each row of a wrong length."""
+    """Return the texts of the cells, with line numbers as index, and a problem for each row of wrong length."""
     lines: list[int] = []
     rows: list[tuple[str, ...]] = []  # tuples, because Python's garbage collector skips tuples of texts
     problems: list[Problem] = []
@@ -310,7 +310,7 @@ def _is_comment(line: str, columns: Sequence[str]) -> bool:
 
 
 def _time_column(columns: dict[str, str | None]) -> tuple[str, str | None]:
-    """Return the unit of times and the name of their column; "seconds" and None if the table has no times."""
+    """Return the unit and the name of the column of times; "seconds" and None if the table has no times."""
     times = [(unit, name) for unit, name in columns.items() if name is not None]
     if not times:
         return "seconds", None
@@ -344,7 +344,7 @@ def _check_header(path: Path, names: list[str], columns: Iterable[tuple[str, str
 
 
 def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str) -> dict[tuple[str, ...], str]:
-    """Return a recipe name for each combination of cells: the cells, or ``column=cell`` if two names would be equal."""
+    """Return a name for each recipe: its cells, or the pairs ``column=cell`` if two names would be equal."""
     combinations = list(keys)
     names = [" ".join(filter(None, key)) for key in combinations]
     if len(set(names)) < len(names):

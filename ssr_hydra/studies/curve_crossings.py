@@ -23,15 +23,14 @@ _MOST_PAIRED = 20  # if there are more recipes than this, only recipes that are 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the SSRs at which the curves of two recipes cross. The better recipe then depends on the budget.
 
-    Controls are excluded. The difference of two recipes is computed at each SSR that at least one of the recipes has
-    run. If the other recipe has not run this SSR, its quality is interpolated between two of its SSRs that are at most
-    a factor of 4 apart.
+    Controls are excluded. Two recipes are compared at each SSR that at least one of them has run. The quality of the
+    other recipe at this SSR is interpolated, but only between measured SSRs that are at most a factor of 4 apart.
 
     Args:
         study: The study.
         confidence: Confidence of the intervals.
-        recipes: The recipes to compare in pairs. None means all recipes or, if there are more than 20 recipes, all
-            recipes that are the best at an ssr.
+        recipes: The recipes to compare in pairs. None means all recipes; if there are more than 20, only the recipes
+            that are the best at some ssr.
 
     Returns:
         A row per crossing, with these columns:
@@ -39,11 +38,11 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
         - a, b: the recipes
         - ssr: the SSR at which both recipes have equal quality, interpolated in log ssr; if there are several such
           SSRs, their middle
-        - low, high: between these SSRs, the interval of the difference of both recipes contains 0; NaN if there is no
-          interval
+        - low, high: the range of SSRs around the crossing in which the difference of both recipes may be 0 (its
+          interval contains 0); NaN if there is no interval
         - better_below, better_above: the better recipe on each side of the crossing
-        - certain: True if, with 99% confidence, ``better_below`` is better at a measured ssr between the previous
-          crossing and this one, and ``better_above`` is better at a measured ssr between this crossing and the next
+        - certain: whether both sides are certain: with 99% confidence, ``better_below`` is better at a measured ssr
+          between the previous crossing and this one, and ``better_above`` at one between this crossing and the next
     """
     check_confidence(confidence)
     if recipes is not None:
@@ -73,7 +72,7 @@ def _is_known(series: Series, nodes: Any) -> Any:
 
 
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Return whether the difference of two curves changes its sign at the SSRs ``nodes``. Most pairs do not cross."""
+    """Return whether the difference of two curves changes its sign at the SSRs ``nodes``: a fast first check."""
     signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
     return len(set(signs[signs != 0])) > 1
 

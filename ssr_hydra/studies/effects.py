@@ -16,28 +16,27 @@ from ssr_hydra.studies.intervals import Cell, band
 from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
 _MOST_CELLS = 500  # with more cells, each cell keeps its plain mean and its own noise
-_MOST_NUMBERS = 5_000_000  # with more numbers (cells times seeds), each cell keeps its plain mean
-# A correlation of at least 0.9 counts as 1: the effects are then fixed, as in two-way least squares.
+_MOST_NUMBERS = 5_000_000  # if cells times seeds is larger, each cell keeps its plain mean
+# A correlation of at least 0.9 counts as 1, as in a two-way analysis of variance with fixed effects of the seeds.
 _FIXED, _ONE = 0.9, 1 - 1e-7
 _ROUNDS, _CLOSE = 30, 1e-6
 _MOST_PAIRS = 400
 
 
 def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = True) -> list[Cell]:
-    """Estimate the noise from all cells together. Do the same for the means if the cells share only some seeds.
+    """Return the cells with noise and means that are estimated from all cells together.
 
     A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
-    have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, the plain mean of a
-    cell would depend on which seeds it has. So the function solves the model ``y = mean(cell) + effect(seed) + noise``,
-    in units of the cell's noise, by generalized least squares. The model uses the correlation of runs with the same
-    seed, estimated from the study. If the runs of two cells are strongly correlated, the difference of the two means is
-    the difference over the common seeds.
+    have the same seeds, or no two cells share a seed, the means are the plain means. Otherwise, two plain means could
+    differ just because the cells have different seeds. So the function fits the model
+    ``y = mean(cell) + effect(seed) + noise`` by generalized least squares, where each value is divided by the standard
+    deviation of its cell. The model uses the correlation of runs with the same seed, estimated from the study. If this
+    correlation is high, the difference of two means is almost the mean difference over their common seeds.
 
-    Every comparison of cells is a weighted sum of the estimated means, so comparisons cannot contradict each other.
+    Every comparison of cells is a weighted sum of these means, so comparisons cannot contradict each other.
 
-    ``ssrs`` has the SSR of each cell, and ``recipes`` has a number for the recipe of each cell. If ``pooled`` is false,
-    the noise of a cell is the noise of its own runs. Otherwise the noise is the result of
-    :func:`ssr_hydra.studies.noise.pooled_noise`.
+    ``ssrs`` and ``recipes`` have the SSR and the number of the recipe of each cell. If ``pooled`` is false, the noise
+    of a cell is estimated only from its own runs. Otherwise, :func:`ssr_hydra.studies.noise.pooled_noise` is used.
 
     Source: Henderson, 1975, Best linear unbiased estimation and prediction under a selection model; the standard errors
     are those of Bell and McCaffrey, 2002, with the seeds as clusters.
@@ -96,7 +95,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
-    """Return the noise with its ``differences`` and ``scale``, estimated from pairs of cells that share seeds.
+    """Return the noise with estimates of ``differences`` and ``scale``, from pairs of cells that share seeds.
 
     A pair is two recipes at the same SSR, or one recipe at two neighbouring SSRs.
     """
@@ -121,9 +120,9 @@ def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) 
 
 
 def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], shared: float) -> tuple[Any, Any]:
-    """Return the covariance of the means without the seeds' effects, and the weight of each seed's effect in each mean.
+    """Return two parts of the means' covariance: that of the runs' noise, and each seed's effect on each mean.
 
-    The mean is the estimate from :func:`with_effects`, for the cells at ``places``.
+    ``places`` are the indices of the cells whose means :func:`with_effects` has estimated.
     """
     there, shrunk, inverse, scale = solved
     runs = there.sum(axis=1, keepdims=True)
@@ -134,9 +133,9 @@ def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], 
 
 
 def _solved(there: Any, counts: Any, share: float) -> tuple[Any, Any]:
-    """Return the inverse of the matrix of the normal equations, and a factor for each seed.
+    """Return the inverse of the matrix of the model's normal equations, and a factor for each seed.
 
-    The sum of a seed's deviations, times this factor, is the estimate of the seed's effect.
+    The estimate of a seed's effect is this factor times the sum of the deviations of the seed's runs.
     """
     ratio = share / (1 - share)
     shrunk = (ratio / (1 + ratio * there.sum(axis=1)))[:, None]
@@ -144,7 +143,7 @@ def _solved(there: Any, counts: Any, share: float) -> tuple[Any, Any]:
 
 
 def _shared(rest: Any, there: Any) -> float:
-    """Return the correlation of runs with the same seed, from 0 to 1. ``rest`` are the deviations from the means."""
+    """Return the correlation of runs with the same seed, from 0 to 1. ``rest`` has each run minus its cell's mean."""
     runs = there.sum(axis=1)
     squares = (rest**2).sum(axis=1)
     each = float((squares * (runs - 1)).sum())

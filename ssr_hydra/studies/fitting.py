@@ -25,13 +25,13 @@ Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _FAILURES = ("outside", "no_better")
 _PARAMETERS = 3
 _FEWEST = 4  # the minimum number of SSRs for a fit: three to fit the parameters, and one for a back-test
-_FARTHEST = 2.0  # a prediction is at most this factor beyond the measured SSRs
-# Without a tolerance, a fit is not trusted if the half-width of its last interval exceeds this fraction of the range of
-# the qualities.
+_FARTHEST = 2.0  # a fit predicts at most up to this multiple of the largest fitted SSR
+# Without a tolerance, a fit is trusted only if the half-width of its last prediction interval is at most this fraction
+# of the range of the measured qualities.
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of back-tests of a fit, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
-_BEYOND = 2.5  # a prediction fails if its error exceeds that of repeating the last value by this many standard errors
+_BEYOND = 2.5  # standard errors by which a prediction may be worse than the prediction that the quality stays constant
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -42,18 +42,19 @@ class BackTest:
     Attributes:
         fitted_to: The largest fitted SSR. All smaller SSRs were fitted too.
         ssr: The SSR that was held out.
-        predicted: The predicted quality at ``ssr``; NaN if the fitted SSRs do not determine the curve.
+        predicted: The predicted quality at ``ssr``; NaN if the fitted SSRs do not determine the curve's parameters.
         observed: The measured quality at ``ssr`` (a mean over seeds).
         low: Lower end of the prediction interval of ``observed``; NaN if there is no interval.
         high: Upper end of the prediction interval.
         z: ``observed - predicted``, divided by its standard error; NaN if there is no interval.
         p: The two-sided p-value of ``z`` by Student's t; NaN if there is no interval.
-        scale: The source of the interval: ``seeds`` (the noise over seeds), ``residuals`` (of the fit, if there is a
-            single seed) or ``none``.
-        carried: ``observed`` minus the quality at ``fitted_to``: the error if the last fitted value is the prediction.
-        outcome: ``undetermined`` (the fitted SSRs do not determine the curve); ``tolerated`` (the error is within the
-            tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error exceeds
-            ``carried`` by more than 2.5 times the noise); otherwise ``held``.
+        scale: What the interval is computed from: ``seeds`` (the noise over seeds), ``residuals`` (the residuals of the
+            fit, if each SSR has one seed) or ``none`` (there is no interval).
+        carried: ``observed`` minus the quality at ``fitted_to``: the error of predicting that the quality stays
+            constant.
+        outcome: ``undetermined`` (the fitted SSRs do not determine the curve's parameters); ``tolerated`` (the error is
+            within the tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error
+            exceeds that of ``carried`` by more than 2.5 times the noise); otherwise ``held``.
     """
 
     fitted_to: float
@@ -91,11 +92,11 @@ class Fit:
         rmse: Root mean square of the residuals.
         measured: Smallest and largest fitted SSR.
         back_tests: The back-tests, by ascending SSR. The last one predicts the quality at the largest SSR.
-        verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
-            little data or too much noise to reject the fit).
-        reason: The reason for the verdict: the outcome of the back-test in :attr:`deciding`. If no back-test failed but
-            the fit is untested, the reason can also be ``no_noise`` (there is no prediction interval, for example
-            because there is one seed at few SSRs) or ``vague`` (the prediction interval is too wide).
+        verdict: ``trusted``, ``rejected`` (a back-test failed), or ``untested`` (the data does not determine the
+            parameters, or there is too little data or too much noise to test the fit).
+        reason: The reason for the verdict. For ``untested``: ``undetermined`` (the data does not determine the
+            parameters), ``no_noise`` (there is no prediction interval, for example because there is one seed at few
+            SSRs) or ``vague`` (the last prediction interval is too wide). Otherwise, the outcome of :attr:`deciding`.
     """
 
     recipe: str
@@ -110,7 +111,7 @@ class Fit:
 
     @property
     def deciding(self) -> BackTest:
-        """The back-test that decides the verdict: the last failed back-test. If none failed, the last back-test."""
+        """The back-test that decides the verdict: the last one that failed, or the last one if none failed."""
         return next((test for test in reversed(self.back_tests) if test.outcome in _FAILURES), self.back_tests[-1])
 
     def predict(self, ssr: float) -> float:
@@ -167,7 +168,7 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
             warnings.simplefilter("ignore", optimize.OptimizeWarning)  # about the covariance, which is not used
             start = _start(kind, ssr, y)
             if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):
-                # Do not fit a power law: the values look like a straight line or a step.
+                # The best exponent is at the end of the grid: the values look like a line or a step, not a power law.
                 return None
             parameters, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
     except RuntimeError:  # no convergence, for example because the values are linear in log ssr
@@ -179,28 +180,29 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
     """Fit and back-test a saturating power law and a quadratic in log ssr, for each recipe with 4 SSRs or more.
 
-    A back-test fits the smallest SSRs and predicts the quality at the next SSR. It fits at least 4 SSRs, or 3 if there
-    are only 4 SSRs. There is a back-test for each SSR that is at most twice the SSR before it, and for the largest SSR.
-    If more than 24 back-tests are possible, 24 of them are used, spread evenly.
+    A back-test fits the curve to the smallest SSRs (at least 4, or 3 if there are only 4 SSRs), and predicts the
+    quality at the next larger SSR. There is a back-test for the largest SSR, and for each SSR that is at most twice the
+    SSR before it. If this gives more than 24 back-tests, 24 evenly spaced ones are used.
 
-    A prediction holds if two conditions are met. First, the measurement is within the prediction interval. Second, the
-    error of the prediction is at most ``E + 2.5 noise``. ``E`` is the error if the last fitted value is the prediction.
-    The noise is the standard error of the measurement over seeds. If there is one seed, the noise is estimated from the
-    distance of each value from the line between its neighbours. If there is one seed at fewer than 7 SSRs, the noise is
-    unknown, and the fit is untested.
+    A prediction passes the back-test on two conditions. First, the measurement is within the prediction interval.
+    Second, the error is at most ``E + 2.5 noise``, where ``E`` is the error of predicting that the quality stays
+    constant after the last fitted SSR. ``noise`` is the standard error of the measurement over seeds. If each SSR has
+    one seed, ``noise`` is estimated from the distance of each value from the line between its neighbours. This needs
+    at least 7 SSRs. With fewer, the noise is unknown, and the fit is untested.
 
-    The prediction interval is computed from the noise of ``y_held - h . y_fitted`` over the seeds. ``h`` has the
-    derivative of the prediction with respect to each fitted mean. If there is one seed, the standard error is
-    ``s sqrt(1 + h . h)``, where ``s`` is the standard deviation of the residuals. This is correct if the noise is equal
-    at all SSRs. With this confidence, all predictions of a fit hold together (Bonferroni).
+    The prediction interval is computed from the noise over seeds of ``y_held - h . y_fitted``. Here ``y_held`` is the
+    mean at the predicted SSR, and ``h`` is the derivative of the prediction with respect to the fitted means
+    ``y_fitted``. If each SSR has one seed, the standard error is ``s sqrt(1 + h . h)``, where ``s`` is the standard
+    deviation of the residuals of the fit. This is correct if all SSRs have the same noise. The intervals of all
+    back-tests of a fit hold together with the given confidence (Bonferroni).
 
     Args:
         study: The study. Controls are excluded.
         confidence: Confidence that all prediction intervals of a fit hold together.
-        tolerance: The largest error that does not matter, in units of quality. A prediction with at most this error
-            passes. A fit is not trusted if the half-width of its last prediction interval is larger than the tolerance.
-            If the tolerance is None, every error matters, and the half-width may be at most a tenth of the range of the
-            measured qualities.
+        tolerance: The largest acceptable error of a prediction, in units of quality. A prediction with at most this
+            error passes its back-test. A fit is not trusted if the half-width of its last prediction interval is larger
+            than the tolerance. None means that predictions pass only by the two conditions above, and that the
+            half-width may be at most a tenth of the range of the measured qualities.
 
     Returns:
         The power-law fit and the quadratic fit of each recipe, in the order of ``study.recipes``.
@@ -237,7 +239,7 @@ def back_test(
         kind: ``power`` or ``quadratic``.
         fitted_to: The largest fitted SSR.
         confidence: Confidence of each prediction interval.
-        tolerance: The largest error that does not matter, in units of quality.
+        tolerance: The largest acceptable error of a prediction, in units of quality.
 
     Returns:
         One back-test for each larger SSR.
@@ -297,7 +299,7 @@ def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
 def _predicted(
     series: Series, kind: Kind, count: int, index: int, sign: float, level: float, tolerance: float | None
 ) -> BackTest:
-    """Fit the results at the ``count`` smallest SSRs, and compare the prediction for ``ssr[index]`` with its result."""
+    """Fit the means at the ``count`` smallest SSRs, and test the prediction for the mean at ``series.ssr[index]``."""
     means = sign * series.values
     ssr, y = series.ssr[:count], means[:count]
     at, observed = float(series.ssr[index]), float(means[index])
@@ -345,10 +347,10 @@ def _predicted(
 
 
 def _roughness(series: Series) -> float:
-    """Return the noise of one run if each SSR has one run; NaN if there are fewer than 7 SSRs.
+    """Estimate the noise of one run if each SSR has one run; NaN if there are fewer than 7 SSRs.
 
-    The noise is the median distance of a value from the line between its neighbours, scaled. The curvature of the
-    quality affects the median less than the mean.
+    The estimate is the scaled median distance of a value from the line between its neighbours. A mean distance would
+    depend more on the curvature of the quality.
     """
     if len(series.cells) < _FEWEST_ROUGH:
         return math.nan

@@ -1,8 +1,8 @@
 """Quality against time: the Pareto set, and comparisons at equal quality or equal time.
 
 Between two measured SSRs, quality is interpolated by :meth:`ssr_hydra.studies.study.Series.weights`, and log time is
-linear in log ssr. There are no values outside of the measured range. Intervals contain the noise of the quality over
-seeds. Intervals of speed-ups also contain the noise of the clock.
+linear in log ssr. Nothing is extrapolated beyond the measured range. Intervals contain the noise of the quality over
+seeds. Intervals of speed-ups also contain the noise of the training times.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _GRID = 65  # number of points of a band between two measured SSRs; results are 
 def pareto(
     study: Study, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
 ) -> pd.DataFrame:
-    """Return all points with their status. A point is in the Pareto set if it is better than all its rivals.
+    """Return all points, and whether each point is on the frontier of quality against time (the Pareto set).
 
-    A point is a recipe and control at an SSR. The rivals of a point are the other points that take the same or less
-    time. Each point is compared with its best rival. If there are many rivals, the best mean is often too good by
-    chance. Therefore the 99% confidence holds for the comparisons with all rivals together. A recipe is fragile if its
-    fraction of diverged runs is significantly larger than the smallest such fraction of any recipe. A point of a
-    fragile recipe is not a rival of a point whose recipe is not fragile.
+    A point is a recipe (or a control of a recipe) at an SSR. It is on the frontier if it is better than each of its
+    rivals: the other points that take the same or less time. Each point is compared with its best rival. The best of
+    many means is often too good by chance, so this comparison is corrected for the number of rivals: the 99% confidence
+    holds for all rivals together. A recipe is fragile if its fraction of diverged runs is significantly larger than the
+    smallest such fraction of any recipe. A point of a fragile recipe is a rival only of points of fragile recipes.
 
     Args:
         study: The study.
@@ -55,10 +55,9 @@ def pareto(
         - recipe, control, ssr, n
         - x: the position on the axis
         - mean, low, high: the mean quality and the ends of its interval
-        - status: ``frontier`` (certainly better than all rivals), ``dominated`` (certainly worse than the best rival),
-          ``within_noise`` (undecided), or ``unreplicated`` (the mean is not better than that of the best rival, and
-          there is no interval). Without an interval, a point is on the frontier if its mean is better than the means of
-          all rivals.
+        - status: ``frontier`` (better than all rivals with 99% confidence), ``dominated`` (worse than the best rival
+          with 99% confidence), or ``within_noise`` (undecided). If the noise is unknown: ``frontier`` if the mean is
+          better than the means of all rivals, otherwise ``unreplicated``.
         - by_recipe, by_control, by_ssr: the best rival; ``""`` and NaN for a point on the frontier
         - loss: how much better the mean of the best rival is than the mean of the row's point (< 0 if the row's point
           is better); NaN for a point on the frontier
@@ -132,8 +131,8 @@ def quality_at(
         - quality, low, high, n: the quality at this SSR, the ends of its interval, and the number of runs
         - status: ``inside``; ``below`` or ``above`` if the budget is outside of the measured range (then ssr and
           quality are NaN)
-        - standing: for rows without a control: ``best`` (chosen as in :func:`ssr_hydra.studies.winners`), ``open``
-          (it may be as good as the best recipe), or ``behind``; ``""`` if there is nothing to compare
+        - standing: ``best`` (the best recipe, as in :func:`ssr_hydra.studies.winners`), ``open`` (it may be as good as
+          the best recipe), or ``behind`` (it is worse); ``""`` for a control, or if there is nothing to compare
         - loss, loss_low, loss_high: how much better the best mean is than the row's mean, and the ends of the interval
 
     Raises:
@@ -175,7 +174,7 @@ def _standing(outcomes: list[Place | str], confidence: float) -> dict[str, tuple
 def places_at(
     all_series: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
-    """For each series, return the place (the SSR and its quality) at which a run uses the whole budget.
+    """For each series, return the SSR at which a run uses the whole budget, with the cells that give its quality.
 
     If the budget is outside the measured range of a series, the result for this series is ``below`` or ``above``.
     """
@@ -194,17 +193,18 @@ def places_at(
 
 
 def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float, float, float]:
-    """Return the first ssr at which a curve reaches a level, and the interval of this ssr.
+    """Return the first ssr at which a recipe reaches a quality (the level), and the interval of this ssr.
 
-    The ends of the interval are the SSRs at which the upper and the lower end of a band around ``curve(ssr) - level``
-    reach 0. The band contains the noise of the curve and of the level, and the correlation of runs with equal seeds.
-    This method inverts a t test, as Fieller's interval of a ratio does. Between two measured SSRs, the errors of both
-    means may cancel by chance, so the band may be very thin there. So the lower end of the band must still be at least
-    0 at the next *measured* SSR. Otherwise the curve has not certainly reached the level.
+    At each SSR, ``curve(ssr) - level`` has an interval. The intervals of all SSRs form a band. The lower end of the
+    result is the SSR at which the top of the band reaches 0; the upper end is the SSR at which the bottom reaches 0.
+    The band contains the noise of the curve and of the level, and the correlation of runs with equal seeds. This
+    method inverts a t test, as Fieller's interval of a ratio does. Between two measured SSRs, the errors of both means
+    may cancel by chance, which makes the band too narrow. So the bottom must still be at least 0 at the next *measured*
+    SSR. Otherwise it is not certain that the recipe reaches the level there.
 
     Returns:
         The first SSR at which the mean reaches the level; the lower and the upper end of its interval. An SSR is NaN if
-        the level is not reached in the measured range. Both ends are NaN if there is no band.
+        the level is not reached in the measured range. Both ends are NaN if the noise is unknown.
 
     Source: Fieller, 1954, Some problems in interval estimation.
     """
@@ -217,7 +217,7 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Find the first measured SSR at which ``low`` >= 0. Return the x before it at which ``low`` reaches 0, or NaN."""
+    """Return the last x at which ``low`` rises to 0 before the first measured SSR with ``low`` >= 0; NaN if none."""
     if low[0] >= 0:
         return float(x[0])
     for end in range(_GRID - 1, len(x), _GRID):
@@ -236,7 +236,7 @@ def _ssr(series: Series, log: float) -> float:
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> Any:
-    """Return a grid of log SSRs. At each log SSR, also return ``curve - level`` and the interval of this difference."""
+    """Return log SSRs on a grid, and ``curve - minus`` at each of them, with the ends of its interval."""
     shift = 0.0 if isinstance(minus, Cell) else minus
     parts = []
     logs = np.log(series.ssr)
@@ -260,12 +260,12 @@ def speedup(
     price_per_hour: float | None = None,
     ssrs: Collection[float] | None = None,
 ) -> pd.DataFrame:
-    """For each other recipe, return how many times faster than a reference it reaches the reference's quality.
+    """Return how many times faster than a reference each other recipe reaches the quality of the reference.
 
-    The interval contains the noise of the quality: its ends are computed from the SSRs at which the band around the
-    difference of both curves reaches 0. If the axis is ``seconds`` or ``cost``, the interval also contains the noise of
-    the clock: the scatter of log seconds over the seeds, pooled over the study. The MOVER rule combines both kinds of
-    noise on a log scale: at each end of the interval, the squares of the two distances from the estimate are added.
+    The interval of a speed-up contains the noise of the quality: its ends are computed from the interval of the SSR
+    that :func:`reach` returns. If the axis is ``seconds`` or ``cost``, the interval also contains the noise of the
+    clock: the scatter of log seconds over the seeds, pooled over the study. The MOVER rule combines both kinds of noise
+    on a log scale: the distance of each end from the estimate is the root of the sum of both squared distances.
 
     Args:
         study: The study.
@@ -327,7 +327,7 @@ def speedup(
 
 
 def _clock(study: Study, confidence: float) -> float:
-    """Return the half-width of the t interval of the log seconds of one run; 0 if the noise of the clock is unknown."""
+    """Return the half-width of the t interval of one run's log seconds; 0 if its noise is unknown."""
     runs = study.completed
     logs = np.log(runs["seconds"].to_numpy(dtype=float))
     cells = pd.Series(logs).groupby([runs[name].to_numpy() for name in ("recipe", "control", "ssr")])
@@ -339,8 +339,8 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """Widen the interval of a ratio by an independent error of its logarithm. Keep an end that is 0 or infinite."""
-    if math.isnan(value):  # the quality is never reached, so only the upper end of the speed-up is known
+    """Widen the interval of a ratio by the error ``half`` of its logarithm. An end that is 0 or infinite stays."""
+    if math.isnan(value):  # the mean never reaches the quality, so only the upper end of the speed-up is known
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf
     up = math.hypot(math.log(high / value), half) if high < math.inf else math.inf

@@ -1,4 +1,4 @@
-"""Intervals of weighted sums of cells' means, by Student's t with moderated variances.
+"""Student's t intervals of weighted sums of cells' means. Variances use the noise of the whole study.
 
 A cell is the set of runs of one recipe at one SSR. Every result of a study is a weighted sum of cells' means,
 ``sum_i w_i mean(cell_i)``: a mean, a difference of two means, a gain per doubling, a value that is interpolated between
@@ -37,9 +37,9 @@ class Cell:
         values: One value per run.
         seeds: The seeds of the runs, ascending; None if a run has no seed, or two runs have the same seed.
         diverged: The number of runs that diverged and have no value.
-        adjusted: The estimate of the mean, from :func:`ssr_hydra.studies.effects.with_effects`, if the cells of the
-            study share only some seeds. None means that the estimate is the mean of ``values``.
-        influence: For each seed of the study, its contribution to the error of ``adjusted``; None if unknown.
+        adjusted: The mean that :func:`ssr_hydra.studies.effects.with_effects` estimates if some cells lack seeds that
+            other cells have. None means that the mean of ``values`` is used.
+        influence: For each seed of the study, its contribution to the error of ``adjusted``; None without ``adjusted``.
         summarized: If ``values`` has only the mean of several runs: the number of runs and their standard deviation
             (NaN if unknown). Otherwise None.
         noise: The noise of the whole study. None means that only the noise of the cell's own runs is used.
@@ -67,7 +67,7 @@ class Cell:
 
     @cached_property
     def mean(self) -> float:
-        """The estimate of the mean."""
+        """``adjusted``, or the mean of ``values``."""
         return float(self.values.mean()) if self.adjusted is None else self.adjusted
 
     @cached_property
@@ -92,7 +92,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Band:
-    """Weighted sums of cells' means, one sum for each column of weights.
+    """Weighted sums of cells' means, with intervals: one sum for each column of weights.
 
     Attributes:
         value: The sums.
@@ -100,11 +100,11 @@ class Band:
         low: Lower ends of the intervals of the sums; NaN if the noise is unknown.
         high: Upper ends of the intervals.
         df: Degrees of freedom of each error.
-        n: If the runs are paired by :func:`band`, the number of seeds that all cells have in common. Otherwise the
-            number of runs of the cell with the fewest runs.
-        sd: Standard deviation of the sums if each cell has only one run.
-        method: How the errors are computed. ``paired``: runs with the same seed are paired. ``welch``: the cells count
-            as independent. ``pooled``: only from the noise of other cells. ``none``: there are no intervals.
+        n: If :func:`band` computes one sum for each common seed, the number of these seeds. Otherwise the number of
+            runs of the cell with the fewest runs.
+        sd: The standard deviation that each sum would have if every cell had only one run.
+        method: How the errors are computed. ``paired``: runs with the same seed are paired. ``welch``: the cells are
+            independent. ``pooled``: only from the noise of other cells. ``none``: there are no intervals.
         confidence: Confidence of the intervals.
     """
 
@@ -129,7 +129,7 @@ class Estimate(Band):
 
     @property
     def surely(self) -> tuple[float, float]:
-        """The interval for verdicts, at 99% or at a higher ``confidence``; (NaN, NaN) if there is no interval."""
+        """The interval that decides verdicts. Its confidence is 99%, or ``confidence`` if higher; NaN if unknown."""
         half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
         return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
 
@@ -139,7 +139,7 @@ class Estimate(Band):
         return 2 * float(special.stdtr(self.df, -abs(self.value / self.error))) if self.known else math.nan
 
     def beyond(self, level: float = 0.0) -> int:
-        """Return 1 if the value is certainly above a level, -1 if it is certainly below, else 0."""
+        """Return 1 if the interval :attr:`surely` is above a level, -1 if it is below the level, else 0."""
         low, high = self.surely
         return int(low > level) - int(high < level)
 
@@ -183,17 +183,17 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
     The variance of a sum is computed from the cells' own runs, in one of three ways:
 
-    - If the cells have ``influence``, the sum uses their estimated means, and its error is computed from the
+    - If the cells have ``influence``, the sum uses their ``adjusted`` means, and its error is computed from the
       contribution of each seed.
-    - If all cells have at least two seeds in common, and these common seeds are at least half of each cell's seeds,
-      runs with the same seed are paired. Each common seed gives one weighted sum over the cells. The value is the mean
-      of these sums, and its error is computed from their scatter.
+    - If all cells have at least two seeds in common, and these are at least half of each cell's seeds, runs with the
+      same seed are paired: the weighted sum is computed for each common seed. The value is the mean of these sums, and
+      its error is computed from their scatter.
     - Otherwise the cells are independent. The error is Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)``, with
       the degrees of freedom of Satterthwaite.
 
-    If the cells have the noise of the whole study (:class:`ssr_hydra.studies.noise.Noise`), the variance from the
-    cells' own runs is averaged with the variance of that noise. So a cell with one run has an interval if other cells
-    of the study have several runs. If the noise is unknown, there is no interval.
+    If the cells have ``noise``, the variance from their own runs is averaged with the variance that the model of the
+    noise predicts (:class:`ssr_hydra.studies.noise.Noise`). So a cell with one run has an interval if other cells of
+    the study have several runs. If no cell has several runs, there is no interval.
 
     Args:
         cells: The cells to add up.
@@ -255,15 +255,15 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
 @lru_cache(maxsize=4096)
 def dunnett(df: float, count: int, quantile: float) -> float:
-    """Return the one-sided critical value to compare one value with ``count`` other values at the same time.
+    """Return the one-sided critical value for comparing one value with ``count`` other values at the same time.
 
     The critical value assumes that all values have equal standard errors.
 
     Args:
         df: Degrees of freedom of the errors.
         count: The number of other values.
-        quantile: The confidence of all comparisons together: the probability that the value does not significantly
-            exceed any other value, if all values are truly equal.
+        quantile: The confidence of all comparisons together: the probability that no comparison is significant if all
+            values are truly equal.
 
     Example:
         >>> round(dunnett(20.0, 3, 0.95), 2), round(dunnett(20.0, 1, 0.95), 3)
@@ -292,8 +292,9 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
     """Return the degrees of freedom of weighted sums, and the method (``paired`` or ``welch``).
 
-    The degrees of freedom come from Satterthwaite's method, with a cluster for each seed. They are n - 1 for cells with
-    the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
+    The degrees of freedom come from Satterthwaite's method, where runs with the same seed form a cluster. They are
+    n - 1 for cells with the same n seeds. For two cells with n seeds each, no common seed, and equal noise and weights,
+    they are 2 n - 2.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]
@@ -341,7 +342,7 @@ def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Batch:
-    """A number of additional seeds that makes an interval as narrow as requested.
+    """How many more seeds make an interval as narrow as requested.
 
     Attributes:
         half: The requested half-width of the interval.
@@ -370,7 +371,7 @@ def next_batch(estimate: Estimate, half: float) -> Batch | None:
     """
     if not estimate.known or not half > 0:
         return None
-    # With more seeds, the quantile is smaller or equal. So the number of seeds is large enough.
+    # With more seeds, the quantile is at most this large, so the resulting number of seeds is never too small.
     quantile = float(special.stdtrit(estimate.df, 0.5 + estimate.confidence / 2))
     scales = [1.0, *(math.sqrt(estimate.df / special.chdtri(estimate.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
     counts = [math.ceil((quantile * estimate.sd * scale / half) ** 2 - 1e-9) for scale in scales]

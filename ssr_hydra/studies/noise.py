@@ -17,36 +17,36 @@ _FEWEST_FOR_BEND = 4  # the minimum number of SSRs for a parabola
 _BENT = 0.2  # the trend is a parabola if the p-value of the hypothesis of a linear trend is below this
 _UNLIKE = 0.01  # each recipe has its own noise level if the p-value of the hypothesis of equal levels is below this
 _TINY = 1e-300
-_TOLD = 1e-9  # the sum of weights w counts as 0 if |sum(w)| / sum(|w|) is below this
+_TOLD = 1e-9  # weights w count as a difference (with the sum 0) if |sum(w)| / sum(|w|) is below this
 _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freedom
 
 
 @dataclass(frozen=True)
 class Noise:
-    """A model of the variance between seeds at each SSR. Its logarithm is a line or a parabola in log SSR.
+    """A model of the variance between seeds: the logarithm of the variance is a line or a parabola in log SSR.
 
     The model is a parabola if a test rejects the line (p < 0.2). All recipes have the same curve, unless a test rejects
-    this (p < 0.01): then the curve of each recipe has its own level. The variance of a cell's own runs is averaged with
-    the variance from the model. The weight of the cell's variance is its degrees of freedom, and the weight of the
-    model's variance is ``prior``. If the model fits badly, ``prior`` is small, and the intervals are almost the plain t
-    intervals of each cell.
+    this (p < 0.01): then the curve of each recipe is shifted up or down. The variance of a cell is the average of the
+    variance of its own runs, weighted by its degrees of freedom, and of the model's variance, weighted by ``prior``. If
+    the model fits badly, ``prior`` is small, and the intervals are almost the plain t intervals of each cell.
 
     Attributes:
-        spreads: The standard deviation of one run of each cell.
+        spreads: For each cell, the standard deviation of one run, from the model.
         features: The regressors of the log variance, a row for each cell.
-        covariance: Half of the covariance matrix of the coefficients of ``features``.
+        covariance: Half of the covariance matrix of the regression coefficients.
         df: The sum of the degrees of freedom of all cells.
-        prior: Weight of the model against a measured variance, in degrees of freedom; infinite if the measured
-            variances differ from the model only by chance.
-        own: The variance of each cell's mean without the effects of shared seeds. If the means are estimated together,
-            this is the covariance matrix of the means.
+        prior: The weight of the model's variance, as degrees of freedom; infinite if the measured variances differ from
+            the model only by chance.
+        own: The variance of each cell's mean, without the part that shared seeds cause. If
+            :func:`ssr_hydra.studies.effects.with_effects` estimates the means together, their covariance matrix,
+            without this part.
         together: A matrix with a row per cell and a column per seed: how much the effect of the seed changes the cell's
             mean. None if cells share no seeds.
         shared: The correlation of runs with the same seed: the fraction of the variance that the seed causes.
         per_seed: The mean number of runs with the same seed.
         differences: Like ``prior``, but for the difference of two cells that share seeds. The model may predict the
             variances of such differences worse, because similar recipes have more noise in common than other recipes.
-        scale: The typical variance of such a difference in the study, divided by the variance that the model predicts.
+        scale: The typical measured variance of such a difference, divided by the variance that the model predicts.
     """
 
     spreads: Any
@@ -62,9 +62,9 @@ class Noise:
     scale: float = 1.0
 
     def priors(self, weights: Any) -> tuple[Any, Any]:
-        """Return, for each weighted sum, the degrees of freedom of the model, and a factor for the model's variance.
+        """Return, for each weighted sum, the weight of the model's variance, and a factor that corrects this variance.
 
-        Weights with the sum 0 are a difference of cells: use ``differences`` and ``scale``.
+        If the weights of a sum add up to 0, the sum is a difference of cells, so use ``differences`` and ``scale``.
         """
         if self.together is None:
             return np.full(weights.shape[1], min(self.prior, _MOST_PRIOR)), 1.0
@@ -86,8 +86,7 @@ class Noise:
         if self.together is None:
             return own, free
         # As in a two-way analysis of variance, estimating the effects of the seeds costs degrees of freedom. The
-        # variance of these effects is computed from the mean square of the seeds. This mean square also contains the
-        # noise of the runs.
+        # variance of the effects is computed from the mean square of the seeds, which also contains the runs' noise.
         cells = len(self.spreads)
         level = 1 / max(self.df * (cells - 1) / cells, 1.0)
         effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
@@ -95,7 +94,7 @@ class Noise:
         runs = (1 - self.shared) / self.per_seed * effects
         seeds = (self.shared * effects + runs) / whole
         rest = np.maximum(own - runs, 0.0) / whole
-        # The error of the trend changes the variances of runs and of effects alike, so add this error only once.
+        # The error of the trend changes the variances of runs and of effects by the same factor, so add it only once.
         shape = np.maximum(1 / free - 1 / self.df, 0.0)
         return whole, 1 / (rest**2 * level + seeds**2 / max(self.together.shape[1] - 1, 1) + shape)
 
@@ -168,12 +167,12 @@ def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
 
 
 def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
-    """Return the degrees of freedom of a model of variances, and a factor for its variances.
+    """Return how well a model predicts variances, as degrees of freedom, and a factor that corrects its predictions.
 
-    ``variances`` are the measured variances divided by the variances of the model. ``parameters`` is the number of the
-    model's parameters. If the log variances scatter only by chance, the degrees of freedom are infinite and the factor
-    is 1. More scatter means fewer degrees of freedom. The factor is then computed from the mean of the log variances,
-    on which outliers have less effect than on the mean variance. The scatter itself does not change the factor, because
+    ``variances`` are the measured variances divided by the predicted ones. ``parameters`` is the number of the model's
+    parameters. If the log variances scatter only by chance, the degrees of freedom are infinite and the factor is 1.
+    With more scatter, there are fewer degrees of freedom, and the factor is computed from the mean of the log
+    variances, because outliers change the mean variance more. The scatter itself does not change the factor, because
     the scatter of a few cells is often too large by chance.
     """
     if len(df) <= parameters:

@@ -24,11 +24,11 @@ class Note:
     """A fact that a reader of a comparison must know. :func:`ssr_hydra.report.note_text` returns the sentence for it.
 
     Attributes:
-        kind: ``data`` (the runs have different data sets), ``versions`` (the runs have several versions of a package,
-            or of its code), ``codes`` (a sweep was continued with changed code), ``machines`` (the runs were on several
-            kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (some runs of a recipe
-            at an SSR diverged, but not all), ``lost`` (a recipe has no quality at some SSRs), ``no_times`` (some rows
-            of a table have no time).
+        kind: ``data`` (the runs have different data sets), ``versions`` (the runs used several versions of a package or
+            of its source code), ``codes`` (a sweep was continued with changed code), ``machines`` (the runs used
+            several kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (some runs of
+            a recipe and SSR diverged, but not all), ``lost`` (all runs of a recipe at some SSRs have no quality),
+            ``no_times`` (some rows of a table have no time).
         subject: For ``versions``: the package. For ``codes``: the number of code versions. For ``lost``: the recipe and
             its control. For ``no_times``: the unit of the times. ``""`` for other kinds.
         counts: Pairs of a name and a number. For ``data``, ``versions``, ``machines``, ``diverged`` and ``lost``: the

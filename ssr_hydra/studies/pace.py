@@ -23,7 +23,7 @@ Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alik
 
 @dataclass(frozen=True)
 class Pace:
-    """The seconds per step of the slowest recipe, relative to the fastest. If runs have no steps: the seconds per SSR.
+    """How much longer a step takes with the slowest recipe than with the fastest. Without steps: the time per SSR.
 
     Attributes:
         slow: The slowest recipe; ``""`` if there is one recipe, or no SSR has runs of all recipes.
@@ -42,7 +42,7 @@ class Pace:
 
     @property
     def alike(self) -> bool:
-        """Whether ``ratio``, or the lower end of its interval, is at most 1.1."""
+        """Whether all recipes may take about the same time: ``ratio`` or its lower end is at most 1.1."""
         return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
 
 
@@ -71,7 +71,7 @@ class EqualTime:
 
     Attributes:
         axis: ``steps``, ``ssr`` or ``seconds``.
-        reason: ``asked`` (the user's choice); ``single`` (there is one recipe); ``no_clock`` (a run has no seconds);
+        reason: ``asked`` (the user chose it); ``single`` (there is one recipe); ``no_clock`` (a run has no seconds);
             ``same_work`` (the recipes differ only in schedules and numeric settings of the optimizer, so their steps do
             the same work); ``conditions`` (the seconds were measured under different conditions); ``alike`` (the
             seconds per step differ by at most a tenth, or a larger difference may be noise of the clock); ``slower``
@@ -88,11 +88,11 @@ class EqualTime:
 
 
 def equal_time(study: Study, axes: Collection[Axis], axis: Axis | None = None) -> EqualTime:
-    """Choose the axis of equal time.
+    """Choose the axis on which recipes are compared at equal time.
 
-    Other load on the machine may slow down all jobs of a recipe. The scatter of runs with the same recipe and SSR does
-    not show this slowdown. Therefore the noise of the clock is estimated from the scatter between SSRs. If a step does
-    the same work in every recipe, recipes differ in seconds only because of the machine, so seconds are not used.
+    If a step does the same work in every recipe, seconds differ only because of the machine, so they are not used.
+    Other load on the machine may slow down all runs of one recipe. The scatter of runs with the same recipe and SSR
+    does not show this slowdown, so the noise of the seconds is estimated from the scatter between SSRs.
 
     Args:
         study: The study.
@@ -118,7 +118,7 @@ def equal_time(study: Study, axes: Collection[Axis], axis: Axis | None = None) -
 
 
 def _pace(study: Study, length: Axis) -> Pace:
-    """Return the pace, computed from each recipe's mean at each SSR and control that all recipes have."""
+    """Compare the recipes' mean seconds per step, at the SSRs and controls that all recipes have."""
     runs = study.completed
     seconds = np.log(runs["seconds"] / runs[length])
     cells = seconds.groupby([runs["ssr"], runs["control"], runs["recipe"]]).mean().unstack()
@@ -133,7 +133,7 @@ def _pace(study: Study, length: Axis) -> Pace:
     recipes = cells.shape[1]
     level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
     apart = cells[slow] - cells[quick]
-    # All SSRs of a control ran in one sweep, under the same load. So they are not independent: use their mean.
+    # All SSRs of a control ran in one sweep, under the same load, so they are not independent: use their mean.
     blocks = apart.groupby("control").mean()
     estimate = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
     return Pace(slow, quick, math.exp(estimate.value), math.exp(estimate.low), math.exp(estimate.high))

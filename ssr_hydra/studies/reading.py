@@ -34,25 +34,24 @@ def load(
 ) -> Study:
     """Read every run in a folder, or in several folders, and their subfolders. The study may still be running.
 
-    A folder counts as the folder of a run if it contains a ``result.json``, or if a run or a sweep created the folder
-    for a run that has started or is planned. A record is ignored and listed as a :class:`Problem` if it is truncated,
-    has impossible values, or contradicts its own config. A run without a record and a failed run are also problems. If
-    several runs have the same recipe, control, ssr and seed, only the first completed run counts, and every other run
-    is a problem.
+    A folder is the folder of a run if it contains ``result.json`` (the record), ``metrics.jsonl``, ``job.json`` or
+    ``.hydra``. ``Study.problems`` lists failed runs, runs without a record, and runs whose record is ignored because it
+    is truncated, has impossible values, or contradicts the run's config. If several runs have the same recipe, control,
+    ssr and seed, only the first completed run counts, and the others are problems.
 
-    Runs of one recipe have the same config except for ``ssr``, ``seed``, ``control``, and settings that do not change
-    results (loggers, checkpoints, display). If some runs of a recipe have a fixed warmup and others have a scaled
-    warmup, the study compares the runs with a scaled warmup as a control.
+    Two runs belong to the same recipe if their configs differ only in ``ssr``, ``seed``, ``control``, and settings that
+    do not change results (loggers, checkpoints, display). If some runs of a recipe have a fixed warmup and others a
+    scaled warmup, the runs with a scaled warmup are the control ``scale_warmup``.
 
     Args:
         paths: The folder of a study or of a single run, or several such folders.
-        objective: The metric that is the quality, such as ``eval/loss``; None means the ``trainer.objective`` of the
+        objective: Name of the metric to compare, such as ``eval/loss``; None means the ``trainer.objective`` of the
             runs.
         direction: Whether ``max`` or ``min`` is better; None means that the metric's name decides.
 
     Raises:
         InputError: There is no run; the runs have different objectives, or no objective is known; no run has the
-            requested objective; or the direction is unknown.
+            requested objective; or it is unknown whether a higher value is better.
 
     Example:
         >>> study = load("studies/digits")  # doctest: +SKIP
@@ -155,7 +154,7 @@ class _Reading:
 
     @cached_property
     def _locked_inodes(self) -> frozenset[int]:
-        """The inodes of all locked files on this machine. This list is read without locking a file that a run needs."""
+        """The inodes of all locked files on this machine. To test a lock by locking the file could disturb its run."""
         try:
             text = Path("/proc/locks").read_text(encoding="ascii")
         except (OSError, ValueError):
@@ -300,7 +299,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     A second run with the same seed is not an independent run. If both counted, intervals would be too narrow.
 
     Returns:
-        The frame and the evaluations of the kept runs, and a problem for each dropped run that has a quality.
+        The frame and the evaluations of the kept runs, and a problem for each dropped run with a final metric.
     """
     keys = ["recipe", "control", "ssr", "seed"]
     seeded = frame[frame["seed"].notna()]

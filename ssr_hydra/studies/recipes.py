@@ -38,7 +38,7 @@ class Config:
     """The config of a run, from the run's folder.
 
     Attributes:
-        varied: The values of ssr, seed and control that the config has.
+        varied: The values of ``ssr``, ``seed`` and ``control``, as far as the config has them.
         rest: All other settings.
         settings: A mapping from each path in ``rest`` to the leaf at this path, without settings that do not change
             results. A list is a leaf.
@@ -142,9 +142,9 @@ def _is_apart(place: tuple[str, ...]) -> bool:
 
 
 def work_of(config: Config) -> str:
-    """Return a text for comparisons: if two runs have equal texts, their steps do the same work.
+    """Return the config as text, without schedules and numeric settings of the optimizer.
 
-    The texts are equal if the configs differ only in schedules and numeric settings of the optimizer.
+    If the texts of two runs are equal, their steps do the same work.
     """
     return _canonical(
         {

@@ -78,7 +78,7 @@ class Series:
         cells: The runs of each SSR. Their values have a sign such that a larger value is better.
         means: A mapping from axis (such as ``seconds``) to the mean over the runs of each SSR.
         fragile: Whether the fraction of diverged runs is significantly larger than the smallest such fraction of any
-            recipe. Fragile recipes come after all recipes that are not fragile.
+            recipe. Rankings of recipes put fragile recipes last.
     """
 
     recipe: str
@@ -107,13 +107,13 @@ class Series:
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
-        """Return cells and their weights. The weighted sum of the cells' means is the value at an SSR in the range.
+        """Return the cells and the weights that give the quality at an SSR: the weighted sum of the cells' means.
 
-        Between two measured SSRs, the value is the mean of two parabolas over log SSR: one parabola through both SSRs
-        and the next SSR below, and one parabola through both SSRs and the next SSR above. Between the lowest two SSRs
-        and between the highest two SSRs, the value is on the cubic through the nearest four SSRs, because a single
-        parabola bends less than the curve of the quality. With three SSRs, the value is on the parabola through all
-        three; with two SSRs, it is on a straight line.
+        Between two measured SSRs, the quality is the mean of two parabolas over log SSR: one through both SSRs and the
+        next SSR below, and one through both SSRs and the next SSR above. Between the lowest two SSRs and between the
+        highest two SSRs, the quality is on the cubic through the nearest four SSRs, because a single parabola bends
+        less than the curve of the quality. With three SSRs, the quality is on the parabola through all three; with two
+        SSRs, it is on a straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:
@@ -177,8 +177,8 @@ class Study:
             do the same work. None if a run has no config.
         summarized: For rows of a table that are means of several runs: a mapping from the index in ``frame`` to the
             number of these runs and their standard deviation (NaN if unknown).
-        length: The unit of a table's lengths and the length of SSR 1, such as ("epochs", 90.0). None if the table has
-            SSRs, or the study is a sweep.
+        length: For a table with run lengths instead of SSRs: the unit, and the length at SSR 1, such as
+            ("epochs", 90.0). Otherwise None.
         noise: ``pooled``: every interval uses the noise of all cells. ``cell``: an interval uses Student's t with the
             noise of the cells that it compares.
     """
@@ -320,10 +320,9 @@ class Study:
 
 
 def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
-    """Set ``fragile`` of each series by a one-sided Fisher's exact test over the runs at all SSRs. Return the series.
+    """Return the series with ``fragile`` set by a one-sided Fisher's exact test over the runs at all SSRs.
 
-    The significance level is 0.2, higher than usual, because a run that diverges is worse than a run with a worse
-    quality.
+    The significance level is 0.2, higher than usual, because a diverged run is worse than a run with a low quality.
     """
     if not lost:
         return tuple(all_series)
@@ -337,7 +336,7 @@ def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Serie
     best = min(names, key=lambda name: (diverged[name] / (diverged[name] + runs[name]), -runs[name]))
 
     def chance(name: tuple[str, str]) -> float:
-        """Return the p-value of the hypothesis that runs of ``name`` and of ``best`` diverge equally often."""
+        """Return the p-value of the test whether runs of ``name`` diverge more often than runs of ``best``."""
         own = diverged[name] + runs[name]
         both = own + diverged[best] + runs[best]
         return float(stats.hypergeom.sf(diverged[name] - 1, both, diverged[name] + diverged[best], own))
@@ -346,7 +345,7 @@ def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Serie
 
 
 def _starts(columns: list[Any]) -> Any:
-    """Return index 0, and the index of each row that differs from the row before it."""
+    """Return the index of the first row of each block of consecutive equal rows."""
     changed = np.any([item[1:] != item[:-1] for item in columns], axis=0)
     return np.concatenate([[0], np.flatnonzero(changed) + 1])
 

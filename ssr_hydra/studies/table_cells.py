@@ -23,7 +23,7 @@ _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 
 
 def measured_cells(texts: dict[str, Any], unit: str, full: float | None) -> tuple[dict[str, Any], dict[int, str]]:
-    """Return values for columns of ``Study.frame``, and a mapping from the index of each invalid row to the reason."""
+    """Convert cells to columns of ``Study.frame``. Also return why rows are invalid, as a mapping from row index."""
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
 
@@ -120,7 +120,7 @@ def _seed(text: str) -> int:
 def summarized_cells(texts: dict[str, Any], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
     """For each row that averages several runs, return the number of runs and their standard deviation (NaN if unknown).
 
-    ``reasons`` gets an entry for each invalid row.
+    The function adds the reason for each invalid row to ``reasons``.
     """
     summaries: dict[int, tuple[int, float]] = {}
     for row, text in enumerate(texts.get("n", ())):

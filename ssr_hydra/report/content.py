@@ -194,7 +194,7 @@ class Content:
 
     @cached_property
     def status(self) -> dict[tuple[str, str, float], str]:
-        """A mapping from (recipe, control, SSR) to its status: on the frontier, dominated or undecided."""
+        """A mapping from (recipe, control, SSR) to the ``status`` that :func:`ssr_hydra.studies.pareto` returns."""
         return {(row.recipe, row.control, row.ssr): row.status for row in rows_of(self.pareto)}
 
     @property
@@ -204,12 +204,10 @@ class Content:
 
     @cached_property
     def learning(self) -> Curves:
-        """The learning curves to draw."""
         return drawn_curves.learning(self.study, self.counted, self.options.confidence)
 
     @cached_property
     def rates(self) -> Curves:
-        """The learning-rate curves to draw."""
         return drawn_curves.rates(self.study, self.counted)
 
 

@@ -201,7 +201,7 @@ def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
 
 
 def _curve_captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return whether the page has a figure of learning curves, and one of learning rates, and both captions."""
+    """Return the captions of the figures of learning curves and learning rates, and whether the page has them."""
     values = "one run of each recipe and SSR"
     if any(curve.low for curve in content.learning.drawn):
         values = f"the mean over seeds with its {percent(content.options.confidence)} interval"

@@ -1,6 +1,6 @@
 """Estimate the means and the noise of all cells of a study together, for use in every comparison.
 
-A cell is the set of runs of one recipe (and control) at one SSR.
+A cell is the set of runs of one recipe at one SSR. The runs of a control are in separate cells.
 """
 
 from __future__ import annotations

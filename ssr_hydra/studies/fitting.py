@@ -25,7 +25,7 @@ Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _FAILURES = ("outside", "no_better")
 _PARAMETERS = 3
 _FEWEST = 4  # the minimum number of SSRs for a fit: three to fit the parameters, and one for a back-test
-_FARTHEST = 2.0  # a fit predicts at most up to this multiple of the largest fitted SSR
+_FARTHEST = 2.0  # a fit predicts quality beyond the smallest and the largest fitted SSR by at most this factor
 # Without a tolerance, a fit is trusted only if the half-width of its last prediction interval is at most this fraction
 # of the range of the measured qualities.
 _VAGUE = 0.1
@@ -53,8 +53,8 @@ class BackTest:
         carried: ``observed`` minus the quality at ``fitted_to``: the error of predicting that the quality stays
             constant.
         outcome: ``undetermined`` (the fitted SSRs do not determine the curve's parameters); ``tolerated`` (the error is
-            within the tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error
-            exceeds that of ``carried`` by more than 2.5 times the noise); otherwise ``held``.
+            within the tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error is
+            larger than ``carried`` by more than 2.5 times the noise); otherwise ``held``.
     """
 
     fitted_to: float
@@ -310,7 +310,7 @@ def _predicted(
         return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, "undetermined")
     point = series.ssr[index : index + 1]
     predicted = float(_MODELS[kind](point, *parameters)[0])
-    # The derivative of the prediction with respect to each fitted mean.
+    # ``influence`` is the derivative of the prediction with respect to each fitted mean.
     influence = (_SLOPES[kind](point, *parameters) @ np.linalg.pinv(_SLOPES[kind](ssr, *parameters)))[0]
     error = observed - predicted
     seeds = combine([series.cells[index], *series.cells[:count]], [1.0, *(-influence)], 1 - level)
@@ -361,10 +361,7 @@ def _roughness(series: Series) -> float:
 
 
 def _outcome(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> Outcome:
-    """Return the outcome of a prediction.
-
-    The outcome is never ``outside`` if the interval is unknown (NaN), and never ``no_better`` if the noise is unknown.
-    """
+    """Return the outcome of a prediction. If the interval or the noise is unknown (NaN), its test is passed."""
     if tolerance is not None and abs(error) <= tolerance:
         return "tolerated"
     if abs(error) > half:

@@ -31,10 +31,10 @@ _RANGE = 0.8  # confidence of the interval for a planned number of seeds
 
 @dataclass(frozen=True)
 class Cell:
-    """The values of one recipe at one SSR.
+    """The runs of one recipe at one SSR, each with one value.
 
     Attributes:
-        values: One value per run.
+        values: The value of each run, such as its quality.
         seeds: The seeds of the runs, ascending; None if a run has no seed, or two runs have the same seed.
         diverged: The number of runs that diverged and have no value.
         adjusted: The mean that :func:`ssr_hydra.studies.effects.with_effects` estimates if some cells lack seeds that
@@ -310,7 +310,7 @@ def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
 
 
 def _common(cells: Sequence[Cell]) -> _Array | None:
-    if len(cells) == 1:  # with one cell there is nothing to pair
+    if len(cells) == 1:
         return None
     seeds = [cell.seeds for cell in cells]
     if any(item is None for item in seeds):

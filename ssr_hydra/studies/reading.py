@@ -154,7 +154,7 @@ class _Reading:
 
     @cached_property
     def _locked_inodes(self) -> frozenset[int]:
-        """The inodes of all locked files on this machine. To test a lock by locking the file could disturb its run."""
+        """The inodes of all locked files on this machine. Locking a file to test it could disturb its run."""
         try:
             text = Path("/proc/locks").read_text(encoding="ascii")
         except (OSError, ValueError):

@@ -69,11 +69,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Series:
-    """The runs of one recipe and one control, with the runs of each SSR in one cell.
+    """The runs of one recipe, with the runs of each SSR in one cell. The runs of a control are a separate series.
 
     Attributes:
         recipe: Name of the recipe.
-        control: One of ``CONTROLS``.
+        control: One of ``CONTROLS``: ``""`` for runs that are not a control.
         ssr: The measured SSRs, ascending.
         cells: The runs of each SSR. Their values have a sign such that a larger value is better.
         means: A mapping from axis (such as ``seconds``) to the mean over the runs of each SSR.

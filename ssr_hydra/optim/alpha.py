@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -21,7 +20,7 @@ from ssr_hydra.errors import (
     WrongTypeError,
     within,
 )
-from ssr_hydra.optim.initial_rates import DEFAULT, InitialRates, rate
+from ssr_hydra.optim.initial_values import DEFAULT, FieldPlace, InitialValues, like, multiplied
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
@@ -33,6 +32,7 @@ With a mapping, each param group names its schedule.
 """
 
 _Group = dict[str, Any]
+_LR = FieldPlace("lr")
 
 
 def check_optimizer(optimizer: object, field: str) -> None:
@@ -94,15 +94,8 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
 
 
 def set_lr(group: _Group, base: float, alpha: float) -> None:
-    """Set the learning rate of a group to ``base * alpha``.
-
-    A learning rate that is a tensor is changed in place, because CUDA graphs and compiled steps read this tensor.
-    """
-    lr = group["lr"]
-    if isinstance(lr, Tensor):
-        lr.fill_(rate(lr, base, alpha))
-    else:
-        group["lr"] = rate(lr, base, alpha)
+    """Set the learning rate of a group to ``base * alpha``."""
+    _LR.fill(group, multiplied(group["lr"], base, alpha))
 
 
 class AlphaLR(LRScheduler, ABC):
@@ -115,15 +108,14 @@ class AlphaLR(LRScheduler, ABC):
 
     def __init__(self, optimizers: Sequence[Optimizer], curves: dict[str, Curve], *, begins: bool) -> None:
         self._optimizers = tuple(optimizers)
-        self._initial = InitialRates(self._optimizers, begins=begins)
+        self._initial = InitialValues(self._optimizers, begins=begins)
         self._alphas: dict[str | int, float] = {}
         self._take(curves)
         super().__init__(self._optimizers[0])
 
     def _take(self, curves: dict[str, Curve]) -> None:
         self._curves = curves
-        for optimizer in self._optimizers:
-            self._initial.remember(optimizer, self._alphas)
+        self._initial.remember(self._alphas)
         # Fast path for one optimizer with one schedule: _groups lists its param groups. Otherwise, _groups is None.
         self._is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
         self._curve = next(iter(curves.values()))
@@ -212,7 +204,5 @@ class AlphaLR(LRScheduler, ABC):
     def _rates(self, alphas: Mapping[Any, float]) -> list[float | Tensor]:
         rates: list[float | Tensor] = []
         for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs)):  # noqa: B905 - groups added later have no rate yet
-            lr = group["lr"]
-            value = rate(lr, base, alphas[self._name_of(group, i)])
-            rates.append(torch.full_like(lr, value) if isinstance(lr, Tensor) else value)
+            rates.append(like(group["lr"], multiplied(group["lr"], base, alphas[self._name_of(group, i)])))
         return rates

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import MismatchError
 from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, is_count, optimizers_of
-from ssr_hydra.optim.initial_rates import begins
+from ssr_hydra.optim.initial_values import begins
 from ssr_hydra.time import Number
 
 

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import ConflictError, InputError, within
 from ssr_hydra.optim.alpha import set_lr, wrong_state
-from ssr_hydra.optim.initial_rates import InitialRates
+from ssr_hydra.optim.initial_values import FieldPlace, InitialValues
 from ssr_hydra.optim.torch_schedulers import Description
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Timestamp
@@ -71,7 +71,7 @@ class TorchRates:
         self.optimizer = optimizer
         # If the user created a torch scheduler, its constructor has already set rates.
         is_driven = any(entry.instance is not None for entry in entries)
-        self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
+        self._initial = InitialValues((optimizer,), begins=is_new and not is_driven)
         self._written: dict[str | int, float] = {}
         self._parts: list[_Part] = []
         self._plateaus: list[Plateau] = []
@@ -99,7 +99,7 @@ class TorchRates:
         self._initial.settle()
         if is_driven and is_new:
             self._begin_where_torch_does()
-        self._initial.remember(optimizer, self._written)
+        self._initial.remember(self._written)
 
     def _begin_where_torch_does(self) -> None:
         """Correct the initial rates if the user has set an ``lr`` after an earlier schedule used the optimizer.
@@ -271,16 +271,8 @@ def _waits(entry: SchedulerEntry) -> bool:
 
 
 def _set_momentum(group: dict[str, Any], value: float) -> None:
-    if "betas" in group:
-        first = group["betas"][0]
-        if isinstance(first, Tensor):
-            first.fill_(value)
-        else:
-            group["betas"] = (value, *group["betas"][1:])
-    elif isinstance(group["momentum"], Tensor):
-        group["momentum"].fill_(value)
-    else:
-        group["momentum"] = value
+    place = FieldPlace("betas", 0) if "betas" in group else FieldPlace("momentum")
+    place.fill(group, value)
 
 
 def _copy(rate: Any) -> Any:

@@ -6,76 +6,19 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ssr_hydra.errors import InputError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.optim.alpha import bind_all, optimizers_of
-from ssr_hydra.optim.initial_rates import begins, rate
+from ssr_hydra.optim.initial_values import DEFAULT, InitialValues, begins, multiplied, place_in_group
 from ssr_hydra.rules import BELOW_ONE, check_schedules, no_effect
 from ssr_hydra.schedulers import Curve, SchedulerLike
 from ssr_hydra.time import Number
 
 _Group = dict[str, Any]
-_PART = re.compile(r"(\w*[a-z])([1-9])")
-
-# The last multiplier (alpha) of each scheduled field of an optimizer. It shows who set the field: a schedule or a user.
-_left: WeakKeyDictionary[Optimizer, dict[str, float]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The place of a field in a param group: a key, and an index if the value is a tuple."""
-
-    key: str
-    index: int | None = None
-
-    def get(self, group: _Group) -> Any:
-        value = group[self.key]
-        return value if self.index is None else value[self.index]
-
-    def set(self, group: _Group, value: Any) -> None:
-        if self.index is None:
-            group[self.key] = value
-            return
-        parts = list(group[self.key])
-        parts[self.index] = value
-        group[self.key] = tuple(parts)
-
-
-@dataclass
-class _Target:
-    """One scheduled field of one param group."""
-
-    group: _Group
-    place: _Place
-    initial: float
-    field: str
-
-    def value(self) -> float:
-        return float(self.place.get(self.group))
-
-    def is_left(self, alpha: float) -> bool:
-        """Return whether the current value of the field is the initial value times ``alpha``."""
-        now = self.place.get(self.group)
-        value = rate(now, self.initial, alpha)
-        return float(now) == (float(torch.full_like(now, value)) if isinstance(now, Tensor) else value)
-
-    def set(self, alpha: float) -> None:
-        now = self.place.get(self.group)
-        value = rate(now, self.initial, alpha)
-        if value >= 1 and self.place.key in BELOW_ONE:
-            rule = f"must be below 1, but is alpha ({alpha:g}) times the initial value ({self.initial:g})"
-            raise RangeError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
-        if isinstance(now, Tensor):  # change the tensor in place, because captured graphs and compiled steps read it
-            now.fill_(value)
-        else:
-            self.place.set(self.group, value)
 
 
 def by_group(
@@ -117,7 +60,7 @@ class FieldSchedules:
     Args:
         schedules: A mapping from field to a scheduler, or to several schedulers whose multipliers are multiplied. The
             mapping may be empty.
-        state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), ``optimizers``, and the numbers of
+        state: The run: ``timestamp``, ``max_duration`` (already multiplied by ssr), ``optimizers``, and the numbers of
             batches per epoch, of samples per batch, and of tokens per batch.
         ssr: The scale schedule ratio.
         clock: A function from the state's timestamp to the time at which schedules are evaluated; None means the
@@ -152,11 +95,13 @@ class FieldSchedules:
         check_schedules(schedules)
         self._state, self._clock = state, clock
         self._curves = _bind(schedules, state if plan is None else plan, ssr)
-        self._seen: list[tuple[list[_Group], int]] = []
-        self._targets: dict[str, list[_Target]] = {}
-        self._alphas: dict[str, float] = {}
+        self._initial: dict[str, InitialValues] = {}
+        self._alphas: dict[str, dict[str | int, float]] = {field: {} for field in self._curves}
         if self._curves:
-            optimizers_of(state)
+            self._optimizers = optimizers_of(state)
+            self._initial = {
+                field: InitialValues(self._optimizers, field, begins=begins(state)) for field in self._curves
+            }
         self.step()
 
     @property
@@ -168,91 +113,60 @@ class FieldSchedules:
         """Set the fields to their values at ``state.timestamp``. Find new param groups first, if there are any."""
         if not self._curves:
             return
-        if self._is_stale():
+        if any(initial.is_stale() for initial in self._initial.values()):
             self._follow()
         timestamp = self._state.timestamp
         if self._clock is not None:
             timestamp = self._clock(timestamp)
         for field, curve in self._curves.items():
-            self._alphas[field] = alpha = curve(timestamp)
-            for target in self._targets[field]:
-                target.set(alpha)
+            self._alphas[field][DEFAULT] = alpha = curve(timestamp)
+            initial = self._initial[field]
+            for target, base in zip(initial.targets, initial.values, strict=True):
+                value = multiplied(target.get(), base, alpha)
+                if value >= 1 and target.place.key in BELOW_ONE:
+                    rule = f"must be below 1, but is alpha ({alpha:g}) times the initial value ({base:g})"
+                    raise RangeError(f"schedules.{field}", value, rule, "lower the schedule's peak")
+                target.place.fill(target.group, value)
 
     def values(self) -> dict[str, float | list[float] | dict[str, float]]:
         """Return each field's value: a number if it is equal in all groups, else the result of :func:`by_group`."""
         by_field: dict[str, float | list[float] | dict[str, float]] = {}
-        for field, targets in self._targets.items():
-            numbers, groups = [target.value() for target in targets], [target.group for target in targets]
-            is_equal = len(set(numbers)) == 1
-            by_field[field] = numbers[0] if is_equal else by_group(numbers, groups, self._state.optimizers)
+        for field, initial in self._initial.items():
+            numbers = [float(target.get()) for target in initial.targets]
+            groups = [target.group for target in initial.targets]
+            by_field[field] = numbers[0] if len(set(numbers)) == 1 else by_group(numbers, groups, self._optimizers)
         return by_field
-
-    def _is_stale(self) -> bool:
-        """Return whether a param group was added, or the groups were replaced when an optimizer's state was loaded."""
-        optimizers = self._state.optimizers
-        return len(optimizers) != len(self._seen) or any(
-            optimizer.param_groups is not groups or len(groups) != size
-            for optimizer, (groups, size) in zip(optimizers, self._seen, strict=True)
-        )
 
     def _follow(self) -> None:
         """Find the scheduled fields in every param group, and their initial values."""
-        optimizers = self._state.optimizers
         for field in self._curves:
-            if any(_is_count(field, optimizer) for optimizer in optimizers):
+            if any(_is_count(field, optimizer) for optimizer in self._optimizers):
                 rule = "is a whole number, which cannot be multiplied by alpha, because alpha is a fraction"
                 raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
-        groups = [
-            (f"optimizers[{k}].param_groups[{i}]" if len(optimizers) > 1 else f"param_groups[{i}]", group)
-            for k, optimizer in enumerate(optimizers)
+        for field, initial in self._initial.items():
+            self._check_groups(field)
+            if not any(initial.follow()):
+                raise no_effect(field)
+            initial.settle()
+            initial.remember(self._alphas[field])
+
+    def _check_groups(self, field: str) -> None:
+        """Refuse a field that no param group has, or that is not a single number in a param group."""
+        groups = {
+            f"optimizers[{k}].param_groups[{i}]" if len(self._optimizers) > 1 else f"param_groups[{i}]": group
+            for k, optimizer in enumerate(self._optimizers)
             for i, group in enumerate(optimizer.param_groups)
-        ]
-        self._targets = {field: list(self._targets_of(field, groups)) for field in self._curves}
-        if not self._seen and begins(self._state):
-            self._take_set_values()
-        for optimizer in optimizers:
-            _left[optimizer] = self._alphas
-        self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
-
-    def _take_set_values(self) -> None:
-        """If the user has changed a field after a schedule set it, use the current value as the initial value."""
-        left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
-        for target in itertools.chain(*self._targets.values()):
-            alpha = left[id(target.group)].get(target.field)
-            if alpha is not None and not target.is_left(alpha):
-                target.initial, now = target.value(), target.place.get(target.group)
-                memory = replace(target.place, key=f"initial_{target.place.key}")
-                memory.set(target.group, now.clone() if isinstance(now, Tensor) else now)
-
-    def _targets_of(self, field: str, groups: Sequence[tuple[str, _Group]]) -> Iterator[_Target]:
-        entries = [
-            (path, group, place) for path, group in groups if (place := _place_in_group(field, group)) is not None
-        ]
-        if not entries:
-            fix = f"use one of {', '.join(sorted({name for _, group in groups for name in _fields(group)}))}"
-            raise UnknownNameError(f"schedules.{field}", field, "no param group has this field", fix)
-        # A new param group may share a tensor with an old group, such as the optimizer's default value. A schedule may
-        # have changed this tensor, so use the initial value of the old group.
-        initial_by_id = {
-            id(value): target.initial
-            for target in self._targets.get(field, ())
-            if isinstance(value := target.place.get(target.group), Tensor)
         }
-        targets = []
-        for path, group, place in entries:
-            value = place.get(group)
+        values = {path: place.get(group) for path, group in groups.items() if (place := place_in_group(field, group))}
+        if not values:
+            fix = f"use one of {', '.join(sorted({name for group in groups.values() for name in _fields(group)}))}"
+            raise UnknownNameError(f"schedules.{field}", field, "no param group has this field", fix)
+        for path, value in values.items():
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not is_number and not (isinstance(value, Tensor) and value.numel() == 1):
                 content = f"a tensor of {value.numel()}" if isinstance(value, Tensor) else repr(value)
                 rule = f"must be a single number, but {path} has {content}"
                 raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
-            memory = replace(place, key=f"initial_{place.key}")
-            if memory.key not in group:
-                group[memory.key] = _kept(group[place.key], initial_by_id)
-            targets.append(_Target(group, place, float(memory.get(group)), field))
-        if not any(target.initial for target in targets):
-            raise no_effect(field)
-        yield from targets
 
 
 def _bind(
@@ -272,33 +186,10 @@ def _bind(
         raise error.renamed(name) from None
 
 
-def _place_in_group(field: str, group: _Group) -> _Place | None:
-    """Return the place of a field in a param group; None if the group does not have the field."""
-    if field.startswith("initial_"):  # this package has stored this value, so it is not a setting
-        return None
-    if field in group and not isinstance(group[field], (tuple, list)):
-        return _Place(field)
-    if (match := _PART.fullmatch(field)) is not None:
-        stem, index = match[1], int(match[2]) - 1
-        for key in (f"{stem}s", stem):
-            if isinstance(group.get(key), (tuple, list)) and key != "params" and index < len(group[key]):
-                return _Place(key, index)
-    return None
-
-
 def _is_count(field: str, optimizer: Optimizer) -> bool:
     """Return whether an optimizer declares an argument as an int, such as ``ns_steps`` of Muon."""
     parameter = inspect.signature(type(optimizer)).parameters.get(field)
     return parameter is not None and parameter.annotation in (int, "int", int | None, "int | None")
-
-
-def _kept(value: Any, initial_by_id: Mapping[int, float]) -> Any:
-    """Return a copy of a field's value, to store it as the initial value."""
-    if isinstance(value, (tuple, list)):
-        return tuple(_kept(part, initial_by_id) for part in value)
-    if not isinstance(value, Tensor):
-        return value
-    return torch.full_like(value, initial_by_id[id(value)]) if id(value) in initial_by_id else value.clone()
 
 
 def _fields(group: _Group) -> Iterator[str]:

@@ -25,7 +25,7 @@ from ssr_hydra.errors import (
 from ssr_hydra.metrics import mode_of
 from ssr_hydra.optim import compile_composer_scheduler
 from ssr_hydra.optim.alpha import wrong_state
-from ssr_hydra.optim.initial_rates import begins
+from ssr_hydra.optim.initial_values import begins
 from ssr_hydra.optim.torch_rates import SchedulerEntry, TorchRates
 from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.schedulers import Curve, bind

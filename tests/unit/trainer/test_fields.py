@@ -229,6 +229,18 @@ def test_tensor_used_by_two_groups_is_read_before_it_is_changed():
     assert shared == torch.tensor(0.1)
 
 
+def test_new_group_gets_the_initial_values_of_both_betas_that_it_shares():
+    betas = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.96, dtype=torch.float64)
+    optimizer = AdamW([parameter()], betas=betas)
+    state = run(optimizer, length="4ba")
+    fields = FieldSchedules({"beta1": LinearScheduler(), "beta2": LinearScheduler()}, state)
+    advance(fields, state)
+    optimizer.add_param_group({"params": [parameter()]})  # it has the tensors of the first group
+    advance(fields, state)
+    assert fields.values() == {"beta1": 0.4, "beta2": 0.48}
+    assert [group["initial_betas"] for group in optimizer.param_groups] == [(0.8, 0.96)] * 2
+
+
 def adamw():
     return AdamW([parameter()], weight_decay=0.0, betas=(0.9, 0.99), amsgrad=True)
 

@@ -1,4 +1,4 @@
-"""The initial rate of a second schedule on an optimizer: the rate that the user set, as in torch's own classes."""
+"""The initial value of a second schedule on an optimizer: the value that the user set, as in torch's own classes."""
 
 import copy
 import gc
@@ -103,6 +103,22 @@ def test_only_the_changed_group_gets_a_new_initial_rate():
     assert rates(one, two) == [0.1, 0.02]
 
 
+def test_schedule_that_fails_before_its_first_rate_is_not_a_schedule():
+    # A notebook cell that runs again, because the user's function had an error.
+    def broken(state):
+        raise KeyError("t_warmup")
+
+    for first, second in product([scheduled, compiled], [*WAYS, trained_with_torchs]):
+        optimizer = sgd(0.1)
+        trace(optimizer, first(LinearScheduler(), optimizer), 4)
+        assert rates(optimizer) == [0.05]
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                first(broken, optimizer)
+        second(LinearScheduler(), optimizer)
+        assert rates(optimizer) == [0.1]
+
+
 def test_late_group_with_its_own_schedule_starts_from_the_rate_that_the_user_has_set():
     optimizer = sgd(0.1)
     schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
@@ -172,6 +188,16 @@ def test_part_of_a_torch_sequence_starts_from_the_initial_rate():
     parts = [LinearLR(optimizer, 0.5, total_iters=2), ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba")]
     lrs = trace(optimizer, SequentialLR(optimizer, parts, [2]).step, 5)
     assert lrs == pytest.approx([0.05, 0.075, 0.1, 0.075, 0.05])
+
+
+def test_group_that_is_added_after_a_state_was_loaded_has_the_initial_rate_of_the_default_tensor():
+    optimizer = torch.optim.SGD([parameter()], lr=torch.tensor(0.1, dtype=torch.float64))
+    schedule = own(optimizer, LinearScheduler())
+    trace(optimizer, schedule.step, 2)
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.add_param_group({"params": [parameter()]})  # its lr is the tensor of the group before the loading
+    trace(optimizer, schedule.step, 1)
+    assert rates(optimizer) == [pytest.approx(0.1 * 5 / 8)] * 2
 
 
 def test_schedule_does_not_keep_its_optimizer_alive():

@@ -107,7 +107,7 @@ def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch:
         alone = study.clear_signs()
         if plan is not None:
             with suppress(OSError):  # ignore errors while printing
-                show_sweep(folder, sys.stdout, planned.pending)
+                show_sweep(folder, plan.jobs, sys.stdout)
                 _show_sharing(folder, planned)
                 if report is not None:
                     print()

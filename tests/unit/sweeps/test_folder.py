@@ -1,4 +1,3 @@
-import io
 import itertools
 import json
 import os
@@ -13,7 +12,6 @@ from ssr_hydra.errors import ConflictError, InputError, MismatchError, PathError
 from ssr_hydra.sweeps.folder import STUDY, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
 from ssr_hydra.sweeps.job_status import JOB, job_folders
-from ssr_hydra.sweeps.jobs_table import show_sweep
 
 BASE = {
     "ssr": 1.0,
@@ -128,9 +126,6 @@ def test_completed_job_folder_may_be_moved_and_replaced_by_a_link(tmp_path):
     (study / "latest").symlink_to("0")
     assert StudyFolder(study).assign(jobs("a")).jobs[0].folder == study / "0"
     assert job_folders(study) == [study / "0"]
-    output = io.StringIO()
-    show_sweep(study, output)
-    assert "1 job in" in output.getvalue()
 
 
 def test_job_folders_may_have_custom_names_and_jobs_keep_their_folders(tmp_path):

@@ -10,8 +10,10 @@ import pytest
 import torch
 from cases import each
 from optim_helpers import parameter, rates, sgd, tick, trace
+from refusals import refused
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR, StepLR
 
+from ssr_hydra.errors import ConflictError
 from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
 from ssr_hydra.schedulers import ConstantScheduler, CosineAnnealingWithWarmupScheduler, LinearScheduler
 from ssr_hydra.state import State
@@ -231,3 +233,6 @@ def test_second_field_schedule_starts_from_the_value_that_the_user_has_set():
     group["betas"] = (0.4, 0.9)
     FieldSchedules(schedules, State("8ba", optimizers=optimizer))
     assert (group["betas"], group["initial_betas"]) == ((0.4, 0.9), (0.4, 0.9))
+    group["weight_decay"] = 0.0
+    with refused("schedules.weight_decay", ConflictError, match="is 0 in every param group"):
+        FieldSchedules(schedules, State("8ba", optimizers=optimizer))

@@ -17,14 +17,17 @@ from ssr_hydra.settings import CheckpointSettings, CountSettings, DataSettings, 
 from ssr_hydra.time import Time
 from ssr_hydra.trainer import Trainer
 
-# Arguments whose default in the config is not that of the class: torch's default of mode is wrong for our objective.
-OWN_DEFAULTS = {("torch_plateau", "mode"): "auto"}
+# Arguments whose default in the config is not that of the class. torch's default of mode is wrong for our objective. The
+# user chooses the scheduler of a phase from the group scheduler.
+OWN_DEFAULTS = {("torch_plateau", "mode"): "auto", ("phase", "scheduler"): None}
 # Arguments without a default in the class and without a preset.
 MANDATORY = {
     ("torch_lambda", "lr_lambda"),
     ("torch_multiplicative", "lr_lambda"),
     ("timm", "name"),
     ("torchvision", "name"),
+    ("Arrays", "path"),
+    ("ImageFolder", "root"),
 }
 CLASSES = [
     (group, name, config)
@@ -32,9 +35,13 @@ CLASSES = [
     for name, config in GROUPS[group].items()
     if inspect.isclass(config)
 ]
+CLASSES += [("data", target.rpartition(".")[2], config) for target, config in DATA_CONFIGS.items()]
+CLASSES += [("scheduler", "phase", PhaseConfig)]
 
 
 def located(config):
+    if config is PhaseConfig:
+        return Phase
     module, _, name = config._target_.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
@@ -66,10 +73,11 @@ def test_config_arguments_have_the_names_kinds_defaults_and_order_of_the_class(g
     for parameter in expected:
         field, key = config_fields[parameter.name], (name, parameter.name)
         assert field.kw_only == (parameter.kind is parameter.KEYWORD_ONLY), parameter.name
-        if parameter.default is parameter.empty:
+        default = OWN_DEFAULTS.get(key, parameter.default)
+        if default is parameter.empty:
             assert (default_of(field) == "???") == (key in MANDATORY), parameter.name
         else:
-            assert normal(default_of(field)) == normal(OWN_DEFAULTS.get(key, parameter.default)), parameter.name
+            assert normal(default_of(field)) == normal(default), parameter.name
 
 
 # One argument of each kind, with its type in the config. OmegaConf supports neither Time nor Sequence. The type is Any
@@ -124,28 +132,6 @@ def test_every_scheduler_class_has_a_config():
         if getattr(config, "_target_", "").startswith("ssr_hydra.schedulers.")
     }
     assert configured == classes
-
-
-OF_PARTS = {
-    "FakeDataConfig": {"shape": [3, 32, 32]},
-    "ArraysConfig": {"path": "???"},
-    "ImageFolderConfig": {"root": "???", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
-    "PhaseConfig": {"scheduler": None},
-}
-
-
-@pytest.mark.parametrize(
-    ("config", "target"), [(PhaseConfig, Phase), *((config, located(config)) for config in DATA_CONFIGS.values())]
-)
-def test_config_of_a_part_has_the_arguments_of_its_class(config, target):
-    own = OF_PARTS.get(config.__name__, {})
-    # Values that the run sets are not fields of the data: its seed, device and processes.
-    expected = [p for p in parameters(target) if p.name not in ("seed", "device", "rank", "world_size")]
-    config_fields = fields(config)
-    assert [p.name for p in expected] == list(config_fields)
-    for parameter in expected:
-        default = own.get(parameter.name, parameter.default)
-        assert default_of(config_fields[parameter.name]) == default, parameter.name
 
 
 def test_data_config_has_the_arguments_of_make_loaders():

@@ -17,8 +17,8 @@ from ssr_hydra.settings import CheckpointSettings, CountSettings, DataSettings, 
 from ssr_hydra.time import Time
 from ssr_hydra.trainer import Trainer
 
-# Arguments whose default in the config is not that of the class. torch's default of mode is wrong for our objective. The
-# user chooses the scheduler of a phase from the group scheduler.
+# Arguments whose default in the config is not that of the class. torch's default of mode is wrong for our objective. A
+# phase has no scheduler until the user chooses one from the group scheduler.
 OWN_DEFAULTS = {("torch_plateau", "mode"): "auto", ("phase", "scheduler"): None}
 # Arguments without a default in the class and without a preset.
 MANDATORY = {
@@ -106,6 +106,16 @@ TYPES = [
 @pytest.mark.parametrize(("group", "name", "argument", "kind"), TYPES)
 def test_argument_has_the_right_type_in_its_config(group, name, argument, kind):
     assert get_type_hints(GROUPS[group][name])[argument] == kind
+
+
+@pytest.mark.parametrize(("group", "name", "config"), [case for case in CLASSES if case[0] in ("model", "data")])
+def test_config_of_a_model_or_data_set_has_the_types_of_the_class(group, name, config):
+    target = located(config)
+    expected = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for argument, kind in get_type_hints(config).items():
+        if argument not in ("_target_", "transforms"):  # a config has no type for functions such as transforms
+            text = str(expected[argument]).replace("collections.abc.Sequence", "list")
+            assert str(kind) == text.replace("collections.abc.Mapping", "dict"), argument
 
 
 def test_every_first_order_optimizer_of_torch_has_a_config():

@@ -28,7 +28,7 @@ from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, Wrong
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, Timestamp, TimeUnit, check_ssr
 from ssr_hydra.time.derived import DerivedTimestamp
-from ssr_hydra.time.timestamp import COUNTERS, TOTALS
+from ssr_hydra.time.timestamp import COUNTERS, NANOSECONDS, TOTALS
 
 _COUNTER_OF = {
     TimeUnit.ITERATION: "iteration",
@@ -40,7 +40,6 @@ _COUNTER_OF = {
 }
 _COUNTERS = tuple(_COUNTER_OF.values())  # checkpoints use these names
 _READ = {name: Timestamp.reader(unit) for unit, name in _COUNTER_OF.items()}
-_NANOSECONDS = 10**9
 _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule from the checkpoint on"
 
 
@@ -75,7 +74,7 @@ class _PlannedRun:
     def end(self) -> Fraction:
         """The length of the plan, measured by :attr:`counter`."""
         if self.max_duration.unit is TimeUnit.SECOND:
-            return Fraction(self.max_duration.value) * _NANOSECONDS
+            return Fraction(self.max_duration.value) * NANOSECONDS
         return Fraction(self.max_duration.value) * (1 if self.epoch_len is None else self.epoch_len)
 
     def position(self, now: Timestamp) -> Fraction:

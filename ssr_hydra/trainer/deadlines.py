@@ -9,6 +9,7 @@ from fractions import Fraction
 from ssr_hydra.errors import MissingRateError, MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, TimeLike, Timestamp, TimeUnit, as_time
+from ssr_hydra.time.timestamp import NANOSECONDS
 
 
 class Deadline:
@@ -57,7 +58,7 @@ class Deadline:
         if unit is TimeUnit.ITERATION and value.denominator != 1:
             raise WrongTypeError(field, str(moment), "must be a whole number of iterations", "use another unit")
         if unit is TimeUnit.SECOND:
-            value *= 10**9
+            value *= NANOSECONDS
         self._unit, self.field = unit, field
         self._read = Timestamp.reader(unit)
         self._interval = value if repeats else None

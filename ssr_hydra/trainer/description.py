@@ -43,7 +43,6 @@ def describe_run(
     state: State,
     *,
     run: Mapping[str, Any],
-    control: str | None,
     counts: CountSettings,
     schedulers: Any,
     schedules: Mapping[str, Any] | None,
@@ -62,7 +61,6 @@ def describe_run(
     described = {
         "run": {
             **run,
-            "control": control,
             # These two values are None if the user did not pass them. The loader's batch size is in "data".
             "samples_per_batch": None if counts.samples_per_batch is None else str(state.samples_per_batch),
             "tokens_per_batch": None if counts.tokens_per_batch is None else str(state.tokens_per_batch),

@@ -25,7 +25,7 @@ from ssr_hydra.trainer.parallel import weights
 from ssr_hydra.trainer.processes import lost_process
 from ssr_hydra.trainer.progress import ProgressDisplay, summary
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import BestSoFar, as_safetensors, saved_weights
+from ssr_hydra.trainer.saving import as_safetensors, saved_weights
 from ssr_hydra.trainer.step import compile_clock
 from ssr_hydra.trainer.workers import shielded
 
@@ -46,12 +46,10 @@ class FitRun:
     description: Mapping[str, Any]
     objective: str | None
     progress: str  # the kind of progress display
-    compiles: bool
     record: Mapping[str, Any]  # the entries of result.json that the arguments of the trainer determine
 
     def __post_init__(self) -> None:
         self._processes, self._events = self.loop.processes, self.loop.events
-        self._is_best = BestSoFar(self.checkpointing)
         self._log: MetricsLog | None = None
 
     def run(self) -> RunResult:
@@ -76,8 +74,8 @@ class FitRun:
                 stack.enter_context(shielded(loop.train, loop.evaluation, self.test))
                 stack.enter_context(request)
             loop.stop = request if self._processes.world_size == 1 else AgreedStop(request, self._processes)
-            loop.record, loop.save, loop.is_best = self._record, self._save, self._is_best
-            if self.compiles:
+            loop.record, loop.save = self._record, self._save
+            if loop.step.settings.compile:
                 loop.compile_time = stack.enter_context(compile_clock())
             tested: dict[str, float] = {}
             is_repeatable = self.record["seed"] is not None and trainer.device.type == "cuda"
@@ -126,7 +124,7 @@ class FitRun:
                 self._log.write(evaluation_record(evaluation))
         if resuming.is_own:  # find the best metric of this folder's run
             for evaluation in loop.evaluations:
-                self._is_best(evaluation["metrics"])
+                loop.is_best(evaluation["metrics"])
         self.load_callbacks()
         with checkpoint.part("scaler") as scaler:
             if loop.step.scaler is not None and scaler is not None:

@@ -20,6 +20,7 @@ from ssr_hydra.files import WriteError
 from ssr_hydra.metrics_log import evaluation_record
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
+from ssr_hydra.time.timestamp import NANOSECONDS
 from ssr_hydra.trainer.deadlines import Deadlines
 from ssr_hydra.trainer.fields import FieldSchedules, by_group
 from ssr_hydra.trainer.interrupts import AgreedStop, StopRequest
@@ -27,6 +28,7 @@ from ssr_hydra.trainer.learning_rates import LearningRates
 from ssr_hydra.trainer.loss_watch import DivergedError
 from ssr_hydra.trainer.progress import ProgressDisplay, Snapshot
 from ssr_hydra.trainer.rereading import Rereading
+from ssr_hydra.trainer.saving import BestSoFar
 from ssr_hydra.trainer.step import TrainStep
 
 _Record = dict[str, Any]
@@ -60,13 +62,13 @@ class Loop:
     events: Events
     owner: Any  # the trainer, which listeners get as their first argument
     saves: bool  # whether the run writes checkpoints
+    is_best: BestSoFar
 
     # FitRun sets these attributes before the loop runs.
     progress: ProgressDisplay = field(init=False)
     stop: StopRequest | AgreedStop = field(init=False)
     record: Callable[[_Record], None] = field(init=False)  # gets each record of metrics.jsonl
     save: Callable[[], object] = field(init=False)  # writes a checkpoint
-    is_best: Callable[[Mapping[str, float]], bool] = field(init=False)
     # Returns the nanoseconds of compilation since the last call; None if the model is not compiled.
     compile_time: Callable[[], int] | None = None
 
@@ -382,7 +384,7 @@ class Loop:
         if not self._pending:
             if self.processes.world_size > 1:  # all processes use the clock of rank 0
                 (waited,) = self.processes.sum([waited if self.processes.is_main else 0])
-            seconds = Fraction(timestamp.nanoseconds + waited, 10**9)
+            seconds = Fraction(timestamp.nanoseconds + waited, NANOSECONDS)
             self.state.timestamp = timestamp = timestamp.copy(seconds=seconds)
         metrics: dict[str, float] = {}
         if self.evaluation is not None:

@@ -48,7 +48,7 @@ class TrainStep:
     ) -> None:
         self.task, self.watch, self.processes = task, watch, processes
         self._optimizers = tuple(optimizers)
-        self._settings = settings = StepSettings() if settings is None else settings
+        self.settings = settings = StepSettings() if settings is None else settings
         self._autocast = autocast(settings.precision, task.device)
         self.scaler = torch.amp.GradScaler(task.device.type) if settings.precision == "fp16" else None
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
@@ -60,7 +60,7 @@ class TrainStep:
 
     def function(self) -> _Step:
         """Return the function that takes a step: from (batch, number of earlier batches) to (samples, tokens)."""
-        if self._settings.is_plain and self.processes.world_size == 1 and not self.keeps_loss:
+        if self.settings.is_plain and self.processes.world_size == 1 and not self.keeps_loss:
             return self._plain()
         return self._step
 
@@ -81,7 +81,7 @@ class TrainStep:
         return step
 
     def _step(self, batch: Any, number: int) -> tuple[int, int]:
-        settings, world_size = self._settings, self.processes.world_size
+        settings, world_size = self.settings, self.processes.world_size
         if world_size == 1:
             self.total = self.count(batch)
         samples, tokens, total = self.total
@@ -109,7 +109,7 @@ class TrainStep:
 
     def _parts(self, batch: Any) -> list[tuple[Any, int]]:
         """Split a batch into parts for gradient accumulation. Return each part with its weight."""
-        parts = self._settings.accumulate
+        parts = self.settings.accumulate
         if isinstance(batch, Padding):
             return [(batch.batch, 0)] * parts
         weight = self.count(batch)[2] if self.processes.world_size > 1 else self.total[2]
@@ -125,7 +125,7 @@ class TrainStep:
         pieces = [map_parts(batch, partial(piece, index=index)) for index in range(n_parts)]
         split = [(part, self.count(part)[2]) for part in pieces]
         if (total := sum(size for _, size in split)) != weight:
-            rule = f"the parts of this batch have {total} {self._settings.loss_mean_over} in total"
+            rule = f"the parts of this batch have {total} {self.settings.loss_mean_over} in total"
             fix = "give batches whose tensors have the samples in the first dimension, or set accumulate=1"
             raise MismatchError("accumulate", parts, f"{rule}, but the whole batch has {weight}", fix)
         if self.processes.world_size > 1:
@@ -161,7 +161,7 @@ class TrainStep:
         return names.get(id(self._parameters[index]), f"parameter {index}")
 
     def _update(self) -> None:
-        settings, scaler = self._settings, self.scaler
+        settings, scaler = self.settings, self.scaler
         clips = settings.clip_grad_norm is not None or settings.clip_grad_value is not None
         if scaler is not None and clips:
             for optimizer in self._optimizers:

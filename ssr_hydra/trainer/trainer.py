@@ -45,7 +45,7 @@ from ssr_hydra.trainer.loss_watch import LossWatch
 from ssr_hydra.trainer.parallel import is_sharded, wrapped
 from ssr_hydra.trainer.processes import Processes
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import check_exportable, restore_weights
+from ssr_hydra.trainer.saving import BestSoFar, check_exportable, restore_weights
 from ssr_hydra.trainer.step import TrainStep, autocast
 from ssr_hydra.trainer.task import Task
 
@@ -190,7 +190,7 @@ class Trainer:
         ratio = check_ssr(ssr)
         length = as_time(max_duration, "max_duration")
         seed = None if seed is None else check_seed(seed)
-        plain = {"ssr": float(ratio), "max_duration": length.to_timestring(), "seed": seed}
+        plain = {"ssr": float(ratio), "max_duration": length.to_timestring(), "seed": seed, "control": control}
         one_of(progress, "progress", PROGRESS)
         self.name, self.config = name, config
         hashed = config_hash(config)
@@ -252,7 +252,6 @@ class Trainer:
         description = describe_run(
             state,
             run=plain,
-            control=control,
             counts=counts,
             schedulers=schedulers,
             schedules=schedules,
@@ -326,6 +325,7 @@ class Trainer:
             events=events,
             owner=self,
             saves=saves,
+            is_best=BestSoFar(checkpointing),
         )
         self._run = FitRun(
             trainer=self,
@@ -337,8 +337,7 @@ class Trainer:
             description=description,
             objective=objective,
             progress=progress,
-            compiles=settings.compile,
-            record={**plain, "control": control, "config_hash": hashed},
+            record={**plain, "config_hash": hashed},
         )
         self._started = False
 

@@ -59,7 +59,7 @@ def check_known(values: Mapping[str, Any]) -> None:
 
 
 def _check_loading(data: Mapping[str, Any]) -> None:
-    """Refuse values of ``data`` that the data loaders would refuse later, after reading the data."""
+    """Refuse values of ``data`` that the data loaders would otherwise refuse only after reading the data."""
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
         rule = "must be 0, because this data is in memory and needs no workers"
@@ -102,12 +102,11 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 
 
 def with_two_sources(data: Any) -> Any:
-    """Return ``data``, changed to a standard form if the evaluation data is in a separate file or folder.
+    """Return ``data``, prepared for evaluation data in a separate file or folder.
 
-    For tables, ``data.eval_path``, ``data.eval.path`` or ``data.train.eval_path`` can name a second file for
-    evaluation. In the standard form, ``data.train`` and ``data.eval`` both have this file as ``eval_path``. For images,
-    if ``data.eval.root`` differs from ``data.train.root``, the evaluation data uses the class numbers of the training
-    folder.
+    For a table, several keys, such as ``data.eval_path`` and ``data.eval.path``, can name the evaluation file. This
+    function always stores this file as ``eval_path`` in ``data.train`` and ``data.eval``. For folders of images, this
+    function sets ``data.eval.classes_from``, so that the evaluation data uses the class numbers of the training folder.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -290,7 +289,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
     options = model.get("options") or {}
     if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
-        return  # the pretrained weights decide the image size, not the option
+        return  # pretrained weights fix the image size
     size = options.get(option, _DEFAULT_SIZE)
     if isinstance(size, int) and (height, width) != (size, size):
         rule = f"needs images of {size} x {size}, {what}"

@@ -41,7 +41,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
-    # Check that the half-life can be converted to batches. The values 1 do not affect this check.
+    # Check that the half-life can be converted to batches. The result is not used, so every size is set to 1.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
         rule = "cannot be used with trainer.parallel=fsdp, because EMA cannot save sharded weights"

@@ -59,9 +59,8 @@ _LONGEST_NAME = 200
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the config as plain Python values, with interpolations resolved.
 
-    A run without a name gets the name of its data. The function removes metrics that the user has set to null. It also
-    undoes the rounding of a computed ``ssr`` (:func:`~ssr_hydra.time.simplest`), so ``ssr=0.30000000000000004`` gives
-    the same job as ``ssr=0.3``.
+    A run without a name gets the name of its data. Metrics that the user has set to null are removed. A rounding error
+    in ``ssr`` is corrected (:func:`~ssr_hydra.time.simplest`): ``ssr=0.30000000000000004`` becomes ``ssr=0.3``.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
@@ -176,7 +175,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
             rule = "must be a scheduler, or a list of schedulers whose multipliers are multiplied"
             raise WrongTypeError(f"schedules.{name}", node, rule, f"write +scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
-    # A truncated run (control=truncate) follows the schedule of the full run, so its schedule is not scaled.
+    # A truncated run (control=truncate) ends early, but follows the unscaled schedule (ssr=1).
     ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
     state = State(
         max_duration=_run_length(values["max_duration"]) * ssr,
@@ -231,7 +230,7 @@ def _are_schedulers(node: Any) -> bool:
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # schedulers have these arguments
-    """Replace a custom scheduler in the checks, because importing the scheduler's module may import torch."""
+    """Act as a custom scheduler in the checks, because importing the custom scheduler may import torch."""
     return 1.0
 
 

@@ -171,7 +171,7 @@ def _check_scheduled_fields(
     """Refuse a key of ``schedules`` if it is not a numeric hyperparameter, or if its value is 0 in all param groups."""
     check_schedules(schedules)
     if hyperparameters is None:
-        return  # the fields of a custom optimizer are checked when it is created
+        return  # the hyperparameters of a custom optimizer are unknown until the optimizer is created
     initial: dict[str, list[float]] = {}
     for node in nodes.values():
         for _, name, number in _numbers(node):
@@ -184,11 +184,14 @@ def _check_scheduled_fields(
             raise no_effect(name)
 
 
-_PIECES = 256  # the run has this many equal intervals; alpha, the multiplier, is computed at their ends
+_PIECES = 256  # check_reach divides the run into this many intervals, and computes the multiplier at their ends
 
 
 def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
-    """Refuse a schedule that would raise momentum, ``beta2`` or a similar field to 1 or more during the run."""
+    """Refuse a schedule that raises a hyperparameter such as momentum or ``beta2`` to 1 or more during the run.
+
+    ``name`` is the hyperparameter. ``curve`` returns the multiplier of the schedule at a time.
+    """
     nodes = list(optimizer_nodes(values["optimizer"]).values())
     rules = parse_rules(values["param_groups"])
     if len(nodes) == 1 and not any(name in rule.values for rule in rules):
@@ -211,9 +214,10 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
 
 
 def _numbers(node: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yield (key, name in ``schedules``, value) for each float. For example, the key ``betas`` has the name ``beta1``.
+    """Yield each float of an optimizer's config: its key, its name in ``schedules``, and its value.
 
-    Integers are left out. They count steps, such as ``ns_steps`` of Muon, and a schedule cannot multiply a count.
+    For example, the key ``betas`` has the names ``beta1`` and ``beta2``. Integers are left out, because a schedule
+    cannot multiply a count, such as ``ns_steps`` of Muon.
     """
     for key, value in node.items():
         if key in (*_SWITCHES, "lr", "initial_accumulator_value"):

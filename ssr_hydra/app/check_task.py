@@ -26,7 +26,7 @@ _OF_NUMBERS = tuple(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smooth
 def check_task(values: Mapping[str, Any]) -> None:
     """Refuse a built-in model, loss or metric that does not fit the kind of the built-in data.
 
-    Also refuse a time in tokens for images. A run on images counts no tokens, so this time would never come.
+    For images, also refuse a length or an interval in tokens, because a run on images counts no tokens.
     """
     train, model, trainer = values["data"]["train"], values["model"], values["trainer"]
     target, is_table = train["_target_"], train["_target_"] == _ARRAYS
@@ -79,7 +79,7 @@ def _refuse_tokens(values: Mapping[str, Any]) -> None:
 
 
 def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -> None:
-    """After the data has been read, refuse a built-in model that does not fit the table or the folder of images."""
+    """Refuse a built-in model that does not fit the table or the folder of images, which has now been read."""
     model, target = values["model"], values["data"]["train"]["_target_"]
     takes = TAKES.get(str(model["_target_"]))
     if takes is None or target not in (_ARRAYS, _FOLDERS) or len(train) == 0:

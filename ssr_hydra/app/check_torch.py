@@ -71,7 +71,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """Return ``state`` with the length after truncation, and with the tokens per batch (if this number is constant)."""
+    """Return ``state`` with the shorter length of a truncated run, and with the tokens per batch if constant."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

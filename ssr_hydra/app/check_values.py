@@ -17,7 +17,7 @@ _OBJECT = re.compile(r"model|data\.(train|eval|test)|optimizer|(callbacks|logger
 
 
 def check_node(node: Any, path: str, example: str) -> None:
-    """Check that a node has a ``_target_``. At paths where the run needs an object, refuse ``_partial_: true``."""
+    """Check that a node has a ``_target_``. Refuse ``_partial_: true`` if the run needs an object at this path."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
         fix = f"begin the YAML file of the group {path} with defaults: [{base}, _self_] ({base} or a different preset)"
@@ -41,7 +41,7 @@ def not_a_scheduler(path: str, target: object) -> InputError:
 
 
 def check_against_choices(node: Mapping[str, Any], group: str) -> None:
-    """Check the arguments of a built-in target. Do nothing for other targets."""
+    """Check the arguments of a node whose ``_target_`` is built in. Accept all arguments of other targets."""
     for name, config in GROUPS[group].items():
         if name != "custom" and config._target_ == node["_target_"]:
             check_fields(node, config if isinstance(config, type) else type(config), group)
@@ -130,8 +130,8 @@ def check_type(value: Any, expected: Any, field: str) -> None:
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
     """Return whether a run computes a metric such as ``eval/f1`` or ``eval/scores/macro``.
 
-    A metric object may return a mapping. For example, ``eval/scores/macro`` is the key ``macro`` of the metric
-    ``scores``. The keys are unknown before the first evaluation, so every key is accepted.
+    A metric object may return a mapping. For example, ``eval/scores/macro`` is the key ``macro`` in the mapping of the
+    metric ``scores``. These keys are unknown before the first evaluation, so any key is accepted.
     """
     objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
     return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)

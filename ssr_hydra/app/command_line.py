@@ -32,7 +32,7 @@ NO_DASHES = "write overrides without dashes, for example ssr=0.5"
 class CommandLine:
     """A parsed command line."""
 
-    overrides: tuple[str, ...] = ()  # with resume.path instead of resume, and share_keep instead of share.keep
+    overrides: tuple[str, ...] = ()  # resume=PATH is stored as resume.path=PATH, and share.keep as share_keep
     mode: str = "run"  # run, multirun, or the name of a flag with its own mode, such as cfg
     show: tuple[str, ...] = ()  # flags for Hydra, such as --cfg job; empty in the modes run and multirun
     config_name: str = "config"
@@ -133,7 +133,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     for override in args.overrides:
         if not key_of(override).strip():
             raise MissingValueError("overrides", override, "has no key", "write key=value")
-    others = [each for each in args.overrides if key_of(each) != "trust"]  # a custom script may add trust in every mode
+    others = [each for each in args.overrides if key_of(each) != "trust"]  # a custom script may always add trust
     if mode in ("schema", "new"):
         unused = ("config_path", "config_name", "package", *(["config_dir"] if mode == "new" else []))
         others += [f"--{flag.replace('_', '-')}" for flag in unused if getattr(args, flag) is not None]
@@ -196,7 +196,7 @@ STUDY_NAME = re.compile(r"[\w./+-]+")
 
 @dataclass(frozen=True)
 class TypedCommand:
-    r"""A command as the user typed it. It builds the command that continues the run or sweep.
+    r"""The command that the user typed. The methods return the command that continues the run or sweep.
 
     Example:
         >>> TypedCommand(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
@@ -232,7 +232,7 @@ class TypedCommand:
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # continue from the run's own checkpoint instead of the old resume.path
+        if resume != AUTO:  # resume from the run's newest checkpoint, not from the checkpoint of the first command
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 

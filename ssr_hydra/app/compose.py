@@ -33,8 +33,8 @@ _SEARCH_PATH = "hydra.searchpath"
 def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
     """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
 
-    ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
-    If ``keeps_files`` is true, the checked files stay in memory after the block, because Hydra then composes again.
+    ``run_id`` is the value of ``${run_id:}``, which makes folder names unique. If ``keeps_files`` is true, the checked
+    files stay in memory after the block, for the later compositions by Hydra.
     """
     register_presets()
     register_resolvers()
@@ -54,7 +54,7 @@ class Composer:
     """Compose configs for one command line; see :func:`composing`.
 
     Attributes:
-        overrides: The overrides except ``hydra.searchpath``; :class:`CheckedFiles` applies ``hydra.searchpath``.
+        overrides: All overrides except ``hydra.searchpath``, which :class:`CheckedFiles` applies.
         is_guarded: Whether config files can also come from folders outside this package, Hydra and its plugins.
     """
 
@@ -101,7 +101,7 @@ class Composer:
                 GlobalHydra.instance().initialize(everything)
 
     def is_group(self, key: str) -> bool:
-        """Return whether the key of an override can name a config group, not only a value."""
+        """Return whether the key of an override can be the name of a config group."""
         if self._groups is None:
             self._groups = frozenset(GlobalHydra.instance().config_loader().list_groups(""))
         return "@" in key or "/" in key or key in self._groups or bool(self._folders and "." not in key)
@@ -165,7 +165,10 @@ class Composer:
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return the config without the user's files, and the ``hydra`` nodes that files chosen by the user may set."""
+        """Compose the ``hydra`` overrides without the user's files.
+
+        Also return the ``hydra`` nodes that a user's file may set, because an override chooses this file.
+        """
         parts: list[str] = []
         chosen: list[str] = []
         for override in overrides:

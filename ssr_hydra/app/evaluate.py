@@ -61,8 +61,8 @@ class Evaluation:
         batch: Number of batches after which the checkpoint was written.
         weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the weights.
         metrics: The metrics computed now.
-        recorded: The metrics that the run recorded after ``batch`` batches, except metrics that the overrides affect.
-            None if the run did not record metrics of these weights after ``batch`` batches.
+        recorded: The metrics of these weights that the run recorded after ``batch`` batches, except metrics that the
+            overrides affect. None if the run recorded no such metrics.
         messages: Additional messages for the user.
     """
 
@@ -192,9 +192,9 @@ def evaluate(
 def _comparable(
     recorded: dict[str, float | None], own: DictConfig, config: DictConfig, split: str = "eval"
 ) -> tuple[dict[str, float | None], list[str]]:
-    """Remove recorded metrics that overrides affect. Return the other metrics, and a message with changed fields."""
+    """Remove the recorded metrics that overrides affect. Also return a message that lists the changed fields."""
     data = plain(config)["data"]
-    # Settings that do not change the evaluated samples.
+    # Keys of data that do not change which samples are evaluated.
     same = ["num_workers", "prefetch_factor", "test" if split == "eval" else "eval_on_train"]
     if not data.get("eval_on_train"):
         same += ["batch_size", "limit_train", "drop_last", "augment"]
@@ -227,7 +227,7 @@ def _as_override(trust: Iterable[str] | str) -> list[str]:
 
 
 def _composed(run: Path, overrides: list[str]) -> DictConfig:
-    """Return the checked config of the run with ``overrides``, but without loggers, resume path and export."""
+    """Return the checked config of the run with ``overrides``. The config has no loggers, resume path or export."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
         rule = "folder not found" if not run.is_dir() else "must be the folder of a run, but has no .hydra/config.yaml"
@@ -276,7 +276,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
 
 
 def _averaging(config: DictConfig, checkpoint: Checkpoint) -> dict[str, bool]:
-    """Map the name of each callback that averages weights to whether the run evaluated this average."""
+    """Return the callbacks that average weights: a mapping from name to whether the run evaluated their average."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
@@ -384,7 +384,7 @@ def _recorded(
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return a message if software or hardware differs from the run's, because metrics may then differ slightly."""
+    """Return a message if this software or hardware differs from the run's: metrics may then differ slightly."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions

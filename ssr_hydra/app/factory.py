@@ -70,7 +70,7 @@ def make_callbacks(
 
 
 def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
-    """Return the default values of the optimizer's arguments. A rule of ``param_groups`` can scale these values."""
+    """Return the default values of the optimizer's arguments, which rules of ``param_groups`` can scale."""
     parameters = inspect.signature(locate(node["_target_"], trust, f"{path}._target_")).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
@@ -139,8 +139,8 @@ def make_schedulers(
 ) -> Any:
     """Create the schedulers. The result has the structure of the config: None, a scheduler, a list or a mapping.
 
-    For a scheduler of torch, create this package's description of it, which needs no optimizer. A custom subclass of
-    torch's ``LRScheduler`` gets the optimizer.
+    For a scheduler of torch, create the class of the same name in :mod:`ssr_hydra.torch_schedulers`, which needs no
+    optimizer. A custom subclass of torch's ``LRScheduler`` gets the optimizer.
     """
     node = values["scheduler"]
     return None if node is None else _make(node, trust, optimizers, "scheduler")

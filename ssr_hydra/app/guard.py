@@ -6,14 +6,14 @@ these keys could run code or write files. The app trusts the command line, this 
 All other files must follow four rules:
 
 1. Every ``_target_`` is a registered name or a member of ``trust`` (:mod:`ssr_hydra.app.targets`).
-2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. :func:`check_hydra_node` compares
-   the ``hydra`` node with the node that the same command line gives without the file.
+2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. :func:`check_hydra_node` composes
+   the config with and without the file, and compares the two ``hydra`` nodes.
 3. The file stays within the limits of :class:`~ssr_hydra.app.yaml_files.FileBounds`. It uses no resolver that reads
    the machine, such as ``oc.env`` (:mod:`ssr_hydra.app.interpolations`).
 4. Each folder that is set in the file is below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
 
-:class:`CheckedSource` reads these files, each of them only once. Later compositions use the checked text, also in the
-processes that run the jobs of a sweep.
+:class:`CheckedSource` reads each file only once. Every later composition uses the checked text, even in the processes
+that run the jobs of a sweep.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class CheckedFiles(metaclass=Singleton):
         typed: The keys of the overrides on the command line.
         trust: The modules, classes, functions and resolvers that the command line trusts.
         own: Folder of the app's own configs.
-        before: Entries of Hydra's search path that come before the app's own configs.
-        after: Entries of Hydra's search path that come after the app's own configs.
+        before: Folders that Hydra searches before the app's own configs.
+        after: Folders that Hydra searches after the app's own configs.
         primary: Name of the main config; None if the main config comes from this package.
-        bounds: The size limits for the files of the current composition.
+        bounds: Checks the total size of the files in the current composition.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class CheckedFiles(metaclass=Singleton):
         self.clear()
 
     def clear(self, own: str = "", typed: Collection[str] = ()) -> None:
-        """Forget everything about the previous command line. Set ``own`` and ``typed`` for a new command line."""
+        """Forget the previous command line. ``own`` and ``typed`` are the attributes for the new command line."""
         self.texts.clear()
         self.own, self.typed = own, tuple(typed)
         self.trust: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class CheckedFiles(metaclass=Singleton):
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
     def locate(self, field: str, choice: object = None) -> tuple[str, Any] | None:
-        """Return the path of the checked file that sets a field, and the field's value there; None without such a file.
+        """Return the path of the checked file that sets a field, and the field's value; None if no file sets it.
 
         If ``field`` is a config group, an entry ``field: choice`` in a file's defaults list also sets the group.
         """
@@ -192,7 +192,7 @@ class CheckedSearchPath(SearchPathPlugin):
         for path in files.after:
             search_path.append("command-line", path)
         entries = search_path.get_path()
-        for presets in [entry for entry in entries if entry.provider == PROVIDER]:  # search files before presets
+        for presets in [entry for entry in entries if entry.provider == PROVIDER]:  # move the presets to the end
             entries.remove(presets)
             entries.append(presets)
 
@@ -215,7 +215,7 @@ def is_apps_own(config_path: str, own: str) -> bool:
 
 
 def _with_own_choices(defaults: Any) -> list[Any]:
-    """Return the defaults list of a user's main config, completed by this package's choices for missing groups."""
+    """Add this package's choices to the defaults list of a user's main config, for groups that the list lacks."""
     own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
     groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
     choices = {group if group == "launcher" else f"override {group}": name for group, name in OWN_CHOICES.items()}
@@ -250,8 +250,8 @@ def check_hydra_node(
         cfg: The composed config, with its ``hydra`` node.
         overrides: The overrides with which ``cfg`` was composed.
         reference: A config with the same ``hydra`` overrides, composed without files from outside the package.
-        chosen: Nodes that may differ from ``reference``, because the command line chose a file that sets them. For
-            example, ``hydra/launcher=mine`` chooses a file that sets ``hydra.launcher.``.
+        chosen: Nodes that may differ from ``reference``. For example, with ``hydra/launcher=mine`` on the command
+            line, the user's file may set all keys that start with ``hydra.launcher.``.
     """
     _check_trust(cfg, reference)
     typed: Any = _unresolved(cfg.hydra.overrides)

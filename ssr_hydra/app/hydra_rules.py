@@ -14,9 +14,9 @@ _DEEPEST_SWEEP = 10
 
 
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
-    """Return the name of ``group`` in Hydra, and the nodes that a file chosen from the group may set.
+    """Return the full name of one of Hydra's config groups, and the nodes that a file of this group may set.
 
-    Return None if ``group`` is not a group of Hydra, or if ``typed``, the keys on the command line, lacks the group.
+    Return None if ``group`` does not belong to Hydra, or is not in ``typed``, the override keys on the command line.
 
     Example:
         >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
@@ -31,14 +31,14 @@ def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ..
 
 
 def is_below_hydra(package: str | None) -> bool:
-    """Return whether Hydra puts a config with this ``@package`` below the node ``hydra``."""
+    """Return whether Hydra puts a config with this ``@package`` into the node ``hydra``."""
     return package is not None and re.split(r"[.\[]", package.removeprefix("_global_."))[0] == "hydra"
 
 
 def check_place(path: str, package: str | None) -> None:
-    """Refuse to put a config below ``hydra`` if the config's group is not a group of Hydra.
+    """Refuse a config whose ``@package`` is in the node ``hydra``, unless its group belongs to Hydra.
 
-    Hydra calls every ``_target_`` below ``hydra``, so such a config could run code.
+    Hydra calls every ``_target_`` in the node ``hydra``, so such a config could run code.
     """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
         raise ConflictError("defaults", f"{path}@{package}", "must not set keys below hydra", f"remove @{package}")
@@ -55,10 +55,10 @@ SETTINGS = {
 
 
 def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
-    """Refuse values that a file sets below ``hydra``, except :data:`SETTINGS` and ``hydra.sweeper.params``.
+    """Refuse a file that sets ``hydra`` keys other than :data:`SETTINGS` and ``hydra.sweeper.params``.
 
     ``node`` is the file's ``hydra`` node as plain, unresolved data. ``chosen`` lists nodes that the file may also set,
-    such as ``hydra.launcher.``, because the command line has chosen the file.
+    such as ``hydra.launcher.``, because the user chose the file on the command line.
     """
     params = node
     for key in ("sweeper", "params"):

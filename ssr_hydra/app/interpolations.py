@@ -55,7 +55,7 @@ def _resolvers(text: Any) -> Iterator[str]:
 
 
 _MOST_RESOLVED = 1_000_000
-_OF_A_VALUE = 50  # characters that each value counts in addition to the length of its text
+_OF_A_VALUE = 50  # the size of a value is the length of its text plus this number
 
 
 def check_growth(content: Mapping[str, Any]) -> None:
@@ -92,7 +92,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
 
 def _references(text: Any, path: str) -> Iterator[str]:
-    """Yield the keys that a value refers to. For ``${table.${name}}``, yield ``table``."""
+    """Yield the keys that ``text`` refers to. For ``${table.${name}}``, yield ``name`` and ``table``."""
     starts: list[int] = []
     for mark in re.finditer(r"\$\{|\}", text if isinstance(text, str) else ""):
         if mark[0] == "${":
@@ -109,7 +109,7 @@ def _references(text: Any, path: str) -> Iterator[str]:
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """Return the value of a key, and the value's dotted path. If a parent of the key is text, return the parent."""
+    """Return the value of a key, and the value's dotted path. If a parent node is text, return the parent instead."""
     up = len(key) - len(key.lstrip("."))
     parts = path.split(".")[1:-up] if up else []  # a relative reference: .key is in the same mapping
     parts += [part for part in key.replace("[", ".").replace("]", "").split(".") if part]

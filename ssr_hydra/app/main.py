@@ -233,7 +233,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return the end of a message that tells how to continue a stopped run; ``""`` for a sweep."""
+    """Return the text that tells the user how to continue a stopped run; ``""`` for a sweep."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 

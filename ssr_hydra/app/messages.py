@@ -140,7 +140,7 @@ def _choice_of(group: str) -> str:
 
 
 def _node(error: OmegaConfBaseException, field: str) -> Any:
-    """Return the node of a field in the config, without the override that failed; None if the field does not exist."""
+    """Return the node that a field had before the failed override; None if the field does not exist."""
     try:
         return error.parent_node._get_node(field.rpartition(".")[2])
     except Exception:  # without the node, the message is only shorter
@@ -148,7 +148,7 @@ def _node(error: OmegaConfBaseException, field: str) -> Any:
 
 
 def _example(error: OmegaConfBaseException, field: str, absent: str = "...") -> str:
-    """Suggest an example or the field's previous value. For a mapping, suggest a command that prints its keys."""
+    """Suggest a value: an example, or the value before the override. For a mapping, suggest how to print its keys."""
     node = _node(error, field)
     if isinstance(node, Mapping):
         return f"set keys of {field} (--cfg job --package {field} prints them)"
@@ -206,7 +206,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     elif field == "launcher" and typed is not None:
         fix = f"did you mean hydra.{typed}?"
     elif not fix.startswith("did you mean") and error.object_type in (None, dict):
-        # The node accepts any new key. ``whole`` is an override of a parent by a mapping, such as model={key: 1}.
+        # The node accepts any new key. ``whole`` is an override that sets the parent, such as model={key: 1}.
         whole = next(
             (o for o in reversed(overrides) if "={" in o and field.startswith(f"{o.partition('=')[0]}.")), None
         )

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # ctrl-C stops both jobs; the waiting job gets its signal within this time
-_START_SECONDS = 120.0  # a job that the sweep has started writes its first heartbeat within this time
+_STOP_SECONDS = 5.0  # ctrl-C stops both jobs, and reaches the waiting job within this time
+_START_SECONDS = 120.0  # a started job writes its first heartbeat within this time
 
 
 class Prefix:
@@ -53,7 +53,7 @@ class Prefix:
     def wait(self) -> bool:
         """Wait until a different job has trained the shared steps, and return whether this job can start.
 
-        If the job that trains the shared steps has died, this job cannot start. The sweep then starts both jobs again.
+        This job cannot start if the job that trains the shared steps has died. The sweep then starts both jobs again.
         """
         orders, since, last = self._orders, time.monotonic(), None
         while orders.source is not None and not self._is_begun() and self._point() is None:
@@ -132,15 +132,15 @@ class Prefix:
 
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``state``, the state of a checkpoint's time map, with the run length and ``ssr`` of this job."""
-    # A truncated run (control=truncate) follows the schedule of the full run.
+    """Return the ``TimeMap`` of a shared checkpoint, with the length and ``ssr`` of this job."""
+    # A truncated run (control=truncate) ends early, but follows the unscaled schedule (ssr=1).
     ssr = check_ssr(values["ssr"]) if values["control"] is None else Fraction(1)
     length = as_time(values["max_duration"], "max_duration") * ssr
     return {**state, "max_duration": [str(length.value), length.unit.value], "ssr": str(ssr)}
 
 
 def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """Return the description of a shared checkpoint, with the ``ssr``, length, control and schedulers of this job."""
+    """Replace ``ssr``, length, ``control`` and schedulers in a shared checkpoint's description by this job's values."""
     from ssr_hydra.trainer.description import plain_data
 
     run = {

@@ -71,7 +71,7 @@ class CheckedCommand:
     sweep: PlannedSweep | None = None  # the jobs of a sweep; None for a single run
     is_plan: bool = False  # whether to list the jobs without running them (``plan=true``)
     is_null: bool = False  # whether the value of ``--package`` is null, which Hydra cannot print
-    checked: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)  # the experiment, and its trust
+    checked: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)  # a run's values and trust
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             raise ConflictError(group, override, "cannot be deleted", f"remove ~{group}")
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
-            cfg = composer.compose(composer.overrides)  # check the config: Hydra uses its logging node even for --help
+            cfg = composer.compose(composer.overrides)  # Hydra reads the config's logging node even for --help
             is_null = line.mode == "cfg" and line.package is not None and _package(cfg, line) is None
             return CheckedCommand([*line.show, *line.main_config, *composer.overrides], is_null=is_null)
         parsed = composer.parse(composer.overrides)
@@ -203,7 +203,7 @@ def _check_hydra(cfg: DictConfig) -> None:
 
 
 def _argv(composer: Composer, mode: str, field: str, folder: str) -> list[str]:
-    """Return the arguments for Hydra: those of the user, with the mode and the folder that preflight has decided."""
+    """Return the arguments for Hydra: the user's arguments, with ``hydra.mode`` and the output folder set."""
     overrides = [each for each in composer.overrides if key_of(each) not in (field, "hydra.mode")]
     return [*composer.line.main_config, *overrides, f"hydra.mode={mode}", f"{field}={quoted(folder)}"]
 
@@ -260,7 +260,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
             if shares or master.get("plan"):
                 sweep.candidates.append((values, sweep.describe(values)))
         if "${" in (line.typed("hydra.sweep.dir") or ""):
-            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # in these two jobs, every swept key differs
+            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # these two jobs differ in every swept key
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # for ${now:...}
                 _check_shared(folder, job)
@@ -276,10 +276,13 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 def sweep_axes(
     composer: Composer, master: DictConfig, parsed: Sequence[Override], params: Mapping[str, Any]
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
-    """Return all overrides of a sweep except ``zip``, and tuples of the keys that ``zip`` varies together.
+    """Return all overrides of a sweep except ``zip``, and one tuple of keys for each zip.
 
-    ``master`` is the config without the sweeps. The sweeps are in ``parsed``, the overrides on the command line, and in
-    ``params``, the ``hydra.sweeper.params`` of the config.
+    Args:
+        composer: The composer of the command line.
+        master: The config without the sweep.
+        parsed: The overrides on the command line.
+        params: The ``hydra.sweeper.params`` of the config.
     """
     in_file = composer.parse([f"{key}={value}" for key, value in params.items()])
     typed = [each for each in parsed if not each.is_hydra_override()]
@@ -307,9 +310,9 @@ def _override_values(composer: Composer, override: Override) -> Any:
 
 
 def _check_shared(folder: str | None, job: DictConfig) -> None:
-    """Refuse a ``hydra.sweep.dir`` whose value for ``job`` differs from ``folder``, the value for the whole sweep.
+    """Refuse a ``hydra.sweep.dir`` that gives the job a different folder than ``folder``, the folder of the sweep.
 
-    ``folder`` is None if the value cannot be resolved before a job runs. All jobs of a sweep must be in one study.
+    ``folder`` is None if ``hydra.sweep.dir`` can be resolved only in a job.
     """
     job = copy.deepcopy(job)
     with read_write(job.hydra):
@@ -351,7 +354,7 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(line: CommandLine, cfg: DictConfig) -> bool:
-    """Return whether jobs share steps. Refuse an invalid ``share_keep``, and ``share=true`` if jobs cannot share."""
+    """Return whether jobs share steps. Refuse an invalid ``share_keep``, and ``share=true`` if it is impossible."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
@@ -381,7 +384,7 @@ class JobComposer:
 
     Args:
         parsed: The overrides on the command line.
-        axes: All overrides in ``parsed`` and ``hydra.sweeper.params``, except ``zip`` and ``hydra.*``.
+        axes: The overrides in ``parsed`` and ``hydra.sweeper.params``, except ``zip`` and ``hydra.*``.
         master: The config without sweeps; None if ``hydra.sweeper.params`` is set.
     """
 
@@ -420,7 +423,7 @@ class JobComposer:
         plain = [each for each in overrides if each.partition("=")[0] in self._plain]
         shared = self._shared(overrides)
         if shared not in self._bases:
-            # The stored config may keep the first job's values, because every other job overwrites the same keys.
+            # Store the first job's config with its swept values: every later job overwrites these values.
             self._keep(shared, self._composer.compose([*self.hydra_overrides, *shared, *plain]))
             return copy.deepcopy(self._bases[shared][0])
         cfg = copy.deepcopy(self._bases[shared][0])

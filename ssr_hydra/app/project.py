@@ -66,5 +66,5 @@ def _is_installed(name: str) -> bool:
         return True
     if spec is None or spec.origin is not None:
         return spec is not None
-    # Python may also report a folder without __init__.py. Ignore the folder of the new project.
+    # A spec without an origin is a folder without __init__.py. Ignore the folder of the new project itself.
     return any(Path(place) != Path(name).resolve() for place in spec.submodule_search_locations or ())

@@ -39,7 +39,7 @@ def hydra_run_dir() -> str | None:
 class RecordedJob(NamedTuple):
     """A job of the app: its description and its heartbeat."""
 
-    pending: Pending  # holds back the job's description until training starts
+    pending: Pending  # the job's description, which is published when training starts
     heartbeat: Heartbeat | None  # None outside of a sweep
 
     def follow(self, trainer: Trainer) -> None:
@@ -56,9 +56,10 @@ class RecordedJob(NamedTuple):
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
     """Write a ``result.json`` in ``run_dir`` if the job fails in this block before its training starts.
 
-    The trainer records errors during training. Invalid input is recorded only in a sweep, because the other jobs of the
-    sweep continue. If Hydra runs the job, SIGTERM has the same effect as ctrl-C. If the folder already contains a run,
-    the job only adds one line to the log before training starts.
+    The trainer records errors that occur during training. Invalid input is recorded only in a sweep, because the other
+    jobs of the sweep continue. If Hydra runs the job, SIGTERM has the same effect as ctrl-C.
+
+    Until training starts, :class:`~ssr_hydra.sweeps.pending.Pending` protects an earlier run in the same folder.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -115,7 +116,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
 def _leaves_record(error: BaseException) -> bool:
     if isinstance(error, InputError):
         return sweep_dir() is not None and error.field != "run_dir"
-    # A WriteError occurs after training, but a record from here would claim 0 steps.
+    # A WriteError occurs after training, so a record with 0 steps would be false.
     return not isinstance(error, WriteError)
 
 

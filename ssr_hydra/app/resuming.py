@@ -32,7 +32,7 @@ _FREE = re.compile(
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
     r"|data\.(eval|test|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
-# Settings for reading built-in data may change on resume, because a checkpoint identifies data by its content.
+# How built-in data is read may also change on resume, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
 # No value of resume.on_change allows a change of these settings, because the tensors of the checkpoint would not fit.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
@@ -100,7 +100,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
-    """Return whether a run may resume although a field differs, for example because a newer release added the field."""
+    """Return whether a run may resume although this field differs, e.g. because a newer release added the field."""
     if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
         return True
     return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))

@@ -28,7 +28,7 @@ from ssr_hydra.time.duration import PATTERN
 from ssr_hydra.torch_schedulers import TorchScheduler
 
 _Schema = dict[str, Any]
-_OVERLAYS = ("config", "experiment", "debug", "launcher")  # groups whose files may set values of all groups
+_OVERLAYS = ("config", "experiment", "debug", "launcher")  # files of these groups may set any key of the config
 _SEVERAL = ("logger", "callbacks")
 _NAMED = ("scheduler", "optimizer", *_SEVERAL)  # a node of these groups may be a mapping from name to node
 _SIMPLE = {float: "number", int: "integer", bool: "boolean", str: ["string", "number"], type(None): "null"}
@@ -85,8 +85,8 @@ def _ref(name: str) -> _Schema:
 def _any_of(options: Iterable[_Schema]) -> _Schema:
     """Return a schema that accepts references (``${...}``) and each value that one of ``options`` accepts.
 
-    If only one of ``options`` accepts mappings, the result checks mappings only with this option, so an error names the
-    invalid key. The same holds for lists.
+    If exactly one option accepts mappings, the schema checks a mapping only against this option, so that the editor's
+    error names the invalid key. The same holds for lists.
     """
     rest = list({json.dumps(option): option for option in options}.values())
     if {} in rest:
@@ -115,7 +115,7 @@ class _Definitions:
         self._own = own
         self._names = {g: [*GROUPS.get(g, ()), *shipped.get(g, ()), *own.get(g, ())] for g in groups if g != "."}
         self._names["config"] = [*shipped["."], *own.get(".", ()), "base_config"]
-        self._nested: dict[str, str] = {}  # the targets of definitions that are not choices of a group
+        self._nested: dict[str, str] = {}  # definition -> its _target_, for classes that no config group contains
         self._defs: dict[str, _Schema] = {
             "reference": {"type": "string", "pattern": r"\$\{|^\?\?\?$"},
             "duration": {
@@ -146,7 +146,7 @@ class _Definitions:
     # ---- config classes
 
     def _classes_of(self, group: str) -> dict[str, list[str]]:
-        """Map the name of each config class of a group to the choices that use this class."""
+        """Return the config classes of a group: a mapping from class name to the choices that use the class."""
         classes: dict[str, list[str]] = {}
         for name, config in GROUPS[group].items():
             kind = config if isinstance(config, type) else type(config)
@@ -180,7 +180,7 @@ class _Definitions:
         return {"type": "object", **about, "properties": properties, "additionalProperties": False}
 
     def _options(self, hint: Any) -> list[_Schema]:
-        """Return schemas for a type. A value of the type matches at least one schema."""
+        """Return schemas for a type. A value is valid if it matches at least one of the schemas."""
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:
             kind, allowed = arguments
@@ -193,7 +193,7 @@ class _Definitions:
             if Time in arguments:
                 arguments = tuple(each for each in arguments if each is not str)
             for kind in (Phase, ComposerScheduler):
-                # The schema of this kind also accepts a _target_, and a config needs no other type of the union.
+                # In a config, only this member of the union is possible: a mapping, often with a _target_.
                 if kind in arguments:
                     arguments = (kind,)
             return [option for each in arguments for option in self._options(each)]
@@ -236,14 +236,14 @@ class _Definitions:
     # ---- groups
 
     def _by_target(self, targets: Mapping[str, str]) -> list[_Schema]:
-        """Return a rule for each target: a node with this ``_target_`` must match the definition of the target."""
+        """Return one rule per target: a node with this ``_target_`` must match the definition of its class."""
         return [
             {"if": {"required": ["_target_"], "properties": {"_target_": {"const": target}}}, "then": _ref(name)}
             for name, target in targets.items()
         ]
 
     def _node(self, group: str) -> _Schema:
-        """Return the schema of a group's node. A node without a target may have the keys of any choice."""
+        """Return the schema of a group's node. A node without a ``_target_`` may have the keys of every choice."""
         classes = self._classes[group]
         targets = {name: self._defs[name]["properties"].get("_target_") for name in classes}
         united: dict[str, list[_Schema]] = {}
@@ -322,7 +322,7 @@ class _Definitions:
     def _defaults(self, group: str, key: str) -> _Schema:
         """Return the schema of a defaults list in the files of a group.
 
-        ``key`` is the format of the keys of the list, with ``{}`` for the name of a group, such as ``override /{}``.
+        ``key`` is a template for the keys in the list, such as ``override /{}``, where ``{}`` is the group.
         """
         groups = [each for each in self._names if each != "config"]
         choice = {}
@@ -364,7 +364,7 @@ def _hydra() -> _Schema:
 
 
 def _docs(source: Any) -> dict[str, _Schema]:
-    """Return the descriptions of the arguments in a class's docstring. The key ``""`` holds the summary."""
+    """Return a mapping from argument to its description in a class's docstring. The key ``""`` is the summary."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", inspect.getdoc(source) or "").replace("``", "`")
     about = {"": text.partition("\n\n")[0]}
     section = re.search(r"^(?:Args|Attributes):\n((?: +.*\n?|\n)+)", text, re.MULTILINE)

@@ -31,7 +31,7 @@ _CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "tr
 
 
 def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate:
-    """Return the facts about a job that decide with which jobs it can share steps. The function reads no data."""
+    """Return what determines which other jobs can share training steps with this job, without reading data."""
     length = as_time(values["max_duration"], "max_duration") * check_ssr(values["ssr"])
     leaves = [(path, value) for path, value in walk(values) if not (isinstance(value, (Mapping, list)) and value)]
     fields = {path: text for path, value in leaves if (text := _compared(path, value, length)) is not None}
@@ -68,7 +68,7 @@ def _hint(values: Mapping[str, Any]) -> str:
 
 
 def _compared(path: str, value: Any, length: Time) -> str | None:
-    """Return the value of a field as text; None if jobs may share steps even if they differ in this field."""
+    """Return a field's value as text for comparison; None if jobs with different values may share steps."""
     if is_free(path) or _FUTURE.fullmatch(path):
         return None
     if isinstance(value, str) and value.rstrip().endswith("dur"):
@@ -76,7 +76,7 @@ def _compared(path: str, value: Any, length: Time) -> str | None:
             time = as_time(value, path)
         except InputError:
             return json.dumps(value)
-        return str(length * time.value)  # the step at which this fraction of the run ends
+        return str(length * time.value)  # convert the fraction of the run to the unit of the run's length
     return json.dumps(value, sort_keys=True)
 
 
@@ -143,7 +143,7 @@ def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], calendar: Cale
         curves = [bind(instantiate(part, trust, path), state, ssr) for part in parts]
         track = Track(product(curves), calendar, by_epoch=by_epoch)
         if track.is_exact:
-            # A schedule that needs an unknown number, such as tokens per batch, raises an error here.
+            # Compute some values, so that a schedule that needs an unknown number (tokens per batch) raises an error.
             for step in range(0, steps, max(1, steps // _PROBES)):
                 track.values(step, step + 1)
         return track

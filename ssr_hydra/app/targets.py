@@ -58,9 +58,9 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 
 
 def as_description(node: Any) -> Any:
-    """Return a copy of a config node, with torch's schedulers replaced by this package's descriptions.
+    """Return a copy of a config node in which :mod:`ssr_hydra.torch_schedulers` replaces torch's schedulers.
 
-    A description, unlike the scheduler itself, can be created without an optimizer.
+    These classes have the same names and arguments as torch's classes, but need no optimizer.
     """
     if isinstance(node, Mapping):
         changed = {key: as_description(value) for key, value in node.items()}
@@ -234,7 +234,7 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return the entry of ``trust`` that allows a name: its package, or only its module for ``_TOO_WIDE`` packages."""
+    """Return what to add to ``trust`` for a name: its package, or its module if the package is in ``_TOO_WIDE``."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -300,8 +300,8 @@ def _failed(field: str, name: str, error: Exception) -> UserCodeError:
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
     """Import and return the class or function with a dotted name.
 
-    The object must be defined in a trusted module, and each module in the name must be a real submodule. Otherwise, if
-    ``my_package`` imports ``os``, the name ``my_package.os.system`` would give ``os.system``.
+    The object must be defined in a trusted module, and each module in the name must be a submodule of the previous one.
+    For example, ``my_package.os.system`` is refused, even if ``my_package`` imports ``os``.
 
     Example:
         >>> locate("ssr_hydra.schedulers.StepScheduler").__name__

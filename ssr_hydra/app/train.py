@@ -25,7 +25,7 @@ from ssr_hydra.versions import code_version
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-# Settings that each process of a run may choose, such as the device and the paths of the data.
+# Settings that may differ between the processes of a run, such as the device and the paths of the data.
 _ONE_PROCESS = (
     r"(name|debug|logger|resume\.path|trainer\.(device|threads|progress)|data\.(num_workers|prefetch_factor))(\.|$)"
     r"|data\.\w+\.(path|root|folder)$|data\.test$"

@@ -52,7 +52,7 @@ def shown_path(path: str | Path) -> str:
 
 
 class _NodeSize(NamedTuple):
-    """The size of a YAML node with expanded aliases: numbers of values, of references ``${...}`` and of levels."""
+    """The size of a YAML node with expanded aliases: its values, references ``${...}`` and levels of nesting."""
 
     values: int = 1
     references: int = 0
@@ -64,9 +64,9 @@ class _OpenNode:
     """A YAML mapping or list that the parser has not read to its end.
 
     Attributes:
-        before: The size of everything that was read before the node.
-        lines: The line of each key of a mapping.
-        key: The key whose value the parser reads next; None if this key is not text.
+        before: The total size of the nodes before this node.
+        lines: In a mapping, the line number of each key.
+        key: In a mapping, the key whose value comes next; None if this key is not text.
     """
 
     anchor: str | None
@@ -99,8 +99,8 @@ class FileBounds:
         """Return the text of a YAML file. Check the file without constructing its values.
 
         Raises:
-            InputError: The file exceeds a limit, is not YAML, repeats a key, or has a top-level key with a dot; or a
-                text field has a word without quotes that YAML would change, such as ``on``.
+            InputError: The file exceeds a limit, is not YAML, repeats a key, has a top-level key with a dot, or has an
+                unquoted word in a text field that YAML would change, such as ``on``.
         """
         if path in self._checked:
             return self._texts[str(path)]
@@ -124,7 +124,7 @@ class FileBounds:
         return text
 
     def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
-        """Refuse a defaults list that names files outside its folder, or makes a choice that needs the command line.
+        """Refuse a defaults list that names files outside its folder, or choices that only the command line may make.
 
         Also refuse a defaults list that contains itself or expands to too many configs.
         """
@@ -220,7 +220,7 @@ def _line(event: Any) -> int:
 
 def problem_of(error: Exception) -> str:
     """Return the message and the line number of an error of the YAML parser, in one line."""
-    if isinstance(error, (LookupError, AttributeError)):  # PyYAML raises these errors for !!bool x
+    if isinstance(error, (LookupError, AttributeError)):  # PyYAML raises these errors for a value such as !!bool x
         return "has a value that does not fit its YAML tag"
     mark = getattr(error, "problem_mark", None)
     text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "is not YAML"
@@ -266,7 +266,7 @@ def _check_word(name: str, key: str, text: str, line: int) -> None:
 
 @cache
 def _words() -> frozenset[str]:
-    """Return each field name whose value is text (``str``) in all built-in configs that have a field of this name."""
+    """Return the names of text fields. In every built-in config, a field with such a name has the type ``str``."""
     words: set[str] = set()
     others: set[str] = set()
     for config in (ExperimentConfig, *(config for group in GROUPS.values() for config in group.values())):
@@ -278,7 +278,7 @@ def _words() -> frozenset[str]:
 
 
 def check_name(path: str, file: str | Path) -> None:
-    """Raise the error for a user's file with the name of a preset."""
+    """Raise an error, because a user's file has the name of a preset."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     rule = f"is the name of a preset of this package, so {shown_path(file)} cannot have this name"
     raise ConflictError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")
@@ -296,7 +296,10 @@ _OUTSIDE = re.compile(r"(^|/)\.\.?(/|$)|^//|^~|[\\:]")
 
 
 def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
-    """Refuse an entry for a config outside the folder of ``file``, or for a forbidden choice in Hydra's groups."""
+    """Refuse an entry that names a config outside the folder of ``file``, or that a file must not choose.
+
+    In Hydra's groups, a file may choose only ``OWN_CHOICES`` and configs in ``chosen``, the group of the file itself.
+    """
     for text in filter(None, (entry.group, entry.package, *entry.names)):
         if len(text) > _LONGEST_ENTRY:
             rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"
@@ -344,11 +347,11 @@ class _Entry:
 
     @property
     def root(self) -> str:
-        """The group, or the path of the config if the entry has no group. A leading slash is removed."""
+        """The group; the path of the config if the entry has no group. A leading slash is removed."""
         return (self.names[0] if self.group is None else self.group).lstrip("/")
 
     def configs(self, path: str, folders: Sequence[Path]) -> Iterator[str]:
-        """Yield the paths of the configs that the entry may mean in the defaults list of the config ``path``."""
+        """Yield the paths of the configs that the entry can choose. The defaults list is in the config ``path``."""
         here = path.rpartition("/")[0]
         for name in self.names:
             whole = name if self.group is None else f"{self.group}/{name}"

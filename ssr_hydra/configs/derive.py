@@ -61,7 +61,7 @@ class Choices(Mapping[str, Any]):
         return len(self._make)
 
     def attribute(self, name: str) -> Any:
-        """Return the config whose class has this name. The ``__getattr__`` of the module ``home`` calls this method."""
+        """Return the config whose class has this name."""
         for choice, (path, _) in self._sources.items():
             if name == f"{path.rpartition('.')[2]}Config":
                 return self[choice]
@@ -79,7 +79,7 @@ def config_of(
 ) -> Any:
     """Create a config class: a dataclass whose fields are the arguments of ``source``.
 
-    ``source`` itself cannot be the config. Because ``source`` is frozen, OmegaConf would make the config read-only.
+    ``source`` itself cannot be the config, because OmegaConf makes a config of a frozen dataclass read-only.
 
     Args:
         source: A dataclass.
@@ -103,7 +103,7 @@ def config_of(
         config_fields.append(("_target_", str, field(default=target, init=False)))
     doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
     config = config_class(name or f"{source.__name__}Config", config_fields, module, doc, bases)
-    config.__source__ = source  # the schema reads the docstring and the argument types of the source
+    config.__source__ = source  # ssr-train --schema reads the docstring and the argument types of the source
     return config
 
 

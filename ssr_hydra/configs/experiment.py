@@ -46,8 +46,8 @@ class _TrainerConfig:
             default, which is the number of cores.
 
     The node also has the keys of :class:`~ssr_hydra.settings.CountSettings` and
-    :class:`~ssr_hydra.settings.StepSettings`, such as ``samples_per_batch``, ``precision`` and ``accumulate``. A key
-    whose value is a function takes the ``_target_`` of the function.
+    :class:`~ssr_hydra.settings.StepSettings`, such as ``samples_per_batch``, ``precision`` and ``accumulate``. For a
+    key that needs a function, write a mapping with the ``_target_`` of the function.
     """
 
     use_stepwise_scheduler: bool | None = None
@@ -126,8 +126,8 @@ class AppConfig(ExperimentConfig):
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
         share: Whether a sweep trains the first steps only once for jobs whose first steps are equal.
-        share_keep: Which checkpoints of shared steps a study keeps for later jobs: ``ends`` (the last of each job),
-            ``all``, or ``none``. The command line also accepts ``share.keep``.
+        share_keep: Which checkpoints of shared steps a study keeps for later jobs: ``ends`` (each job's last such
+            checkpoint), ``all``, or ``none``. The command line also accepts ``share.keep``.
         zip: Swept keys whose values are paired instead of combined: a list of keys, or several lists of keys.
     """
 

@@ -27,7 +27,7 @@ def _type(name: str, default: Any) -> Any:
 
 
 def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
-    """Create the config of an optimizer of torch. ``keyword_only`` is a text of names from ``_SWITCHES``."""
+    """Create the config of an optimizer of torch. ``keyword_only`` has names from ``_SWITCHES``, with spaces."""
     config_fields: list[tuple[str, Any, Any]] = [("params", Any, None)]
     config_fields += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
     config_fields += [

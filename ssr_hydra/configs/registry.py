@@ -72,7 +72,7 @@ def conf_dir() -> Path:
 
 
 def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
-    """Store the configs of this package in Hydra's ConfigStore. Repeated calls have no effect.
+    """Store configs of this package in Hydra's ConfigStore. Repeated calls have no effect.
 
     Args:
         groups: Names from :data:`GROUPS`; by default only the schedulers. ``register(GROUPS)`` registers the whole app:
@@ -144,7 +144,7 @@ def _with_parts(path: str, name: str) -> Any:
     if name == "torch_sequential":
         node["defaults"] = [*parts, "_self_"]
         node["schedulers"] = {"warmup": {"total_iters": "1dur"}}
-    OmegaConf.set_struct(node, None)  # None is the value in a new structured config
+    OmegaConf.set_struct(node, None)  # undo the set_struct above
     return node
 
 

@@ -1,8 +1,8 @@
 """One config for each scheduler of this package and of torch, derived from the scheduler's class.
 
 Durations are strings. An argument without a default has a preset value in the config, so that ``scheduler=<name>``
-alone works. An argument that is a function has no preset: the user must set ``scheduler.lr_lambda._target_``. The name
-of a config is ``<class>Config``: ``RexSchedulerConfig``.
+alone works. Only functions have no preset: ``torch_lambda`` and ``torch_multiplicative`` need
+``scheduler.lr_lambda._target_``. The config of ``RexScheduler`` is ``RexSchedulerConfig``.
 
 Some choices need more than one value on the command line:
 
@@ -26,8 +26,8 @@ from typing import Any
 from ssr_hydra.configs.derive import Choices
 from ssr_hydra.schedulers.registry import ROWS
 
-# The class and the preset arguments of each torch scheduler. mode=auto of torch_plateau uses the name of
-# trainer.objective to decide whether lower or higher is better. The default of torch's own mode is min.
+# The class and the preset arguments of each torch scheduler. torch_plateau has mode=auto, not torch's default min: the
+# name of the metric trainer.objective decides whether lower or higher is better.
 _TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "torch_step": ("StepLR", {"step_size": "0.3dur"}),
     "torch_multistep": ("MultiStepLR", {"milestones": ["0.5dur", "0.75dur"]}),

@@ -188,10 +188,10 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str | 
         doc: The docstring of the config class.
         train: The config of the training data.
         evaluation: The config of the evaluation data.
-        module: The name of the module that has the config class as an attribute. With None, this is the module that
-            defines the class of ``train``.
-        defaults: Values for other fields. An int or a config is the default of the field. A type is the type of a field
-            whose default is null.
+        module: The name of the module that has the config class as an attribute; by default the module of the class
+            of ``train``.
+        defaults: Other fields. A value that is an int or a config is the field's default. A value that is a type is
+            the field's type, and the default is null.
     """
     config_fields: list[tuple[str, Any, Any]] = [
         ("train", type(train), field(default_factory=partial(copy.deepcopy, train))),

@@ -1,6 +1,7 @@
 """Settings of a run as dataclasses. This package imports neither torch nor Hydra.
 
-Each class is the type of an argument in Python and the schema of a config node. The class also checks the values.
+Each class groups the values of one argument, such as ``Trainer(checkpoint=...)``, and checks these values. The class
+is also the schema of a config node.
 """
 
 from ssr_hydra.settings.base import keys_of, setting_of

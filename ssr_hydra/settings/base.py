@@ -26,7 +26,7 @@ def setting_of(setting: type[SettingT], argument: SettingT | Mapping[str, Any] |
         field: The name of the argument, for errors.
 
     Raises:
-        InputError: The mapping has an unknown key or an invalid value, or ``argument`` has none of these types.
+        InputError: The mapping has an unknown key or an invalid value, or ``argument`` has a different type.
 
     Example:
         >>> from ssr_hydra.settings import CheckpointSettings

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count, flag
 
-# The allowed values of text arguments of the built-in data sets. EVALUATED lists the splits that `ssr-evaluate` can
-# read. LAYOUTS maps each layout to its number of dimensions.
+# The allowed values of text arguments of the built-in data sets. EVALUATED is for `ssr-evaluate split=...`. LAYOUTS
+# maps each layout to the number of dimensions of the array, with the samples.
 SPLITS = ("train", "eval")
 EVALUATED = ("eval", "test")
 TASKS = ("classification", "regression")
@@ -27,8 +27,8 @@ class DataSettings:
         batch_size: Samples per training batch, over all processes.
         eval_batch_size: Samples per evaluation batch, over all processes.
         shuffle: Whether to shuffle the training data in every epoch. Must be False for an ``IterableDataset``.
-        drop_last: Whether to drop the last training batch of an epoch if this batch is not full. Evaluation uses every
-            sample.
+        drop_last: Whether to drop the last training batch of an epoch if this batch is not full. Evaluation keeps its
+            last batch.
         num_workers: Number of processes that read samples. Must be 0 for data in memory.
         prefetch_factor: Number of batches that each worker loads in advance; None means torch's default, 2.
         limit_train: Number of batches to train on in each epoch, for trial runs. Every epoch uses the same samples,

@@ -46,8 +46,8 @@ IMAGE_SETS = {
 DIGITS = 1797
 """Number of images in ``Digits``."""
 
-# The names of models that can have a stem for small images start with one of these words. The usual stem is a strided
-# convolution, which some models follow with a pooling layer.
+# Models whose name starts with one of these words can have a stem (their first layers) for small images. Their usual
+# stem has a strided convolution, and often a pooling layer.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 
 

@@ -24,8 +24,8 @@ class ResumeSettings:
         path: ``auto`` resumes from the newest checkpoint in the folder of the run, if a checkpoint exists. ``never``
             starts from the beginning. Any other value is the path of a run's folder or of a checkpoint.
         on_change: What to do if the run's config differs from the checkpoint's config. ``refuse`` raises an error.
-            ``extend`` continues with the new schedule at the current time. ``rescale`` stretches the rest of the
-            schedule over the rest of the run.
+            ``extend`` follows the new schedule from the current time on. ``rescale`` stretches the remaining schedule
+            over the remaining run.
 
     Raises:
         InputError: ``path`` is not a path, or ``on_change`` is unknown.

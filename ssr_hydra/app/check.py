@@ -163,9 +163,9 @@ def _run_length(value: Any) -> Any:
 
 
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
-    """Create the schedulers and bind them to the length of the run, to find errors in their arguments.
+    """Refuse schedulers with arguments that are invalid for a run of this length.
 
-    If ``dataloader_len`` (batches per epoch) is None, the function does not bind schedulers that need this number.
+    If ``dataloader_len`` (batches per epoch) is None, skip the checks that need this number.
     """
     from ssr_hydra.schedulers import bind
 

@@ -82,10 +82,7 @@ _BASES = {"trainer": "default", "data": "custom"}
 
 
 def check_base(group: str, node: Any) -> None:
-    """Refuse a ``trainer`` or ``data`` node in which fields are missing.
-
-    The usual cause is a YAML file that does not extend the base preset of the group.
-    """
+    """Refuse a ``trainer`` or ``data`` node in which fields are missing."""
     if group not in _BASES or not isinstance(node, Mapping):
         return
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]

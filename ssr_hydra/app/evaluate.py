@@ -362,7 +362,7 @@ def _new_file(path: Path) -> Path:
 def _recorded(
     run: Path, checkpoint: Checkpoint, batch: int, split: str
 ) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded after ``batch`` batches (None without a record), and messages."""
+    """Return the metrics that the run recorded after ``batch`` batches (or None), and messages for the user."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(checkpoint)

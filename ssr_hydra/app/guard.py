@@ -57,7 +57,7 @@ _SCHEME = "checked://"
 class CheckedFiles(metaclass=Singleton):
     """The config files that this process has read and checked.
 
-    The class is a singleton of Hydra, because Hydra's launchers copy these singletons into the processes of jobs.
+    This class is one of Hydra's singletons, because Hydra's launchers copy the singletons into the processes of jobs.
 
     Attributes:
         texts: A mapping from path to content.
@@ -231,7 +231,7 @@ def _is_override(item: Any) -> bool:
 
 _ABSENT = object()
 _PARAMS = ("sweeper", "params")
-# Paths below the hydra node at which Hydra itself writes values during composition.
+# Keys of the hydra node that Hydra itself sets during composition.
 _BY_HYDRA = (
     ("overrides",),
     ("runtime", "choices"),

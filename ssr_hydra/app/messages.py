@@ -67,7 +67,7 @@ def explain(
 ) -> InputError:
     """Convert an error of Hydra, OmegaConf or the YAML parser to an :class:`InputError`.
 
-    ``overrides`` are the overrides of the composition. ``choices`` returns the choices of a config group.
+    ``overrides`` are all overrides of the failed composition. ``choices`` returns the choices of a config group.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -1,7 +1,4 @@
-"""Preflight: compose and check every job of a command before Hydra runs the first job.
-
-If a job is invalid, the user gets an error immediately, in one line.
-"""
+"""Preflight: compose and check every job of a command before Hydra runs the first job."""
 
 from __future__ import annotations
 

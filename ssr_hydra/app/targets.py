@@ -166,7 +166,7 @@ def is_trusted(name: str, trust: Iterable[str]) -> bool:
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted path and the value of a node of plain data, and then of each node inside it."""
+    """Yield the dotted path and the value of every node in plain data. The first node is ``node`` itself."""
     yield path, node
     if isinstance(node, Mapping):
         for key, value in node.items():
@@ -208,7 +208,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """Return the fix for an untrusted name: usually, a value of ``trust`` that allows all targets of the config."""
+    """Return the fix for an untrusted name. Usually, the fix is a ``trust`` that allows all targets of the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return "a config cannot use the standard library; write a function in your own module, and trust the module"
     if name.startswith(("torch.", "ssr_hydra.")) and (

@@ -133,7 +133,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
         train_loader, eval_loader = make_loaders(**data, **place)
         test_loader = None if test is None else _test_loader(test, data, place)
     except InputError as error:
-        field = error.field.removesuffix(".dataset")  # in the config, train.dataset of the loaders is data.train
+        field = error.field.removesuffix(".dataset")  # make_loaders' train.dataset is data.train in the config
         raise error.renamed(f"data.{field}") from None
     check_built(values, data["train"], data["eval"])
     # If the length of an epoch was unknown before the data was read, check the times of the schedule now.
@@ -183,7 +183,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
 
 
 def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """Return the loader of the test data, with the settings of the evaluation loader. ``test`` may be a file name."""
+    """Return the loader of the test data, with the settings of the evaluation loader. ``test`` may be a path."""
     from torch.utils.data import TensorDataset
 
     from ssr_hydra.data import make_loaders

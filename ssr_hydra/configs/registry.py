@@ -114,7 +114,7 @@ class Preset(NamedTuple):
 
 
 def presets(groups: Iterable[str] = GROUPS, prefix: str = "", *, is_app: bool = True) -> Iterator[Preset]:
-    """Yield the configs of groups.
+    """Yield this package's configs of the groups.
 
     Args:
         groups: Names from :data:`GROUPS`.

@@ -214,7 +214,7 @@ def as_train(config: type, **own: Any) -> Any:
     return config(**same | own)
 
 
-# as_train gives both splits the same settings. Otherwise the splits would overlap.
+# as_train gives both splits the same settings. With different settings, such as split_seed, the splits would overlap.
 DigitsDataConfig: Any = data_config(
     "DigitsDataConfig",
     "``data=digits``: the two splits of scikit-learn's digits; training images are shifted by up to one pixel.",

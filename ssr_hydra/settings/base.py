@@ -49,7 +49,7 @@ def setting_of(setting: type[SettingT], argument: SettingT | Mapping[str, Any] |
 
 
 def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a config node whose keys are arguments of a setting class."""
+    """Return the items of a config node whose keys are arguments of a setting class."""
     return {item.name: node[item.name] for item in fields(setting)}
 
 

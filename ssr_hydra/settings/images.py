@@ -57,10 +57,7 @@ def unknown_model(name: object, fix: str) -> InputError:
 
 
 def check_stem(name: str, weights: object) -> None:
-    """Raise an InputError if ``small_images=True`` cannot be used.
-
-    The model must have a stem for small images, and must not use pretrained weights.
-    """
+    """Refuse ``small_images=True`` for a model without a stem for small images, or with pretrained weights."""
     if not name.startswith(_WITH_STEM):
         rule = f"cannot be used with {name}, which has no stem for small images"
         raise ConflictError(

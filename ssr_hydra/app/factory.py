@@ -139,8 +139,8 @@ def make_schedulers(
 ) -> Any:
     """Create the schedulers. The result has the structure of the config: None, a scheduler, a list or a mapping.
 
-    For a scheduler of torch, create the class of the same name in :mod:`ssr_hydra.torch_schedulers`, which needs no
-    optimizer. A custom subclass of torch's ``LRScheduler`` gets the optimizer.
+    Instead of a scheduler of torch, create an object of the class with the same name in
+    :mod:`ssr_hydra.torch_schedulers`. A custom subclass of torch's ``LRScheduler`` gets the optimizer.
     """
     node = values["scheduler"]
     return None if node is None else _make(node, trust, optimizers, "scheduler")

@@ -6,8 +6,8 @@ these keys could run code or write files. The app trusts the command line, this 
 All other files must follow four rules:
 
 1. Every ``_target_`` is a registered name or a member of ``trust`` (:mod:`ssr_hydra.app.targets`).
-2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. :func:`check_hydra_node` composes
-   the config with and without the file, and compares the two ``hydra`` nodes.
+2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. The app composes the config with
+   and without such files, and :func:`check_hydra_node` compares the two ``hydra`` nodes.
 3. The file stays within the limits of :class:`~ssr_hydra.app.yaml_files.FileBounds`. It uses no resolver that reads
    the machine, such as ``oc.env`` (:mod:`ssr_hydra.app.interpolations`).
 4. Each folder that is set in the file is below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
@@ -64,8 +64,8 @@ class CheckedFiles(metaclass=Singleton):
         typed: The keys of the overrides on the command line.
         trust: The modules, classes, functions and resolvers that the command line trusts.
         own: Folder of the app's own configs.
-        before: Folders that Hydra searches before the app's own configs.
-        after: Folders that Hydra searches after the app's own configs.
+        before: The folders (as URLs) that Hydra searches before the app's own configs.
+        after: The folders (as URLs) that Hydra searches after the app's own configs.
         primary: Name of the main config; None if the main config comes from this package.
         bounds: Checks the total size of the files in the current composition.
     """

@@ -60,7 +60,7 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 def as_description(node: Any) -> Any:
     """Return a copy of a config node in which :mod:`ssr_hydra.torch_schedulers` replaces torch's schedulers.
 
-    These classes have the same names and arguments as torch's classes, but need no optimizer.
+    These classes have the same names as torch's classes, but need no optimizer.
     """
     if isinstance(node, Mapping):
         changed = {key: as_description(value) for key, value in node.items()}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count, flag
 
-# The allowed values of text arguments of the built-in data sets. EVALUATED is for `ssr-evaluate split=...`. LAYOUTS
-# maps each layout to the number of dimensions of the array, with the samples.
+# The allowed values of text arguments of the built-in data sets. EVALUATED lists the splits that a trainer can
+# evaluate. LAYOUTS maps each layout to the number of dimensions of an array of samples.
 SPLITS = ("train", "eval")
 EVALUATED = ("eval", "test")
 TASKS = ("classification", "regression")

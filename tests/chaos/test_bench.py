@@ -33,13 +33,13 @@ def test_startup_bench_prints_a_ratio_for_each_command():
         (["throughput", "--rounds", "1", "--steps", "2", "--batch", "4"], "bf16 + channels_last", 3),
     ],
 )
-def test_bench_prints_a_row_of_positive_numbers(arguments, row, columns):
+def test_features_and_throughput_benches_print_positive_numbers(arguments, row, columns):
     (line,) = [line for line in bench(*arguments) if line.startswith(row)]
     assert all(float(number.replace(",", "")) > 0 for number in line.split()[-columns:])
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 2), (["trainer"], 2)])
-def test_the_dispatcher_lists_its_benches(arguments, status, monkeypatch, capsys):
+def test_help_and_errors_of_the_bench_script_list_the_benches(arguments, status, monkeypatch, capsys):
     monkeypatch.syspath_prepend(SCRIPTS)
     import bench as script
 

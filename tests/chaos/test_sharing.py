@@ -101,7 +101,7 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path, alone)
     assert_all_same(tmp_path / "studies" / "s", alone)
 
 
-def test_job_that_is_killed_while_it_takes_shared_steps_equals_the_job_trained_alone(tmp_path, alone):
+def test_job_killed_while_copying_shared_steps_equals_the_job_trained_alone(tmp_path, alone):
     # The kills come after the job has copied the metrics log, and before it has written its first checkpoint.
     for place in ("Taken.write", "CheckpointStore.save"):
         killed = sweep(tmp_path, "s", "launcher=basic", "share=true", code=KILLED.format(place=place))

@@ -168,7 +168,7 @@ def test_runs_started_in_the_same_second_have_different_folders(tmp_path):
     assert len(list(tmp_path.glob("multirun/*/*/*/result.json"))) == 4
 
 
-def test_replayed_run_has_the_same_metrics_and_hash(tmp_path):
+def test_run_repeated_from_its_saved_config_has_the_same_metrics_and_hash(tmp_path):
     assert command(TRAIN, *QUICK, "scheduler=product", "hydra.run.dir=a", "seed=3", cwd=tmp_path).code == 0
     answer = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", cwd=tmp_path)
     assert answer.code == 0, answer.err

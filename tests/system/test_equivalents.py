@@ -74,7 +74,7 @@ def test_scheduler_equals_the_scheduler_of_torch(name, keywords, mine):
     assert alphas_of_ours(mine) == pytest.approx(theirs, abs=1e-9)
 
 
-def test_combinators_equal_those_of_torch():
+def test_sequence_and_product_equal_the_sequence_and_chain_of_torch():
     parts = {
         "first": Phase(ours.ConstantScheduler(0.5, t_max="100ba"), until="6ba"),
         "second": ours.ExponentialScheduler(0.9, decay_period="1ba"),

@@ -157,7 +157,7 @@ def test_extended_run_updates_its_config_and_continues_its_log(app, run):
     assert (run / "train.log").read_text().count("started: ") == 2  # held back until training begins
 
 
-def test_sweep_in_a_used_folder_runs_only_new_jobs(app, in_tmp):
+def test_sweep_in_the_folder_of_an_earlier_sweep_runs_only_new_jobs(app, in_tmp):
     overrides = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
     sweep = ("-m", "launcher=basic", "study_report=false", "hydra.sweep.dir=S", *overrides)
     assert app(*sweep, "optimizer.lr=0.1").code == 0
@@ -349,7 +349,7 @@ def test_resumed_run_uses_new_values_of_param_groups_and_scheduled_fields(app, i
         assert decay["default"] == pytest.approx(peak * (1 - batch / length), rel=1e-12), batch
 
 
-def test_a_run_is_replayed_from_its_folder(app, in_tmp):
+def test_run_repeated_from_its_saved_config_is_bitwise_equal(app, in_tmp):
     """Weights and records are bitwise equal. Only the command line can trust a package that the config names."""
     command = lab("callbacks=[ema]", "+callbacks.ema.decay=0.9", optimizer="adamw", ssr=0.5)
     assert app(*command).code == 0

@@ -44,7 +44,7 @@ def test_a_compiled_optimizer_step_uses_the_new_rate():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_captured_graph_uses_the_new_rate():
+def test_captured_cuda_graph_uses_the_new_rate():
     weight = torch.nn.Parameter(torch.zeros(1, device="cuda"))
     weight.grad = torch.ones(1, device="cuda")
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0, device="cuda"))

@@ -58,7 +58,7 @@ def test_studies_with_flat_curves_seldom_have_a_dominated_point():
     assert flat(30) <= 0.1
 
 
-def test_interval_of_the_ssr_at_a_level_has_its_stated_coverage():
+def test_interval_of_the_ssr_that_reaches_a_target_has_its_stated_coverage():
     # The curve is 0.5, 0.6, 0.7, 0.8 at ssr 1, 2, 4, 8, and the level 0.64 is reached at 2 * 2^0.4.
     rng, hits = np.random.default_rng(11), 0
     for _ in range(800):

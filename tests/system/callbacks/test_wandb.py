@@ -76,6 +76,6 @@ def test_wandb_sends_no_records_without_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [{"mode": "disabled"}, {"mode": ""}, {"project": " "}, {"group": 3}])
-def test_invalid_values_are_refused(arguments):
+def test_invalid_arguments_of_the_logger_are_refused(arguments):
     with refused(next(iter(arguments))):
         WandbLogger(**arguments)

@@ -49,7 +49,7 @@ class Broken(Dataset[Any]):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_error_of_a_file_is_one_line_with_and_without_workers(workers):
+def test_error_of_an_unreadable_file_is_one_line_with_and_without_workers(workers):
     with pytest.raises(RunError) as caught:
         epochs(Broken(RunError("a/b.png cannot be read: truncated")), workers)
     assert str(caught.value) == "a/b.png cannot be read: truncated"

@@ -73,7 +73,7 @@ def test_preview_draws_every_job_of_an_experiment_that_defines_a_sweep(in_tmp, c
     assert list(curves) == ["cosine, ssr 2", "linear, ssr 2"]
 
 
-def test_batch_and_sample_rates_come_from_the_data_or_from_flags(in_tmp, capsys):
+def test_batches_per_epoch_and_batch_sizes_come_from_the_data_or_from_flags(in_tmp, capsys):
     for arguments, step in (
         ("step_size=150ba", "2ep"),  # 75 batches of digits are an epoch
         ("step_size=150ba --dataloader-len 50", "3ep"),

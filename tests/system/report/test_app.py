@@ -86,7 +86,7 @@ def test_several_studies_make_one_report(tmp_path, monkeypatch):
     assert {row["recipe"] for row in report["speedup"]} == {"cosine_warmup"}
 
 
-def test_report_rejects_the_power_law_of_the_published_table(resnet50, capsys):
+def test_report_rejects_the_power_law_of_the_resnet50_table(resnet50, capsys):
     main(["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--seconds", "seconds", "--tolerance", "0.3"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "Run resnet50 at SSR 1; the noise was not measured." in printed  # it gains 1.16 to SSR 1, and 0.25 to SSR 2

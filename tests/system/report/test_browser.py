@@ -192,7 +192,7 @@ def test_buttons_change_the_axis(opened):
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
-def test_each_gain_is_marked_at_a_tick_of_the_axis(opened, content):
+def test_each_gain_is_drawn_at_the_tick_of_its_ssr(opened, content):
     places = [box_of(line)[0] for line in opened.page.locator("#gains svg line.tick").all()]
     assert len(places) == content.doublings["ssr"].nunique()
     gap = min(b - a for a, b in pairwise(places))

@@ -36,7 +36,7 @@ def child(path):
     return process, int(process.stdout.readline())
 
 
-def test_mean_of_other_jobs_may_be_read_while_the_thread_counts(tmp_path):
+def test_mean_number_of_other_jobs_can_be_read_while_the_thread_adds_a_count(tmp_path):
     class Count(int):
         def __mul__(self, times):
             beat._counts[9] += 1  # the thread adds a new number during the sum
@@ -150,7 +150,7 @@ def test_invalid_heartbeat_file_is_ignored(tmp_path, content):
     assert not is_alive(tmp_path / "missing")
 
 
-def test_clock_of_a_folder_has_the_time_of_the_file_system(tmp_path):
+def test_function_clock_of_returns_the_time_of_the_file_system(tmp_path):
     before = time.time()
     assert before - 1 < clock_of(tmp_path) < time.time() + 1
     assert list(tmp_path.iterdir()) == []

@@ -66,7 +66,7 @@ def test_every_job_that_shares_steps_equals_the_job_trained_alone(app, in_tmp):
         assert_same(mine[name], folder)
 
 
-def test_larger_study_starts_from_published_checkpoints(app, in_tmp):
+def test_added_ssr_starts_from_checkpoints_of_an_earlier_sweep(app, in_tmp):
     first = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
     assert "cost of the study: 26 steps in" in first.out
     # The decay of SSR 0.5 begins at step 9 of 12; its first step is still at the peak.

@@ -51,7 +51,7 @@ def test_sweep_folder_that_would_differ_between_jobs_is_refused(refused, folder,
     assert message.endswith(", or move them to hydra.sweep.subdir\n")
 
 
-def test_folder_with_an_escaped_reference_is_refused(refused):
+def test_escaped_interpolation_in_a_folder_name_is_refused(refused):
     for kind, more in (("sweep", ["-m"]), ("run", [])):
         message = refused(*more, f"hydra.{kind}.dir=runs/\\${{hydra.job.num}}")
         assert message.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ after its")

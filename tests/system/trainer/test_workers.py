@@ -76,7 +76,7 @@ def test_newly_forked_worker_survives_a_signal():
         assert stop.number == 0
 
 
-def test_forked_process_does_not_use_the_inherited_handler_of_a_job():
+def test_process_forked_by_a_job_dies_by_sigterm():
     with terminable():
         assert ends(signal.SIGTERM) == -signal.SIGTERM
 

@@ -43,7 +43,7 @@ def test_model_that_matches_its_data_is_valid(composed, overrides):
 
 
 @each("key,value", [("download", "yes"), ("name", 3), ("root", 5), ("size", 3)])
-def test_types_of_handwritten_nodes_are_checked(composed, key, value):
+def test_wrong_types_in_a_data_config_without_a_preset_are_refused(composed, key, value):
     values = plain(composed("data=mnist"))
     values["data"]["train"] = {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist", key: value}
     with refused(f"data.train.{key}"):
@@ -119,7 +119,7 @@ TWO_FILES = ["data=arrays", "data.train.path=t.csv"]
 
 
 @pytest.mark.parametrize("key", ["data.eval_path", "data.eval.path", "data.train.eval_path"])
-def test_path_of_the_evaluation_file_is_set_in_both_data_sets(composed, key):
+def test_eval_path_can_be_set_with_any_of_three_keys(composed, key):
     data = check(composed(*TWO_FILES, f"{key}=e.csv"))["data"]
     assert all((data[split]["path"], data[split]["eval_path"]) == ("t.csv", "e.csv") for split in ("train", "eval"))
     assert "eval_path" not in data

@@ -40,7 +40,7 @@ def test_invalid_values_of_wandb_are_refused(composed, key, value):
     assert message(composed("logger=[wandb]", f"logger.wandb.{key}={value}")).startswith(f"logger.wandb.{key}=")
 
 
-def test_arguments_of_a_handwritten_config_are_checked_too(experiment):
+def test_wrong_arguments_of_a_callback_without_a_preset_are_refused(experiment):
     experiment["callbacks"] = {"ema": {"_target_": "ssr_hydra.callbacks.EMA"}}
     assert "callbacks.ema.decay=None: is missing" in message(experiment)
     experiment["callbacks"] = ["ema"]

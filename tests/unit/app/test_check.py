@@ -467,7 +467,7 @@ def test_optimizers_are_named_by_their_config_keys(experiment):
         optimizer_nodes({"a.b": node})
 
 
-def test_a_saved_config_may_omit_the_params_of_an_optimizer(experiment):
+def test_config_without_the_key_params_of_an_optimizer_is_valid(experiment):
     del experiment["optimizer"]["params"]
     check(experiment)
 
@@ -506,7 +506,7 @@ def test_references_in_a_cycle_give_a_one_line_error(experiment):
         check(OmegaConf.create({**experiment, "name": "${max_duration}", "max_duration": "${name}"}))
 
 
-def test_hydra_node_is_not_part_of_the_experiment(experiment):
+def test_checked_config_does_not_contain_the_node_hydra(experiment):
     cfg = OmegaConf.create({**experiment, "hydra": {"job": {"num": "???"}, "sweep": {"subdir": "${hydra.job.num}"}}})
     assert "hydra" not in check(cfg)
 

@@ -29,7 +29,7 @@ def test_null_removes_a_metric_of_a_preset(composed):
     assert list(values["trainer"]["metrics"]) == ["top2"]
 
 
-def test_targets_of_a_custom_data_set_are_unknown(composed):
+def test_custom_data_set_is_accepted_although_its_targets_are_unknown(composed):
     own = composed("data=custom", "data.train._target_=ssr_hydra_own.Table", "data.eval=null", "trainer=regression")
     own.trainer.objective = None
     check(own, trust=["ssr_hydra_own"])
@@ -74,7 +74,7 @@ def test_separate_training_and_evaluation_files_are_both_used_completely(app, in
         ("no_header", "row 1, column 1 of TABLE is the number 5.0; set header=false"),
     ],
 )
-def test_ambiguous_table_is_refused(refused, name, message):
+def test_table_with_unclear_columns_or_missing_values_is_refused(refused, name, message):
     table = str(TABLES / f"{name}.csv")
     assert message.replace("TABLE", table) in refused("data=arrays", f"data.train.path={table}", "model=mlp")
 

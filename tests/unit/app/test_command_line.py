@@ -91,7 +91,7 @@ def test_printed_command_continues_a_run(typed, resume, command):
         (["/x/python", "/nowhere/ssr-train", "a=1"], ["/nowhere/ssr-train", "a=1"], ("/nowhere/ssr-train",)),
     ],
 )
-def test_typed_command_begins_with_the_program_that_the_user_started(whole, argv, program, monkeypatch):
+def test_recorded_command_begins_with_the_program_that_the_user_started(whole, argv, program, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", whole)
     monkeypatch.setattr(sys, "argv", argv)
     assert TypedCommand.here() == TypedCommand(tuple(argv[1:]), program)

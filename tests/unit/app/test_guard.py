@@ -80,7 +80,7 @@ def test_command_line_can_let_a_file_read_environment_variables(mine, app, monke
     assert f"name: {SECRET}" in app(*show, "name=${oc.env:SECRET}").out
 
 
-def test_a_file_may_refer_to_other_values(mine, app):
+def test_file_may_use_interpolations_and_harmless_resolvers(mine, app):
     mine("experiment/u", GLOBAL + "name: ${model.widths}-${oc.select:nowhere,x}-${now:%Y}")
     answer = app("--config-dir", "mine", "experiment=u", "--cfg", "job", "--resolve")
     assert "name: '[8, 16]-x-2" in answer.out, answer
@@ -154,7 +154,7 @@ def test_a_file_that_changes_after_the_check_is_not_read_again(mine, app, in_tmp
     assert "seed: 1\n" in (in_tmp / "r/.hydra/config.yaml").read_text()
 
 
-def test_replayed_run_does_not_keep_the_trust_of_the_original_run(app, in_tmp, refused):
+def test_run_repeated_from_its_saved_config_needs_trust_again(app, in_tmp, refused):
     quick = ("max_duration=1ba", "trainer.progress=none")
     assert app(*quick, "trust=[pytest]", "hydra.run.dir=r").code == 0
     replay = ("--config-path", "r/.hydra", "--config-name", "config")

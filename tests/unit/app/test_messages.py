@@ -39,7 +39,7 @@ def test_error_says_that_a_mapping_cannot_replace_a_list():
     assert "a mapping cannot replace a list" in str(error)
 
 
-def test_value_of_a_type_without_a_name_in_this_package_is_a_wrong_type():
+def test_wrong_value_for_a_type_such_as_path_is_a_wrong_type_error():
     @dataclass
     class OwnConfig:
         folder: Path = Path()

@@ -266,7 +266,7 @@ def test_settings_of_the_app_are_not_part_of_a_job():
     assert describe({"seed": 1}).identity != plain.jobs[0][1].identity
 
 
-def test_folder_on_the_checked_command_line_has_no_interpolations(in_tmp):
+def test_interpolations_in_the_run_folder_are_resolved(in_tmp):
     preflight = flight("hydra.run.dir=runs/${name}-${ssr}", "name=a", "ssr=0.5")
     assert preflight.argv == ["name=a", "ssr=0.5", "hydra.mode=RUN", "hydra.run.dir=runs/a-0.5"]
     assert preflight.new_folders == [Path("runs/a-0.5"), Path("runs")]

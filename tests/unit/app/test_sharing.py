@@ -52,7 +52,7 @@ def test_only_fields_without_effect_on_the_shared_steps_may_differ(composed, wsd
         (("callbacks=[ema]", "callbacks.ema.half_life=0.1dur"), "callbacks.ema.half_life"),
     ],
 )
-def test_equal_fractions_of_runs_with_different_lengths_are_different_times(composed, change, field):
+def test_times_in_dur_differ_between_runs_of_different_lengths(composed, change, field):
     jobs = [job(composed, *WSD, *change, ssr) for ssr in ("ssr=1", "ssr=0.5")]
     assert differing(jobs) == [field]
     jobs = [job(composed, *WSD, *change, *same) for same in ((), ("scheduler.decay=linear",))]
@@ -127,7 +127,7 @@ def test_hint_names_the_field_that_prevents_sharing_the_warmup(composed, change,
     assert (own == "") == (hint == "")
 
 
-def test_fraction_in_a_list_is_a_different_time_if_run_lengths_differ(composed):
+def test_times_in_dur_inside_a_list_differ_between_runs_of_different_lengths(composed):
     groups = set()
     for ssr in ("ssr=1", "ssr=0.5"):
         values = check(composed(*WSD, ssr), ())
@@ -192,7 +192,7 @@ def lines_of(composed, folder, *axes):
     return "\n".join(SharingPlan(folder, entries, "ends", candidate, None, CODE).lines(2)).splitlines()
 
 
-def test_plan_prints_equal_trees_only_once(composed, tmp_path):
+def test_plan_prints_the_shared_steps_of_equal_jobs_with_different_seeds_once(composed, tmp_path):
     lines = lines_of(composed, tmp_path, ("ssr=0.5", "ssr=1"), ("seed=0", "seed=1", "seed=2"))
     # The last tenth of 200 or 400 steps decays, and its first step is at the peak. So each seed has 400 + 19 steps.
     assert lines == [

@@ -127,7 +127,7 @@ def test_torch_schedulers_without_function_arguments_are_registered():
     "name",
     ["os", "builtins", "subprocess", "os.path", "torch", "numpy", "hydra", "", "*", "a.*", "a b", "a/b", "a..b", 3],
 )
-def test_trust_must_be_a_name_and_not_too_wide(name):
+def test_trust_in_an_invalid_name_or_a_large_library_is_refused(name):
     with refused("trust"):
         check_trust([name])
 
@@ -208,7 +208,7 @@ def test_target_that_does_not_exist_is_refused(my_package, name):
         locate(name, ["my_package", "not_there"], "model._target_")
 
 
-def test_error_says_that_the_trusted_folder_is_not_the_package(tmp_path, monkeypatch):
+def test_error_names_a_trusted_folder_without_an_init_file(tmp_path, monkeypatch):
     (tmp_path / "outer_lab/outer_lab").mkdir(parents=True)
     (tmp_path / "outer_lab/outer_lab/__init__.py").write_text("Net = dict\n")
     monkeypatch.syspath_prepend(tmp_path)  # Python imports the outer folder as a namespace package

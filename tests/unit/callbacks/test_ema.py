@@ -52,7 +52,7 @@ def test_first_decays_with_warmup_equal_the_formula():
         assert average(ema) == pytest.approx(expected, rel=1e-6)
 
 
-def test_interval_k_averages_every_kth_batch():
+def test_with_interval_k_every_kth_batch_is_averaged():
     ema, trainer = started(scalar(0.0), decay=0.5, interval=3)
     steps(ema, trainer, 1, 7)
     assert (ema.updates, average(ema)) == (2, 0.5 * (0.5 * 3) + 0.5 * 6)

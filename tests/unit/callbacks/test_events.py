@@ -116,7 +116,7 @@ def test_callbacks_can_add_values_to_a_record_before_it_is_written_and_logged():
     assert calls == ["written {'own': 1}", "logged {'own': 1}"]
 
 
-def test_events_without_a_listener_have_no_listeners():
+def test_events_that_no_callback_handles_call_nothing():
     events = Events([Heard([], "a")])
     assert [event for event in EVENTS if events.listeners(event)] == ["batch_end", "close"]
     assert Events().listeners("batch_end") == ()

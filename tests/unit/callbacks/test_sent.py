@@ -48,6 +48,6 @@ def test_run_id_changes_only_for_a_new_run(tmp_path, batch, config, place, ident
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"id": "x"}', '{"id":"x","place":"here","config":null,"batch":"?"}']
 )
-def test_truncated_file_contains_no_run_id(tmp_path, content):
+def test_damaged_file_contains_no_run_id(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     assert run(tmp_path, 10).id is None

@@ -151,7 +151,7 @@ def test_long_values_and_long_lists_of_differences_are_shortened():
         ({"a": "1"}, {"a": 1}, "a"),
     ],
 )
-def test_different_values_are_reported(old, new, field):
+def test_path_of_each_different_value_is_reported(old, new, field):
     assert [difference.field for difference in differences(old, new)] == [field]
     assert [difference.field for difference in differences(new, old)] == [field]
 

@@ -188,7 +188,7 @@ def test_files_that_are_not_regular_are_not_opened(two, name, kind):
     assert newest(two[0])[0].path.name == "ba10"
 
 
-def test_very_large_index_is_not_read(two, monkeypatch):
+def test_checkpoint_json_above_the_size_limit_is_not_read(two, monkeypatch):
     monkeypatch.setattr("ssr_hydra.checkpoints.format._MOST_INDEX", 100)
     with pytest.raises(CheckpointError, match=r"checkpoint.json has more than 100 bytes"):
         load(two[1])
@@ -210,7 +210,7 @@ def test_unknown_format_is_not_reported_as_damage(two, monkeypatch):
         load(two[1])
 
 
-def test_index_with_missing_parts_is_refused_even_if_its_digest_matches(two, monkeypatch):
+def test_checkpoint_json_with_wrong_keys_is_refused_even_if_its_digest_matches(two, monkeypatch):
     index = Index.read(two[1])
     content = index._content()
     changes = [{"more": 1}, {"timestamp": {}}, {"metric": "high"}, {"metric": True}, {"description": [1]}]

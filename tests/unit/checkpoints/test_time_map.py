@@ -215,7 +215,7 @@ def test_length_in_batches_ignores_the_batch_size():
     assert rescaled(later).sample == 750 * 16  # in the plan, each batch has 16 samples
 
 
-def test_plan_ends_with_the_run_in_a_new_unit_if_batches_are_uneven():
+def test_rescaled_plan_ends_with_the_run_if_the_new_unit_is_samples_and_batches_differ():
     now = at(50).copy(sample=700)
     rescaled = TimeMap.planned(run("100ba"), 1).rescaled(run("1500sp", timestamp=now))
     assert rescaled(now.copy(batch=90, sample=1500)).batch == 100

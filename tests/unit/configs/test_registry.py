@@ -89,14 +89,14 @@ def test_a_prefix_avoids_conflicts_with_groups_of_the_app(empty_store, clean_hyd
     assert cfg.scheduler.factors.warmup.t_warmup == "0.05dur"
 
 
-def test_configs_of_composites_keep_their_types(empty_store):
+def test_configs_of_a_sequence_and_its_phases_have_typed_classes(empty_store):
     register(GROUPS)
     node = empty_store.load("scheduler/sequence.yaml").node
     assert OmegaConf.get_type(node).__name__ == "SequentialSchedulerConfig"
     assert OmegaConf.get_type(node.phases.warmup).__name__ == "PhaseConfig"
 
 
-def test_configs_of_the_preset_source_equal_the_registered_configs(empty_store):
+def test_app_presets_equal_the_configs_that_register_stores(empty_store):
     """The app creates presets one by one; an app of a user finds the same presets in the ConfigStore."""
     source = PresetSource("ssr_hydra", "presets://")
     names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]

@@ -10,14 +10,14 @@ from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.settings.base import seed_number
 
 
-def test_fold_result_depends_on_values_and_order_of_all_counters():
+def test_derived_seed_depends_on_values_and_order_of_all_counters():
     seeds = [fold(seed, a, b) for seed in range(8) for a in range(8) for b in range(8)]
     seeds += [fold(seed, a) for seed in range(8) for a in range(8)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_fold_results_are_equal_in_all_releases():
+def test_derived_seeds_are_equal_in_all_releases():
     # A run that is repeated next year needs the same numbers.
     assert fold(0) == 0xE220A8397B1DCDAF >> 1  # the first output of splitmix64 from state 0
     assert fold(7, 1, 2) == fold(7, 1, 2) != fold(7, 2, 1)

@@ -93,7 +93,7 @@ def test_loss_of_a_batch_uses_the_labels_of_each_document(make):
     assert answer["logits"].shape == (2, 9, 256)
 
 
-def test_every_block_starts_as_the_identity_and_the_embedding_is_shared():
+def test_every_block_starts_as_the_identity_and_the_unembedding_shares_its_weights():
     torch.manual_seed(0)
     net = ByteTransformer()
     expected = net.unembed(net.norm(net.embed(tokens())))

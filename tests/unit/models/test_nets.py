@@ -10,7 +10,7 @@ def test_convnet_accepts_images_of_any_size_and_channels(size):
     assert ConvNet(3, 7, (8, 16, 4))(torch.rand(5, 3, size, size)).shape == (5, 7)
 
 
-def test_convnet_of_the_default_task_is_the_small_one():
+def test_default_convnet_has_1922_parameters():
     assert sum(p.numel() for p in ConvNet().parameters()) == 72 + 16 + 1152 + 32 + 650
 
 

@@ -55,7 +55,7 @@ def test_all_embeddings_are_one_layer_and_each_block_is_one_layer():
     assert max(layers.values()) == 2
 
 
-def test_module_with_its_own_matrix_is_a_layer_and_a_vector_is_not():
+def test_module_with_its_own_matrix_is_a_layer_and_a_module_with_a_vector_is_not():
     class Own(nn.Module):
         def __init__(self):
             super().__init__()

@@ -21,7 +21,7 @@ def rates(optimizer, *schedulers, pace="batch"):
     return torch_rates
 
 
-def test_alpha_multiplies_written_rates_but_not_stored_rates():
+def test_alpha_multiplies_the_rates_in_the_optimizer_but_not_the_stored_rates():
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     torch_rates = rates(optimizer, described.StepLR(2, 0.5))
     torch_rates.refresh("batch", Timestamp(batch=5))

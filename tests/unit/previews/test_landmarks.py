@@ -36,11 +36,11 @@ def landmarks(scheduler, max_duration="100ba", ssr=1, **rates):
          {"b: end of warmup": "10ba", "a: step 1": "60ba"}),
     ],
 )  # fmt: skip
-def test_every_landmark_has_its_time(scheduler, expected):
+def test_marked_points_of_a_schedule_have_their_times(scheduler, expected):
     assert landmarks(scheduler) == expected
 
 
-def test_landmarks_of_nested_phases_start_at_their_phase():
+def test_steps_of_a_nested_phase_are_counted_from_the_start_of_the_phase():
     inner = s.SequentialScheduler({"x": {"scheduler": s.ConstantScheduler(), "until": "0.5dur"}, "y": s.RexScheduler()})
     scheduler = s.SequentialScheduler(
         {
@@ -59,11 +59,11 @@ def test_landmarks_of_nested_phases_start_at_their_phase():
     }
 
 
-def test_units_can_be_mixed_if_rates_connect_them():
+def test_times_in_several_units_are_converted_to_the_unit_of_the_run():
     scheduler = s.WarmupStableDecayScheduler("160sp", t_decay="1ep")
     times = landmarks(scheduler, "1000tok", dataloader_len=5, samples_per_batch=32, tokens_per_batch=20)
     assert times == {"end of warmup": "100tok", "start of decay": "900tok"}
 
 
-def test_steps_after_the_first_1000_are_not_landmarks():
+def test_only_the_first_1000_steps_of_a_schedule_are_marked():
     assert len(landmarks(s.StepScheduler("1ba", 0.999), "5000ba")) == 1000

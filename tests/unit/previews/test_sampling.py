@@ -13,7 +13,7 @@ from ssr_hydra.previews.sampling import Trace, _simplest
 END = Fraction(10)
 
 
-def test_jump_that_is_not_a_known_break_is_found_at_its_exact_time():
+def test_jump_at_an_unknown_time_is_found_exactly():
     at = Fraction(10, 3)
     traced = Trace(lambda x: 1.0 if x < at else 0.25, [Fraction(0), END], is_exact=True)
     assert traced.jumps == [at]

@@ -24,7 +24,7 @@ def test_csv_table_has_every_digit(content):
     assert {row["frontier"] for row in rows} <= {"frontier", "dominated", "within_noise"}
 
 
-def test_report_of_unchanged_means_is_not_counted_as_another_look(tmp_path):
+def test_unchanged_means_are_not_counted_as_another_report(tmp_path):
     for runs, looks in ((4, 1), (5, 2)):
         (tmp_path / "t.csv").write_text(f"ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,{runs},0.01\n", encoding="utf-8")
         study = from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd")

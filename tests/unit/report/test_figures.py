@@ -174,7 +174,7 @@ def test_learning_curves_are_means_over_seeds_with_a_band(tmp_path):
     assert {round(float(y), 6) for y in [*(curves.mean() - half), *(curves.mean() + half)]} <= ends
 
 
-def test_shades_have_a_legend_and_the_axis_of_rates_names_the_log_interval(tmp_path, all_figures):
+def test_legend_shows_the_ssr_of_each_shade_and_the_axis_label_of_rates_has_the_log_interval(tmp_path, all_figures):
     for name in ("learning_curves", "learning_rates"):
         labels = [text.get_text() for text in all_figures[name].legends[0].get_texts()]
         assert labels[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]

@@ -115,7 +115,7 @@ def test_certainty_of_a_choice_is_limited_by_its_recipe_and_ssr(content, verdict
         ({"verdict": "decided", "of": 1.0, "rivals": ()}, "decided"),
     ],
 )
-def test_choice_without_a_rival_is_undecided_at_the_end_of_the_range(content, changes, certainty):
+def test_choice_is_undecided_if_longer_runs_and_other_recipes_are_missing(content, changes, certainty):
     choice = chosen(content, **changes).choice
     assert choice is not None
     assert words.certainty(choice) == certainty
@@ -335,7 +335,7 @@ def test_verdict_of_a_fit_is_explained_in_one_sentence(content, outcome, reason,
          "Times are not compared: line 3 and 1 more lines of the table must have hours above 0."),
     ],
 )  # fmt: skip
-def test_note_is_one_sentence(note, text):
+def test_each_note_is_printed_as_one_sentence(note, text):
     assert note_text(note) == text
 
 
@@ -348,7 +348,7 @@ def test_cost_of_the_sweep_is_reported(content):
     )
 
 
-def test_report_states_after_how_many_runs_the_study_has_paid_off(content):
+def test_report_states_how_many_shorter_runs_save_the_time_of_the_study(content):
     # A run takes 6 s at SSR 1 and 12 s at SSR 2, so it saves 6 s. The study took 415 s, which is 70 times 6 s.
     shorter = chosen(content, ssr=1.0)
     assert method_words.cost_of_sweep(shorter).endswith(

@@ -34,7 +34,7 @@ def test_shapes_reach_both_ends_exactly(alpha_i, alpha_f, power):
         assert shape(0.0) == (start if start == 1.0 else pytest.approx(start, abs=1e-14))
 
 
-def test_endless_shape_continues_beyond_tau_one():
+def test_shape_without_an_end_continues_beyond_tau_one():
     curve = annealed(RUN, lambda tau: 1 / (1 + tau), ba(0), ba(Fraction(1, 10**30)), is_endless=True)
     # This holds even if factor * count is far beyond 64 bits.
     assert values(curve, 0, Fraction(1, 10**30), 2**62) == [1.0, 0.5, pytest.approx(1 / (2**62 * 1e30))]

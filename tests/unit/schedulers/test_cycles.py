@@ -91,7 +91,7 @@ RATES = {"max_duration": "320sp", "dataloader_len": 5, "samples_per_batch": 32}
         (PiecewiseLinearScheduler([("4ba", 0.3)]), (0, 4, 9), [0.3, 0.3, 0.3], {}),
     ],
 )
-def test_lines_match_hand_computed_values(scheduler, batches, expected, of_run):
+def test_piecewise_linear_schedules_match_values_computed_by_hand(scheduler, batches, expected, of_run):
     assert alphas(scheduler, batches, **of_run) == expected
 
 

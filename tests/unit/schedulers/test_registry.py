@@ -14,13 +14,13 @@ from ssr_hydra.configs import GROUPS
 from ssr_hydra.schedulers.registry import ROWS
 
 
-def test_every_scheduler_has_one_row():
+def test_table_of_schedulers_has_one_row_for_each_class():
     assert sorted(row.scheduler.__name__ for row in ROWS) == sorted(EXAMPLES)
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_row_is_exported_with_its_function_and_config(row):
+def test_every_scheduler_in_the_table_is_exported_with_its_function_and_config(row):
     name = row.scheduler.__name__
     assert getattr(ssr_hydra, name) is getattr(schedulers, name) is row.scheduler
     assert {name, row.function_name} <= set(schedulers.__all__)
@@ -31,7 +31,7 @@ def test_every_row_is_exported_with_its_function_and_config(row):
     assert config() == copy.deepcopy(config())
 
 
-def test_presets_are_not_shared_between_configs():
+def test_changing_one_config_does_not_change_other_configs():
     one, two = (GROUPS["scheduler"]["multistep"]() for _ in range(2))
     one.milestones.append("0.9dur")
     assert two.milestones == ["0.5dur", "0.75dur"]
@@ -45,7 +45,7 @@ def _names(path):
     return sum(isinstance(word, str) and word in words for word in identifiers)
 
 
-def test_new_scheduler_needs_only_its_class_and_one_row():
+def test_new_scheduler_needs_only_its_class_and_one_row_of_the_table():
     package = Path(ssr_hydra.__file__).parent
     places = {path.relative_to(package).as_posix(): _names(path) for path in package.rglob("*.py")}
     # The class, its name in the module's __all__, and the row: nothing else.

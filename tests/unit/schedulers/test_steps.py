@@ -42,7 +42,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_match_hand_computed_values(name):
+def test_step_schedules_match_values_computed_by_hand(name):
     scheduler, batches, expected, of_run = VALUES[name]
     assert alphas(scheduler, batches, **of_run) == expected
 

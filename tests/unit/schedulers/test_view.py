@@ -31,7 +31,7 @@ def second_phase(look, until="6ba"):
     return SequentialScheduler({"a": Phase(ConstantScheduler(), until), "b": look})
 
 
-def test_function_gets_the_state_of_the_run_or_a_copy_with_another_time():
+def test_function_gets_the_state_of_the_run_or_a_copy_at_the_requested_time():
     look, state = Looks(), State("4ba", timestamp=Timestamp(batch=1), optimizers=[object()])
     curve = bind(look, state)
     curve(state.timestamp)

@@ -68,7 +68,7 @@ def test_fall_of_quality_beyond_its_peak_is_reported(resnet):
     assert (rising.peak, math.isnan(rising.fall)) == (2.0, True)
 
 
-def test_target_of_the_resnet_table_is_reached_at_the_computed_ssr(resnet):
+def test_target_is_reached_where_the_interpolated_curve_of_the_resnet_table_is_77(resnet):
     # At this SSR, the mean of the parabolas through (.5, 1, 1.25) and (1, 1.25, 1.5) is 77.
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
     fits = [np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], 2) for ssrs in ((0.5, 1.0, 1.25), (1.0, 1.25, 1.5))]

@@ -78,7 +78,7 @@ def read(tmp_path):
         (".5;1\n7;8\n", {"wide": [".5", "1"], "quality": "1", "direction": "max"}, "quality", [7.0, 8.0]),
     ],
 )  # fmt: skip
-def test_cells_are_read(read, text, options, column, values):
+def test_numbers_and_lengths_in_cells_are_read(read, text, options, column, values):
     study = read(text, **{"ssr": None if "wide" in options else "ssr", **options})
     assert (study.frame[column].tolist(), study.problems) == (values, ())
 
@@ -273,7 +273,7 @@ def test_rows_of_a_cell_without_a_seed_column_are_not_paired(read):
     assert study.recipes == ("table",)
 
 
-def test_rows_that_differ_in_unnamed_columns_are_refused(read):
+def test_rows_that_differ_in_a_column_without_an_option_are_refused(read):
     with refused("recipe", ConflictError) as caught:
         read(METHODS)
     assert str(caught.value) == (

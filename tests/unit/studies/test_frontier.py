@@ -147,7 +147,7 @@ def test_interval_of_a_speedup_ends_where_the_result_of_the_paired_t_test_change
     assert row.low < row.speedup < row.high
 
 
-def test_interval_that_leaves_the_measured_range_has_an_open_end():
+def test_interval_beyond_the_measured_range_ends_at_zero_and_infinity():
     rng = np.random.default_rng(5)
     study = study_of(
         {"a": {1.0: rng.normal(0.7, 0.2, 4)}, "b": {1.0: rng.normal(0.69, 0.2, 4), 2.0: rng.normal(0.75, 0.2, 4)}}
@@ -206,7 +206,7 @@ def test_both_crossings_of_two_curves_are_found():
     assert table["better_above"].tolist() == ["a", "b"]
 
 
-def test_only_recipes_that_are_best_somewhere_are_compared_in_large_studies():
+def test_crossings_in_large_studies_compare_only_recipes_that_are_best_somewhere():
     rest = {f"r{i}": {1.0: [0.1 + i / 1000], 2.0: [0.2 - i / 1000]} for i in range(30)}
     study = study_of({"a": {1.0: [0.9], 2.0: [0.5]}, "b": {1.0: [0.5], 2.0: [0.9]}, **rest})
     table = crossings(study)

@@ -103,7 +103,7 @@ def test_critical_value_of_dunnett_equals_the_published_tables(df, count, quanti
 
 
 @pytest.mark.parametrize("more", [0, 7])
-def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more):
+def test_estimated_number_of_additional_seeds_makes_the_interval_narrow_enough(more):
     estimate = combine([numbered(RNG(0).normal(size=5))], [1.0], 0.95)
     half = stats.t.ppf(0.975, 4) * estimate.sd / math.sqrt(5 + more)
     batch = next_batch(estimate, half)
@@ -116,7 +116,7 @@ def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more):
     )  # fmt: skip
 
 
-def test_upper_bound_of_a_planned_batch_of_seeds_has_no_limit():
+def test_upper_bound_of_additional_seeds_has_no_limit():
     estimate = combine([cell([1.0, 2.0])], [1.0], 0.95)  # one degree of freedom
     batch = next_batch(estimate, estimate.error * 12.706 * (2 / 9_000) ** 0.5)
     assert batch is not None
@@ -124,7 +124,7 @@ def test_upper_bound_of_a_planned_batch_of_seeds_has_no_limit():
     assert batch.most == pytest.approx(9_000 / stats.chi2.ppf(0.1, 1), rel=0.01)  # 570,000
 
 
-def test_unknown_or_very_large_batch_of_seeds_is_not_planned():
+def test_number_of_additional_seeds_is_none_if_unknown_or_above_10000():
     estimate = combine([numbered(A)], [1.0], 0.95)
     assert next_batch(estimate, estimate.error / 1e4) is None
     assert next_batch(combine([cell([1.0])], [1.0], 0.95), 0.1) is None

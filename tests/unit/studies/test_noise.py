@@ -52,7 +52,7 @@ def test_scatter_of_the_variances_sets_degrees_of_freedom_and_level(df, scatter,
         assert noise.spreads**2 == pytest.approx([level, level])
 
 
-def test_recipes_with_one_ssr_each_share_a_trend_or_have_own_levels():
+def test_recipes_with_one_ssr_each_share_a_noise_trend_or_have_own_noise_levels():
     # A sweep that zips ssr with a different key makes such a study.
     ssrs, recipes, df = np.array([0.25, 0.5, 1.0, 2.0]), np.arange(4), np.full(4, 8)
     on_a_line = pooled_noise(ssrs**-2, df, ssrs, recipes)  # the trend explains all variances

@@ -100,7 +100,7 @@ def test_shared_steps_are_counted_once_in_the_cost(tmp_path):
     assert cost_of(tmp_path) is None
 
 
-def test_end_of_a_sweep_keeps_the_orders_of_other_sweeps(tmp_path):
+def test_end_of_a_sweep_keeps_sharing_orders_of_other_sweeps(tmp_path):
     study = StudyFolder(tmp_path, sweep="one")
     job(tmp_path, "a", 9, 9.0, sweep="one")
     job(tmp_path, "b", 9, 9.0, sweep="other")

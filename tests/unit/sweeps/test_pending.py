@@ -17,7 +17,7 @@ def used(folder):
     return Pending(folder, {"output_subdir": aside.name}), aside
 
 
-def test_folder_with_a_record_holds_a_run(tmp_path):
+def test_folder_with_a_result_json_holds_a_run(tmp_path):
     assert not holds_a_run(tmp_path, ".hydra")
     (tmp_path / "result.json").write_text("{}")
     assert holds_a_run(tmp_path, ".hydra")
@@ -101,7 +101,7 @@ def test_job_killed_at_its_start_leaves_no_files_and_removes_earlier_leftovers(t
 
 
 @pytest.mark.parametrize("subdir", [None, ".hydra", "mine"])
-def test_folder_without_pending_files_stays_unchanged(tmp_path, subdir):
+def test_publish_and_drop_without_pending_files_change_nothing(tmp_path, subdir):
     job = Pending(tmp_path, {"output_subdir": subdir})
     assert not job.waits
     job.publish()

@@ -78,7 +78,7 @@ def test_plan_of_the_language_model_study_shares_the_stable_phase():
     assert plan.order(2)[0] == 4
 
 
-def test_nested_trees_are_planned_in_order():
+def test_job_starts_after_the_job_whose_steps_it_shares():
     grid = (1, 2)
     schedulers = [WarmupStableDecayScheduler("0ba", length, decay="linear") for length in ("0.1dur", "0.2dur")]
     plan = plan_of(schedulers, grid, 1000)  # jobs: (.1, 1), (.1, 2), (.2, 1), (.2, 2)
@@ -98,7 +98,7 @@ def test_worker_runs_other_jobs_before_it_waits_for_shared_steps():
     assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 
-def test_only_jobs_of_one_group_share_steps_and_never_their_last_step():
+def test_jobs_share_steps_only_within_a_group_and_never_the_last_step():
     run = run_of(ConstantScheduler(), 1, 100)
     for groups, shared in (("aa", 101), ("ab", 200), ((None, None), 200)):
         plan = plan_stages([Planned(run, group) for group in groups])
@@ -166,7 +166,7 @@ def test_steps_after_an_unknown_counter_are_not_shared(unknown):
         lambda: StepScheduler("0.2dur"),
     ],
 )
-def test_pieces_and_single_steps_give_the_same_first_step_that_differs(make):
+def test_first_difference_equals_that_of_a_step_by_step_comparison(make):
     """The first difference is also the first difference of the two lists of multipliers."""
     for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
         one, other = (run_of(make(), ssr, 500) for ssr in ssrs)

@@ -88,7 +88,7 @@ def test_new_iteration_resets_only_counters_of_the_iteration():
     assert Timestamp().to_next_epoch() == Timestamp(epoch=1, epoch_in_iteration=1)
 
 
-def test_time_between_batches_counts_only_in_the_total():
+def test_time_between_batches_counts_for_the_run_but_not_for_the_batch():
     assert Timestamp().to_next_batch(3, 4, None) == Timestamp().to_next_batch(3, 4)  # not measured, like Composer
     assert Timestamp().to_next_epoch(None).to_next_iteration(None) == Timestamp().to_next_epoch().to_next_iteration()
     now = Timestamp().to_next_batch(duration=2).to_next_epoch(duration=timedelta(seconds=1))
@@ -204,7 +204,7 @@ def test_raw_counters_are_plain_numbers_and_cannot_be_changed():
             setattr(FULL, name, 1)
 
 
-def test_derived_counter_is_computed_when_it_is_read():
+def test_computed_counter_is_evaluated_only_when_it_is_read():
     reads = []
     functions = {name: lambda full, name=name: reads.append(name) or 2 * getattr(full, name) for name in COUNTERS}
     doubled = DerivedTimestamp(FULL, functions)

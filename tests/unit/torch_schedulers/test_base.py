@@ -57,7 +57,7 @@ def test_package_has_every_scheduler_class_of_torch():
     assert {name.split()[0] for name in CASES} == {*NAMES} - {"ReduceLROnPlateau"}
 
 
-def test_default_pace_depends_on_the_class():
+def test_whether_a_scheduler_steps_by_batch_or_epoch_depends_on_its_class_and_settings():
     assert ours.StepLR(1).pace_in(None) == "epoch"
     assert ours.OneCycleLR(1.0).pace_in(None) == ours.CyclicLR(0.1, 1.0).pace_in(None) == "batch"
     assert ours.SequentialLR([ours.StepLR(1), ours.OneCycleLR(1.0)], [3]).pace_in(None) == "batch"

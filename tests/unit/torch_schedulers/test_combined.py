@@ -30,7 +30,7 @@ def test_dur_in_a_phase_is_a_fraction_of_the_phase():
     assert rates(both, [0, 2, 4, 8, 12, 16], ssr=0.5) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
 
 
-def test_parts_can_be_named_or_numbered():
+def test_schedulers_of_a_sequence_may_be_a_mapping_or_a_list():
     parts = [ours.LinearLR(0.5), ours.StepLR(2)]
     named = ours.SequentialLR({"warmup": parts[0], "decay": parts[1]}, ["1ep"])
     assert rates(named, list(range(12))) == rates(ours.SequentialLR(parts, [4]), list(range(12)))

@@ -10,7 +10,7 @@ from ssr_hydra.time import Time, Timestamp
 from ssr_hydra.torch_schedulers.moments import epoch_start, moment
 
 
-def test_computed_epoch_start_equals_the_timestamp_at_the_epoch_start():
+def test_epoch_start_has_the_counters_at_the_start_of_the_epoch():
     then = timestamp = Timestamp()
     for number in range(11):
         if number % 4 == 0 and number:
@@ -24,7 +24,7 @@ def test_computed_epoch_start_equals_the_timestamp_at_the_epoch_start():
     assert epoch_start(then) is then
 
 
-def test_moment_has_only_counters_with_known_rates():
+def test_counters_at_a_later_time_need_a_known_rate():
     run = Run.of(State("100ba", dataloader_len=10, samples_per_batch=32))
     later = moment(replace(run, start=Time("5ba")), Time("20ba"))
     assert (later.batches, later.samples, later.epochs) == (25, 800, Fraction(5, 2))

@@ -139,7 +139,7 @@ def test_schedule_is_evaluated_once_per_step():
     assert len(calls) == 4
 
 
-def test_schedules_follow_a_given_clock():
+def test_schedules_use_the_time_of_a_custom_clock():
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="10ba")
     state.timestamp = Timestamp(batch=2)

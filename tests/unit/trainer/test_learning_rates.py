@@ -174,7 +174,7 @@ def test_plateau_scheduler_reads_evaluations():
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
-def test_rate_is_computed_again_if_an_epoch_ends_unexpectedly():
+def test_rate_is_computed_again_if_the_epoch_ends_earlier_than_planned():
     optimizer = sgd()
     state = State(max_duration="2ep", optimizers=optimizer)
     rates = LearningRates(decay, state, Fraction(1))
@@ -246,7 +246,7 @@ def decays(step):
 
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 @pytest.mark.parametrize("with_ours", [False, True])
-def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name, with_ours):
+def test_torch_schedulers_that_are_not_functions_of_time_run_as_in_torch(name, with_ours):
     def several(o):
         schedulers = AS_THEY_ARE[name](o)
         return list(schedulers) if isinstance(schedulers, list) else [schedulers]
@@ -263,7 +263,7 @@ def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name, with_ours
     assert lrs == pytest.approx(expected, rel=1e-12)
 
 
-def test_unchanged_scheduler_cannot_follow_a_time_map():
+def test_custom_torch_scheduler_is_refused_in_a_rescaled_run():
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
     with refused("schedulers", UnsupportedError):
@@ -368,7 +368,7 @@ def test_schedules_follow_the_time_map(make):
     assert lrs == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
 
 
-def test_epochs_are_counted_by_the_clock_and_not_by_batches():
+def test_schedulers_by_epoch_use_the_epochs_of_the_clock():
     optimizer = sgd()
     state = State(max_duration="4ep", dataloader_len=BATCHES, optimizers=optimizer)
 

@@ -10,7 +10,7 @@ from ssr_hydra.trainer.loss_watch import LossWatch
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")
 
 
-def test_mean_loss_is_computed_since_the_last_flush_and_since_the_last_evaluation():
+def test_mean_loss_covers_the_batches_since_the_last_flush_or_evaluation():
     watch = LossWatch(CPU)
     for batch, value in enumerate([1.0, 2.0, 6.0]):
         watch.add(torch.tensor(value), batch)

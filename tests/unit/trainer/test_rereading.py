@@ -164,7 +164,7 @@ def test_checkpoint_without_the_state_of_the_loader_skips_batches():
     assert torch.equal(next(again.batches(0, 2))[0], next(batches)[0])
 
 
-def test_unused_loader_state_is_saved_again():
+def test_loaded_state_is_saved_again_if_no_batch_was_read():
     """A resumed run that stops in its pending evaluation has read no batch."""
     first = Rereading(Walk())
     next(first.batches(0, 0))
@@ -186,7 +186,7 @@ def test_state_that_no_checkpoint_can_hold_is_refused_before_training(tmp_path):
     next(Rereading(loader).batches(0, 0))  # a run without checkpoints needs no state
 
 
-def test_wrapper_skips_batches_if_the_wrapped_loader_has_no_state():
+def test_batches_are_skipped_if_the_wrapped_loader_of_accelerate_has_no_state():
     """Accelerate's loaders have the methods, but these fail if the wrapped loader lacks them."""
 
     class Wrapper(Walk):

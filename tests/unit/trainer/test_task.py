@@ -149,7 +149,7 @@ SCALARS = {
 
 
 @pytest.mark.parametrize("kind", SCALARS)
-def test_single_metric_value_is_weighted_by_the_number_of_samples(kind):
+def test_metric_value_of_a_batch_is_weighted_by_its_number_of_samples(kind):
     """Batches of 3 and 1 samples with 0.25 and 0.5: (3 * 0.25 + 0.5) / 4 = 0.3125; the mean of the batches is 0.375."""
 
     def metric(outputs, targets):
@@ -168,7 +168,7 @@ def test_metric_values_of_any_number_type_keep_their_digits(number):
     assert [metrics["eval/m"], metrics["eval/each"]] == pytest.approx([float(number)] * 2, rel=1e-15)
 
 
-def test_single_value_counts_for_one_token_if_other_batches_have_several_values():
+def test_one_value_per_batch_counts_once_if_other_batches_have_a_value_per_token():
     """Batches of 3 samples have 3 values and 1 value: (1 + 2 + 3 + 8) / 4 = 3.5.
 
     If the 8 counted for its 3 samples, the result would be 5.

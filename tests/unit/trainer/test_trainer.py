@@ -319,7 +319,7 @@ def halves_by_zero(state, ssr=1.0, *, batch=2):
     return 1 / (batch - state.timestamp.batch.value)
 
 
-def test_record_names_a_scheduler_that_fails(tmp_path):
+def test_record_names_the_scheduler_that_raised_the_error(tmp_path):
     scheduler = functools.partial(halves_by_zero, batch=3)
     with pytest.raises(ZeroDivisionError):
         small(schedulers=scheduler, run_dir=tmp_path).fit()

@@ -130,7 +130,7 @@ def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoin
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-def test_preempted_job_continues_after_the_urgent_job(lab):
+def test_preempted_job_resumes_after_the_job_that_preempted_it(lab):
     if "urgent" not in (_sinfo() or ""):
         pytest.skip("this Slurm has no partition whose jobs preempt others")
     lab.slow.touch()

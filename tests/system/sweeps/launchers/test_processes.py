@@ -174,7 +174,7 @@ def test_signal_to_one_job_does_not_stop_other_jobs(tmp_path):
     ]
 
 
-def test_jobs_survive_a_killed_server(light, tmp_path):
+def test_jobs_survive_a_killed_fork_server(light, tmp_path):
     process_launcher = launcher(tmp_path, workers=2)
     pids = []
 
@@ -418,7 +418,7 @@ def test_ctrl_z_suspends_the_jobs_too(script, tmp_path):
     assert messages[-2]["how"] == ["COMPLETED", "gone on"]
 
 
-def test_no_server_process_remains(script, tmp_path):
+def test_fork_server_ends_with_the_sweep(script, tmp_path):
     started = script(tmp_path, "seen")
     messages, _ = started.told()
     (end,) = (message for message in messages if "end" in message)

@@ -17,6 +17,6 @@ torch.cuda.device_count()
 """
 
 
-def test_no_imported_module_initializes_cuda(tmp_path):
+def test_preloading_modules_does_not_initialize_cuda(tmp_path):
     answer = command("-c", LOOK, cwd=tmp_path)
     assert (answer.code, answer.out) == (0, "[] False False\n"), answer.err

@@ -50,7 +50,7 @@ def test_process_exits_if_its_sweep_has_already_ended(starter):
     assert starter.ended() == []
 
 
-def test_exit_codes_belong_to_the_right_processes(starter):
+def test_each_process_gets_its_own_exit_code(starter):
     started = {serial: starter.start(serial, 1, 2, go_on) for serial in (3, 4, 5)}
     for number, serial in ((signal.SIGKILL, 4), (signal.SIGSEGV, 3), (signal.SIGKILL, 5)):
         os.kill(started[serial][0], number)
@@ -100,7 +100,7 @@ def test_killed_server_is_started_again_and_its_jobs_continue():
     server.close()
 
 
-def test_server_that_sigstop_has_stopped_is_continued():
+def test_suspended_server_is_continued():
     server = ForkServer({}, ())
     _, first = server.start(0, 1, 2, go_on)
     assert server._process is not None
@@ -151,7 +151,7 @@ def test_jobs_are_not_forked_on_macos_and_windows(monkeypatch):
     assert isinstance(make_starter({}), Spawner)
 
 
-def test_import_path_has_only_absolute_paths(monkeypatch, tmp_path):
+def test_relative_entries_of_the_import_path_become_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "lib", "/usr/lib/x"])
     assert import_path() == [str(tmp_path), str(tmp_path / "lib"), "/usr/lib/x"]

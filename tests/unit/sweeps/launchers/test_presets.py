@@ -72,7 +72,7 @@ def test_default_launcher_is_named_processes_and_presets_keep_the_job_config():
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_every_row_of_traits_names_an_existing_launcher(name):
+def test_every_launcher_in_the_table_of_traits_exists(name):
     plugins = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
     if not plugins and TRAITS[name].library is not None:
         pytest.skip(f"needs hydra-{TRAITS[name].library}-launcher")
@@ -80,7 +80,7 @@ def test_every_row_of_traits_names_an_existing_launcher(name):
     assert traits_of(f"{plugin.__module__}.{plugin.__name__}") is TRAITS[name]
 
 
-def test_each_launcher_preset_has_a_row_of_traits():
+def test_each_launcher_preset_is_in_the_table_of_traits():
     presets = [path.read_text() for path in (REPO / "conf/launcher").glob("*.yaml")]
     chosen = {
         line.rpartition(" ")[2] for text in presets for line in text.splitlines() if "override /hydra/launcher:" in line

@@ -131,7 +131,7 @@ def test_job_needs_a_gpu_only_if_it_would_use_one(monkeypatch, device, visible, 
     assert [jobs_at_once(threads, device) for threads in (1, 3, 16, None)] == ([1] * 4 if per_job else [8, 2, 1, 1])
 
 
-def test_resolvers_read_the_experiment():
+def test_launcher_resolvers_use_threads_and_device_of_the_config():
     register_resolvers()
     register_resolvers()
     trainer = {"threads": 4, "device": "cpu"}

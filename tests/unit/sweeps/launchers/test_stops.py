@@ -35,7 +35,7 @@ def test_signal_wakes_up_a_waiting_sweep():
         assert stops.take() == [signal.SIGTERM]
 
 
-def test_error_of_method_leave_depends_on_the_signal():
+def test_stopped_sweep_raises_the_error_of_its_signal():
     stops = Stops()
     stops.leave("")
     for number, kind, text in (

@@ -62,7 +62,7 @@ def test_override_sets_its_key(show, overrides, place, value):
     assert OmegaConf.select(show(*overrides), place) == value
 
 
-def test_override_can_remove_a_part_of_a_composite_scheduler(show):
+def test_override_can_remove_a_factor_of_a_product_and_a_phase_of_a_sequence(show):
     assert list(show("scheduler=product", "~scheduler@scheduler.factors.warmup").scheduler.factors) == ["decay"]
     assert list(show("scheduler=sequence", "~scheduler.phases.warmup").scheduler.phases) == ["decay"]
 

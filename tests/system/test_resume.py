@@ -264,7 +264,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app, run
     assert [record["batch"] for record in records(run, "train")] == list(range(1, 41))
 
 
-def test_log_has_complete_lines_after_a_power_loss(app, run, in_tmp):
+def test_run_resumes_if_the_end_of_its_log_was_lost(app, run, in_tmp):
     """The end of the log may be lost, so that it has fewer bytes than ``log_bytes`` of the checkpoint."""
     log = run / "metrics.jsonl"
     log.write_bytes(log.read_bytes()[:700])

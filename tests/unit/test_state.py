@@ -14,7 +14,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
 
 
-def test_rates_may_be_any_kind_of_number():
+def test_batch_and_epoch_sizes_may_be_any_kind_of_number():
     state = State("10ep", np.int64(50), 16.0, Fraction(7, 2))
     assert state.max_duration == Time("10ep")
     assert (state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (50, 16, Fraction(7, 2))

@@ -25,7 +25,7 @@ TRAIN = str(REPO / "train.py")
 QUICK = ("max_duration=4ba", "trainer.progress=none")
 
 
-def test_a_sweep_prints_a_table_that_includes_refused_jobs(app, in_tmp):
+def test_table_of_a_sweep_lists_refused_jobs(app, in_tmp):
     answer = app("-m", "optimizer=muon,adamw", "launcher=basic", "study_report=false", *QUICK, "hydra.sweep.dir=sweep")
     assert answer.code == 1
     assert "1 of 2 jobs did not complete: 0 (optimizer=muon" in answer.err
@@ -80,7 +80,7 @@ def test_stopped_run_is_recorded_and_prints_the_command_to_continue(tmp_path, nu
     assert (again.status, again.steps, again.resumes) == ("completed", record.steps + 1, 1)
 
 
-def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path, monkeypatch):
+def test_job_is_refused_while_a_job_runs_in_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     with (
         Heartbeat(tmp_path / HEARTBEAT),

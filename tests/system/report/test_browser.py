@@ -110,7 +110,7 @@ def test_page_opens_from_disk_without_a_network(opened):
     assert len([url for url in opened.requests if url.startswith("file:")]) == 1  # the page itself
 
 
-def test_tooltip_shows_the_run(opened, content):
+def test_tooltip_shows_the_values_and_the_folder_of_a_run(opened, content):
     marks = opened.page.locator("#frontier svg path.raw")
     frame = content.study.completed
     assert marks.count() == len(frame)

@@ -116,7 +116,7 @@ def test_heartbeat_file_has_the_current_progress_of_the_run(tmp_path, monkeypatc
         assert is_alive(tmp_path / "a")
 
 
-def test_other_living_jobs_of_this_machine_are_counted(tmp_path):
+def test_number_of_other_running_jobs_of_this_machine_is_counted(tmp_path):
     study = tmp_path / "studies/s"
     own = study / "0" / heartbeat.HEARTBEAT
     signs = [study / name / heartbeat.HEARTBEAT for name in "01234"]

@@ -46,7 +46,7 @@ def test_optimizer_without_rules_gets_the_trainable_parameters_in_order(composed
         ("optimizer.foreach=false", None), ("optimizer.differentiable=true", None),
     ],
 )  # fmt: skip
-def test_fused_kernel_is_chosen_by_default(composed, override, fused):
+def test_fused_kernel_is_used_unless_an_override_chooses_another_implementation(composed, override, fused):
     (optimizer,) = make(composed, MLP(), "optimizer=sgd", override)
     assert optimizer.param_groups[0]["fused"] is fused
 

@@ -21,7 +21,7 @@ def raised(make):
     return caught.value
 
 
-def test_input_error_is_found_in_the_causes_of_another_error():
+def test_input_error_is_found_in_the_causes_of_an_error_of_hydra():
     inner = InputError("a", 1, "b", "c")
     outer = ConfigCompositionException("outside")
     outer.__cause__ = ValueError("between")
@@ -216,5 +216,5 @@ def test_error_is_one_line_with_the_value_and_a_valid_value(refused, typed):
         "~experiment",
     ],
 )
-def test_values_that_messages_suggest_are_valid(composed, typed):
+def test_overrides_that_error_messages_suggest_are_valid(composed, typed):
     check(composed(*typed.split()))

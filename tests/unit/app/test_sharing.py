@@ -205,7 +205,7 @@ def test_plan_prints_the_shared_steps_of_equal_jobs_with_different_seeds_once(co
     ]
 
 
-def test_long_plan_is_cut_and_fits_eighty_columns(composed, tmp_path):
+def test_plan_shows_at_most_sixty_jobs_and_fits_eighty_columns(composed, tmp_path):
     ssrs = tuple(f"ssr={k / 100}" for k in range(10, 72))
     lines = lines_of(composed, tmp_path, ssrs)
     tree = [line for line in lines if line.startswith("  ")]

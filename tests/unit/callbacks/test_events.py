@@ -150,7 +150,7 @@ def test_error_of_a_logger_names_the_logger_and_comes_after_the_record_is_writte
 
 
 @pytest.mark.parametrize("error", [InputError("run_dir", None, "is needed", "give it"), KeyboardInterrupt()])
-def test_input_errors_and_interrupts_in_a_logger_are_not_wrapped(error):
+def test_input_errors_and_interrupts_in_a_logger_are_raised_unchanged(error):
     events = Events(loggers=[SimpleNamespace(fit_start=raises(error), log=print)])
     with pytest.raises(type(error)) as caught:
         events.fire("fit_start", None)

@@ -44,7 +44,7 @@ def test_empty_config_has_no_values():
     assert flat({"a": [], "b": {}, "c": False}) == {"a": "[]", "b": "{}", "c": False}
 
 
-def test_a_run_without_a_folder_is_refused(tmp_path):
+def test_logger_of_a_run_without_a_folder_is_refused(tmp_path):
     with refused("run_dir", MissingValueError):
         run_folder(StubTrainer(None), "csv")
     assert run_folder(StubTrainer(tmp_path / "new" / "run"), "csv").is_dir()

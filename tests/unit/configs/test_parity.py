@@ -190,7 +190,7 @@ def test_config_of_a_settings_class_has_the_arguments_and_defaults_of_the_class(
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_omegaconf_can_load_and_change_every_config(group):
+def test_every_config_can_be_loaded_and_changed_with_omegaconf(group):
     for name, config in GROUPS[group].items():
         node = OmegaConf.structured(config) if not isinstance(config, dict) else OmegaConf.create(config)
         assert not OmegaConf.is_readonly(node), name

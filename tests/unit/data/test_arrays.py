@@ -119,7 +119,7 @@ def test_standardize_uses_only_training_samples(table):
         assert scaled.flatten().tolist() == pytest.approx(((values - raw.mean()) / raw.std()).flatten(), abs=1e-6)
 
 
-def test_scaling_is_computed_in_float64(in_tmp):
+def test_standardization_is_computed_in_float64(in_tmp):
     seconds = 1.7e9 + np.arange(10.0)  # float32 rounds to multiples of 128 here
     np.savez("a.npz", x=seconds[:, None], y=np.arange(10) % 2)
     # The numbers 0 ... 9 have mean 4.5 and variance 8.25.

@@ -50,7 +50,7 @@ def test_plain_loop_follows_the_schedule():
         ({"max_duration": None}, None),
     ],
 )
-def test_number_of_steps_is_known_if_the_run_length_converts_to_batches(options, steps):
+def test_total_steps_is_known_if_the_run_length_converts_to_batches(options, steps):
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # this schedule needs no length
     assert hasattr(scheduler, "total_steps") == (steps is not None)  # Accelerate tests this, then compares the value

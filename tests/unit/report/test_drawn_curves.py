@@ -41,7 +41,7 @@ def test_band_of_an_accuracy_stays_between_0_and_1(tmp_path):
     assert (curve.low[-1], curve.high[-1]) == (0.0, 1.0)
 
 
-def test_step_that_some_seeds_skipped_is_not_in_the_mean(tmp_path):
+def test_mean_curve_has_only_steps_that_every_seed_evaluated(tmp_path):
     write_run(tmp_path / "s/0", seed=0, evaluations=8)
     write_run(tmp_path / "s/1", seed=1, evaluations=4)
     (curve,) = learning(load(tmp_path / "s"), ["steps"]).drawn

@@ -33,7 +33,7 @@ def test_same_records_give_bitwise_equal_figures(content, all_figures, study_fol
     assert ET.fromstring(render(all_figures["frontier"], "svg")).tag.endswith("svg")
 
 
-def test_figure_can_show_recipe_names_with_any_characters():
+def test_figure_draws_recipe_names_with_any_characters():
     names = ["$x$", "$\\nothing$", "$", "日本語", "a" * 300, "\x1b[0m", "\ud800", "x\ny", "_{^", "\\frac"]
     study = study_of({name: {1.0: [0.5], 2.0: [0.6]} for name in names})
     content = build(replace(study, objective=" ".join(names[:3])))

@@ -164,7 +164,7 @@ def test_answer_lists_the_rivals(content, rivals, sentence):
         ((rival("b", -0.001, 0.003), replace(UNKNOWN, recipe="c")), []),  # c may be worse by any amount
     ],
 )  # fmt: skip
-def test_details_state_how_many_seeds_would_separate_rivals(content, rivals, expected):
+def test_details_state_how_many_more_seeds_would_separate_the_recipes(content, rivals, expected):
     lines = dict(words.details(chosen(content, rivals=rivals))).get("Which recipe", [])
     assert [line for line in lines if not line.startswith(("Over the range", "Curves"))] == expected
 

@@ -44,7 +44,7 @@ def test_shape_without_an_end_continues_beyond_tau_one():
     begin=st.fractions(0, 100, max_denominator=99), width=st.fractions(Fraction(1, 99), 100, max_denominator=99),
     share=st.fractions(0, 1),
 )  # fmt: skip
-def test_tau_is_the_correctly_rounded_ratio(begin, width, share):
+def test_tau_is_the_float_nearest_to_the_exact_ratio(begin, width, share):
     # tau is the float nearest to the exact ratio, not the result of float arithmetic. So the equation of SSR is exact.
     taus = []
 

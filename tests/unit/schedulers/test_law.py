@@ -129,7 +129,7 @@ RANGES = {
 
 @pytest.mark.parametrize("kind", RANGES)
 @given(data=st.data(), at=several_shares)
-def test_alpha_stays_between_the_multipliers_of_a_schedule(kind, data, at):
+def test_alpha_stays_within_the_range_of_its_schedule(kind, data, at):
     world, scheduler = data.draw(cases(kind))
     marks = RANGES[kind](scheduler)
     for share in at:

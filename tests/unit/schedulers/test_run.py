@@ -51,7 +51,7 @@ def test_timestamps_of_other_libraries_are_read_by_their_method_get():
 # Phases
 
 
-def test_phase_is_a_run_that_starts_later():
+def test_phase_is_a_run_with_a_later_start_and_its_own_length():
     phase = RUN.phase(Time("12ba"), Time("32ba"), scale=True)
     assert (phase.start, phase.max_duration, phase.ssr) == (Time("12ba"), Time("20ba"), RUN.ssr)
     inner = phase.phase(Time("5ba"), None, scale=False)

@@ -66,7 +66,7 @@ def test_counters_of_a_phase_start_at_zero():
     assert (state.timestamp.batch, state.max_duration) == (2, Time("15ba"))
 
 
-def test_schedulers_inside_a_function_use_the_time_of_the_phase():
+def test_schedulers_called_in_a_function_use_the_time_of_the_phase():
     decay = lambda state, ssr: step_scheduler(state, ssr, step_size="2ba", gamma=0.5)  # noqa: E731
     assert alphas(second_phase(decay), (6, 7, 8, 10), max_duration="24ba") == [1, 1, 0.5, 0.25]
     linear = lambda state: LinearScheduler()(state)  # noqa: E731

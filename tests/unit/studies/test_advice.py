@@ -24,7 +24,7 @@ def resnet():
     return from_csv(TABLE, "ssr", "top1", "seconds")
 
 
-def test_gains_between_measured_ssrs_are_interpolated_by_polynomials(resnet):
+def test_quality_at_the_double_of_an_ssr_is_interpolated_by_polynomials(resnet):
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
 
     def through(at, *ssrs):

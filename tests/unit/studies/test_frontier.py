@@ -56,7 +56,7 @@ def test_pareto_set_equals_a_comparison_of_all_pairs():
     assert len(table) == len(points)
 
 
-def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer():
+def test_point_is_compared_with_all_points_that_do_not_take_longer_at_once():
     # Five recipes at one SSR: the last is behind the best by t = 3.9 standard errors. With 8 degrees of freedom, this
     # is outside the 99% interval of one difference (3.36), but inside that of four at once (Dunnett: about 4).
     rng = np.random.default_rng(1)

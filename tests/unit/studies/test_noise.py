@@ -100,7 +100,7 @@ def test_recipe_with_different_noise_is_not_pooled():
     assert ratio.between(0.5, 3).all()
 
 
-def test_outlier_run_widens_mainly_the_interval_of_its_own_cell():
+def test_outlier_run_widens_intervals_of_other_recipes_less_than_fourfold():
     rng = np.random.default_rng(6)
     cells = {name: {ssr: 0.5 + rng.normal(0, 0.01, 3) for ssr in SSRS} for name in "ab"}
     clean = doublings(study_of_cells(cells))
@@ -132,7 +132,7 @@ def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds():
     assert np.mean([sum(map(abs, verdicts.values())) for verdicts in plain]) < 11
 
 
-def test_degrees_of_freedom_of_a_mean_equal_those_of_satterthwaite():
+def test_degrees_of_freedom_of_a_mean_follow_the_rule_of_satterthwaite():
     """With equal seeds at one SSR, a mean has the variance ``((k - 1) rest + seeds) / (k n)`` of a two-way analysis.
 
     ``rest`` and ``seeds`` are the mean squares of the residuals, with (k - 1)(n - 1) degrees of freedom, and of the

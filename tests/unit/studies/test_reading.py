@@ -281,7 +281,7 @@ def test_note_lists_differences_between_runs(tmp_path):
     )
 
 
-def test_config_of_each_recipe_is_parsed_once(tmp_path, monkeypatch):
+def test_config_that_several_runs_share_is_parsed_once(tmp_path, monkeypatch):
     from ssr_hydra.studies import recipes
 
     parsed = []
@@ -292,7 +292,7 @@ def test_config_of_each_recipe_is_parsed_once(tmp_path, monkeypatch):
     assert sum("scheduler:" in text for text in parsed) == 1
 
 
-def test_note_lists_the_code_that_differs_between_runs(tmp_path):
+def test_note_lists_the_code_that_differs_between_sweeps(tmp_path):
     root = sweep(tmp_path / "all/digits")
     code = {"python": "3.12.1", "ssr_hydra": "0.1.0 abc", "my_lab": "0c4f"}
     StudyFolder(root).open({}, [], code, any_code=False)

@@ -124,7 +124,7 @@ def test_plan_of_a_started_job_has_only_its_remaining_steps():
         assert plan.order(1) == [0, 1] or plan.branches[1].source is None
 
 
-def test_steps_that_may_differ_are_not_shared_if_batch_sizes_are_unknown():
+def test_steps_near_a_decay_are_not_shared_if_the_tokens_per_batch_are_unknown():
     """A batch may have fewer tokens than ``batch_size`` allows, so only equal pieces of the schedules are shared."""
     calendar = Calendar(batch_size=8, tokens=16)  # at most 128 tokens in a batch
 
@@ -140,7 +140,7 @@ def test_steps_that_may_differ_are_not_shared_if_batch_sizes_are_unknown():
 
 
 @pytest.mark.parametrize("unknown", [1, 2, 77, 98])
-def test_steps_after_an_unknown_counter_are_not_shared(unknown):
+def test_steps_after_a_step_that_reads_an_unknown_counter_are_not_shared(unknown):
     """A custom schedule may read, at few steps, a counter that is unknown before training."""
 
     def curve(timestamp):

@@ -124,7 +124,7 @@ def test_float_is_read_as_the_decimal_that_it_prints():
     [float("nan"), float("-inf"), "", "1_0", " 1", "٣", "1/0", "half", None, [1], True, np.True_, 1j, np.array([1, 2]),
      np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, b"1", bytearray(b"1")],
 )  # fmt: skip
-def test_function_named_exact_refuses_non_finite_numbers(value):
+def test_function_exact_refuses_values_that_are_not_finite_numbers(value):
     with refused("gamma", RangeError):
         exact(value, "gamma")
 

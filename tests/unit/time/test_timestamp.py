@@ -216,7 +216,7 @@ def test_computed_counter_is_evaluated_only_when_it_is_read():
     assert type(doubled.copy(batch=1)) is Timestamp
 
 
-def test_derived_timestamp_has_only_counters_that_have_a_function():
+def test_computed_timestamp_has_only_counters_that_have_a_function():
     derived = DerivedTimestamp(3, {"batches": operator.pos})
     assert copy.deepcopy(derived).batch == pickle.loads(pickle.dumps(derived)).batch == 3
     with pytest.raises(AttributeError, match="tokens"):

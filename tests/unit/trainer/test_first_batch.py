@@ -215,7 +215,7 @@ def test_evaluation_is_tried_before_the_first_step(tmp_path):
     assert result.status == "completed"
 
 
-def test_trial_evaluation_does_not_change_the_run():
+def test_evaluation_before_the_first_step_does_not_change_the_run():
     """Loaders with a shared generator, a global random number per sample, dropout and batch norm."""
 
     def trained(evaluates):

@@ -129,7 +129,7 @@ def test_batches_that_cannot_be_split_are_refused():
     trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 2 * len(batch[0])})
 
 
-def test_part_of_a_batch_without_tokens_does_not_change_the_gradients():
+def test_accumulated_part_without_tokens_does_not_change_the_gradients():
     """A loss may divide by the number of tokens itself, which gives 0 / 0."""
 
     class Logits(nn.Embedding):

@@ -204,7 +204,7 @@ def test_error_names_a_metric_that_returns_an_invalid_value(metric, name, got):
         Task(linear(), None, {"m": metric}, CPU).evaluate([(X, Y)])
 
 
-def test_loss_of_shape_1_is_one_number_in_training():
+def test_loss_of_shape_1_becomes_a_scalar_in_training():
     model = linear()
     own = Task(model, lambda outputs, targets: F.cross_entropy(outputs, targets).reshape(1), {}, CPU)
     for _ in range(2):
@@ -251,7 +251,7 @@ def test_error_for_an_unreadable_batch_or_metric_names_its_field(run, field):
         run()
 
 
-def test_a_batch_that_is_moved_keeps_its_types():
+def test_batch_that_is_moved_to_a_device_keeps_its_types():
     class Targets(NamedTuple):
         classes: Tensor
         weights: tuple[Tensor, str]

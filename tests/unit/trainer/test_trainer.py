@@ -498,7 +498,7 @@ def test_record_has_the_conditions_of_the_machine(tmp_path):
     assert RunResult.load(tmp_path / "beside").conditions["jobs_beside"] == 1.5
 
 
-def test_completed_fraction_of_the_run_is_shown():
+def test_attribute_frac_done_is_the_completed_fraction_after_each_batch():
     trainer = small()
     fractions = []
     trainer.on("batch_end", lambda trainer, loss: fractions.append(trainer.frac_done))

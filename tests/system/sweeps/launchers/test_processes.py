@@ -431,7 +431,7 @@ def test_a_sent_result_counts_even_if_the_process_is_killed_afterwards():
     assert _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, -9)).return_value == 3
 
 
-def test_error_of_a_class_that_the_sweep_cannot_import_is_reported():
+def test_error_whose_class_the_sweep_cannot_import_is_reported_as_a_run_error():
     answer = JobAnswer(b"cnowhere\nNoClass\n.", "KindError: gone", "the traceback")
     returned = _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, 0))
     assert how(returned) == ("FAILED", "RunError: KindError: gone")

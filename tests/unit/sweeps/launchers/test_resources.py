@@ -155,7 +155,7 @@ def test_launcher_resolvers_use_threads_and_device_of_the_config():
         ({"device": "cpu", "threads": None}, {"OMP_NUM_THREADS": "4"}, 2),
     ],
 )
-def test_launcher_runs_as_many_jobs_as_fit(monkeypatch, trainer, settings, expected):
+def test_number_of_jobs_at_a_time_follows_from_the_gpus_and_threads(monkeypatch, trainer, settings, expected):
     for module in (resources, processes):
         monkeypatch.setattr(module, "visible_gpus", lambda *_: ["0", "1", "2"])
     if "OMP_NUM_THREADS" in settings:

@@ -47,7 +47,7 @@ def test_stopped_sweep_raises_the_error_of_its_signal():
             stops.leave(", done")
 
 
-def test_handlers_of_other_code_stay_installed():
+def test_signal_handlers_that_other_code_installed_stay_installed():
     signals = []
     before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:

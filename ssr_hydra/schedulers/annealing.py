@@ -24,7 +24,7 @@ __all__ = [
 
 
 def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
-    """Return the end of the warmup and ``t_max`` as times of the run, both in the same unit.
+    """Return the end of the warmup and ``t_max``, both converted for the run and in the same unit.
 
     Raises:
         InputError: The warmup ends after ``t_max``, or the run ends during the warmup.
@@ -38,7 +38,7 @@ def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
 
 
 class _Decay(Scheduler):
-    """A decay until ``t_max``. If the class has the argument ``t_warmup``, a warmup to ``shape(0)`` comes first."""
+    """Base class of decays until ``t_max``. If the class has the argument ``t_warmup``, a warmup comes first."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +47,7 @@ class _Decay(Scheduler):
 
     @abstractmethod
     def shape(self) -> Shape:
-        """Return the shape of the decay."""
+        """Return alpha during the decay as a function of tau, the elapsed fraction of the decay."""
 
     def curve(self, run: Run) -> Curve:
         if hasattr(self, "t_warmup"):
@@ -80,7 +80,7 @@ class LinearScheduler(_Decay):
         0.75
 
     Source: MosaicML Composer's ``LinearScheduler``; Li, Yumer and Ramanan 2020 (arXiv 1905.04753) show that
-    linear decay works well at every budget.
+    linear decay works well for short and long runs.
     """
 
     alpha_i: float = 1.0
@@ -98,11 +98,11 @@ class LinearWithWarmupScheduler(_Decay):
     ::
 
         alpha(t) = alpha_i * t / t_warmup                   for t < t_warmup
-        alpha(t) = alpha_i * (1 - tau) + alpha_f * tau,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
+        alpha(t) = alpha_i * (1 - tau) + alpha_f * tau,     tau = (t - t_warmup) / (t_max - t_warmup), at most 1
 
     SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
-    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, SSR changes only
-    ``t_max`` in these formulas.
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Otherwise SSR changes only ``t_max`` in these
+    formulas.
 
     Args:
         t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
@@ -166,11 +166,11 @@ class CosineAnnealingWithWarmupScheduler(_Decay):
     ::
 
         alpha(t) = t / t_warmup                                       for t < t_warmup
-        alpha(t) = alpha_f + (1 - alpha_f) * (1 + cos(pi * tau)) / 2, tau = (t - t_warmup) / (t_max - t_warmup), clipped
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 + cos(pi * tau)) / 2, tau = (t - t_warmup) / (t_max - t_warmup), <= 1
 
     SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
-    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, SSR changes only
-    ``t_max`` in these formulas.
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Otherwise SSR changes only ``t_max`` in these
+    formulas.
 
     Args:
         t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.
@@ -198,7 +198,7 @@ class CosineAnnealingWithWarmupScheduler(_Decay):
 
 @dataclass(frozen=True)
 class PolynomialScheduler(_Decay):
-    """Decay from 1 to ``alpha_f`` as a power of the remaining time.
+    """Decay from 1 to ``alpha_f`` as a power of the remaining fraction of the decay.
 
     ::
 
@@ -229,16 +229,16 @@ class PolynomialScheduler(_Decay):
 
 @dataclass(frozen=True)
 class PolynomialWithWarmupScheduler(_Decay):
-    """Warm up from 0 to 1, then decay to ``alpha_f`` as a power of the remaining time.
+    """Warm up from 0 to 1, then decay to ``alpha_f`` as a power of the remaining fraction of the decay.
 
     ::
 
         alpha(t) = t / t_warmup                                    for t < t_warmup
-        alpha(t) = alpha_f + (1 - alpha_f) * (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), at most 1
 
     SSR stretches ``t_max``. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
-    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, SSR changes only
-    ``t_max`` in these formulas.
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Otherwise SSR changes only ``t_max`` in these
+    formulas.
 
     Args:
         t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.

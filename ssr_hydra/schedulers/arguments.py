@@ -41,7 +41,7 @@ def durations(values: Any, field: str) -> tuple[Time, ...]:
 def multiplier(value: Any, field: str, rule: str = "must be a finite number >= 0", least: float = 0.0) -> float:
     """Return a number argument of a scheduler as a float. Check that the number is finite and at least ``least``.
 
-    ``rule`` is the part of the error that says which numbers are valid.
+    ``rule`` is the part of the error message that says which numbers are valid.
     """
     fix = "write e.g. 1 or 2" if least else "write e.g. 0.1 or 1"
     try:
@@ -78,7 +78,7 @@ def check_arguments(scheduler: Any) -> None:
 
 
 def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
-    """Convert the scheduler's argument ``name`` to a time of the run. SSR stretches the time if ``scale`` is true."""
+    """Convert the scheduler's argument ``name`` with :meth:`Run.resolve`. SSR stretches it if ``scale`` is true."""
     return run.resolve(as_time(getattr(scheduler, name), name), name, scale=scale)
 
 
@@ -89,7 +89,7 @@ def too_large(gamma: float) -> InputError:
 
 
 def check_fit(scheduler: Any, first: str) -> None:
-    """Raise an InputError if the argument ``first`` is not below ``t_max``, because no SSR leaves time for the decay.
+    """Raise an InputError if the argument ``first`` is not below ``t_max``.
 
     This function compares only times in the same unit. :meth:`Scheduler.bind` compares times in different units.
     """
@@ -119,7 +119,7 @@ def _shorten(field: str) -> str:
 
 
 def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:
-    """Return the error for a warmup that ends after ``t_max``. ``end`` is ``t_max`` as a time of the run."""
+    """Return the error for a warmup that ends after ``t_max``. ``end`` is ``t_max``, converted for the run."""
     rule = f"must end before t_max (ends at {warmup}, but t_max is {end}{run.at_ssr})"
     return RangeError(field, str(stated), rule, _shorten(field))
 
@@ -127,12 +127,12 @@ def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: Time
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     """Raise an InputError if the run, or the phase of a sequence, ends before the warmup ends.
 
-    Do nothing if the length is unknown, or if the warmup and the length cannot be compared. ``field`` is the argument
-    that sets the warmup, and ``stated`` is its value as the user wrote it.
+    Do nothing if the length of the run or phase is unknown or cannot be compared with the warmup. ``field`` is the
+    name of the argument that sets the warmup. ``stated`` is the value that the user wrote.
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
     if run.whole is not None:
-        # The last phase of a sequence may be longer than the rest of the run, so check the whole run too.
+        # The last phase of a sequence may end after the end of the run, so check the length of the run too.
         with suppress(InputError):  # without dataloader_len, for example, the start may not be convertible
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:

@@ -98,7 +98,7 @@ class Phase(metaclass=Opaque):
         until: The end of the phase, counted from the start of the sequence. Only the last phase may omit ``until``.
             Without ``until``, the phase ends when the run ends.
         scale: Whether SSR stretches the phase and its schedule; usually false for a warmup. An ``until`` in ``dur`` is
-            a fraction of the run for any value of ``scale``.
+            always a fraction of the run, so ``scale`` does not change it.
 
     Raises:
         InputError: ``scheduler`` is not a scheduler, or ``until`` is not above 0.
@@ -108,7 +108,7 @@ class Phase(metaclass=Opaque):
         >>> Phase(LinearScheduler(0.0, 1.0), until="500ba", scale=False).until
         Time('500ba')
 
-    Source: optax's ``join_schedules``, which joins schedules at boundaries. This package adds names and the SSR.
+    Source: optax's ``join_schedules``, which joins schedules at fixed steps and has no names and no SSR.
     """
 
     scheduler: SchedulerLike
@@ -145,7 +145,7 @@ class SequentialScheduler(Scheduler):
         alpha(t) = alpha_k(t - start_k)    for start_k <= t < end_k,    start_{k+1} = end_k
         end_k = ssr * until_k                                           if scale (the default)
         end_k = start_k + (until_k - until_{k-1})                       if not scale
-        end_k = until_k * length of the run                             if until_k is in dur, for any value of scale
+        end_k = until_k * length of the run                             if until_k is in dur, scaled or not
 
     The schedule of a phase treats the phase as a separate run: time starts at 0, ``dur`` is a fraction of the phase,
     and ssr is 1 if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled.
@@ -156,9 +156,10 @@ class SequentialScheduler(Scheduler):
             and the last phase may be a scheduler alone.
 
     Raises:
-        InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase; or,
-            after a phase that ends in ``dur``, a phase with ``scale=False`` ends in a different unit. :meth:`bind`
-            raises an InputError if the run ends before the last phase, or if ends in different units do not increase.
+        InputError: There are no phases; a phase before the last has no ``until``; the values of ``until`` do not
+            increase; or ``until`` of a phase with ``scale=False`` must be in ``dur``, like ``until`` of the phase
+            before it. :meth:`bind` raises an InputError if the run ends before the last phase starts, or if values
+            of ``until`` in different units do not increase.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp
@@ -206,7 +207,7 @@ class SequentialScheduler(Scheduler):
                 clock = run.clock(end.unit, f"phases.{name}.until", end)
                 segments.append((clock.read, clock.factor, clock.points[1], part))
                 start = end
-        # The last phase continues past its end, because nothing follows it.
+        # After its end, the last phase continues, because no other phase follows.
         last = part
         if len(ends) == len(segments):
             segments.pop()
@@ -218,7 +219,7 @@ class SequentialScheduler(Scheduler):
             return last(timestamp)
 
         units = {time.unit for time in ends if time is not None}
-        if len(units) > 1:  # pieces have one unit, but these ends have several, so the pieces are unknown
+        if len(units) > 1:  # :data:`Pieces` must have a single unit
             return curve
         stops = [(Fraction(stop, factor), pieces_of(part)) for _, factor, stop, part in segments]
         return with_pieces(curve, joined([*stops, (math.inf, pieces_of(last))]))

@@ -1,7 +1,4 @@
-"""Curves: the schedules of one run as functions of a timestamp, with all times converted to plain integers.
-
-This module has the formulas that several schedules use.
-"""
+"""Curves: functions from a timestamp of one run to alpha. Several schedules use the formulas of this module."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _NEVER = math.inf  # the end of a schedule that never ends
 
 
 def with_pieces(curve: Curve, pieces: Pieces | None) -> Curve:
-    """Attach :data:`Pieces` to a curve, and return the curve. None means that the pieces are unknown."""
+    """Store :data:`Pieces` as an attribute of a curve, and return the curve. If ``pieces`` is None, store nothing."""
     if pieces is not None:
         curve.__dict__["pieces"] = pieces
     return curve
@@ -48,9 +45,9 @@ def pieces_of(curve: Curve) -> Pieces | None:
 
 
 def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | None:
-    """Return the pieces of a sequence of curves. Return None if the curves read different counters.
+    """Return the :data:`Pieces` of a sequence of curves. Return None if the units of the curves differ.
 
-    ``parts`` has a pair for each curve: the end of the curve, and its pieces.
+    ``parts`` has a pair for each curve: the time at which the next curve starts, and the pieces of the curve.
     """
     units = {None if pieces is None else pieces[0] for _, pieces in parts}
     if len(units) != 1 or None in units:
@@ -67,7 +64,7 @@ def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | 
 
 
 def multiplied(factors: Sequence[Pieces | None]) -> Pieces | None:
-    """Return the pieces of a product of curves. Return None if the curves read different counters."""
+    """Return the :data:`Pieces` of a product of curves. Return None if the curves have different units."""
     units = {None if pieces is None else pieces[0] for pieces in factors}
     if len(units) != 1 or None in units:
         return None
@@ -116,9 +113,9 @@ def annealed(
         warmup(t) = min(1, t / warmup)
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
-    The warmup rises from 0 to shape(0). All times are times of the run, and ``warmup <= begin``. By default, the warmup
-    ends at ``begin``. Errors name ``field``, the argument that sets ``end``. If ``is_endless`` is true, tau exceeds 1
-    after ``end``.
+    Alpha rises from 0 to shape(0) during the warmup. ``warmup`` is at most ``begin``, which is also its default. The
+    times are results of :meth:`Run.resolve`. ``field`` is the name of the argument that sets ``end``, for errors. If
+    ``is_endless`` is true, tau is not limited to 1.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor
@@ -151,10 +148,9 @@ def annealed(
 
 
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
-    """Return the curve ``alphas[k]``, where ``k`` is the number of reached milestones.
+    """Return the curve ``alphas[k]``, where ``k`` is the number of milestones reached so far.
 
-    A milestone is a pair: the time of the run, and the name of its field for errors. The curve compares each milestone
-    with the counter of the milestone's unit.
+    A milestone is a pair: its time, and the name of its field for errors. Milestones may have different units.
     """
     by_unit: dict[TimeUnit, list[tuple[Time, str]]] = {}
     for milestone in milestones:
@@ -176,7 +172,7 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
 
 
 def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
-    """Return a curve through points (time of the run, alpha).
+    """Return a curve through points (time, alpha).
 
     Between two points, the curve has the shape ``make(alpha of the first point, alpha of the second point)``. Before
     the first point and after the last point, the curve is constant.

@@ -70,7 +70,7 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 class Cycles:
     """A sequence of cycles. Each cycle is ``ratio`` times as long as the previous cycle.
 
-    ``width`` is the length of the first cycle, as an integer on the clock of the run.
+    ``width`` is the length of the first cycle, multiplied by the ``factor`` of the run's :class:`Counter`.
     """
 
     def __init__(self, width: int, ratio: Fraction) -> None:
@@ -97,7 +97,7 @@ class Cycles:
         return float((count * factor - begin) / (end - begin))
 
     def _index(self, count: int) -> int:
-        # Without this limit, a huge ratio makes growth infinite. tau() corrects a wrong index.
+        # Without this limit, a huge ratio makes growth infinite. The limit may make the index wrong: tau() corrects it.
         growth = min(float(count / self._width) * float(self._ratio - 1), _LARGEST_GROWTH)
         return max(0, math.floor(math.log1p(growth) / self._log_ratio))
 
@@ -124,7 +124,7 @@ class OneCycleScheduler(Scheduler):
         alpha(t) = 1 + (alpha_f - 1) * s((t - t_up) / (t_max - t_up))    until t_max, then alpha_f
         s(tau)   = (1 - cos(pi * tau)) / 2 for "cosine", tau for "linear"
 
-    The peak is the optimizer's learning rate. SSR stretches the increase and the decrease:
+    At the peak, alpha is 1. SSR stretches the increase and the decrease:
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:

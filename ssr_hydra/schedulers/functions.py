@@ -1,6 +1,6 @@
 """Function forms of the schedulers: each is a function of the state, with the scheduler's arguments as keywords.
 
-Function forms are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. A function checks
+They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. Each function checks
 its arguments and converts its durations in each call. A scheduler object does both only once. Type checkers read the
 signatures of the functions from the stub file that ``scripts/stubs.py`` writes.
 

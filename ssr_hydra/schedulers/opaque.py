@@ -10,10 +10,9 @@ from typing import Any
 class Opaque(ABCMeta):
     """Metaclass of dataclasses that OmegaConf does not convert into configs.
 
-    OmegaConf normally replaces a dataclass instance in a config by a config of the instance's fields. Then
-    ``hydra.utils.instantiate`` could not put a scheduler object into a config. OmegaConf has no option against this
-    replacement. To recognize dataclasses, OmegaConf calls ``dataclasses.is_dataclass``. With this metaclass, the call
-    returns False for OmegaConf and True for other callers.
+    If a dataclass instance is put into a config, OmegaConf converts it into a config of its fields. No option turns
+    this off, and ``hydra.utils.instantiate`` needs configs that contain scheduler objects. OmegaConf calls
+    ``dataclasses.is_dataclass``. With this metaclass, the call returns False for OmegaConf and True for other callers.
 
     Example:
         >>> from omegaconf import OmegaConf

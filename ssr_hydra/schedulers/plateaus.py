@@ -44,7 +44,7 @@ class WarmupStableDecayScheduler(Scheduler):
     ::
 
         alpha(t) = min(1, t / t_warmup)                  for t < t_max - t_decay
-        alpha(t) = alpha_f + (1 - alpha_f) * d(tau),     tau = (t - t_max + t_decay) / t_decay, clipped
+        alpha(t) = alpha_f + (1 - alpha_f) * d(tau),     tau = (t - t_max + t_decay) / t_decay, in [0, 1]
         d(tau)   = 1 - sqrt(tau), 1 - tau, or (1 + cos(pi * tau)) / 2
 
     Until the decay begins, the learning rates do not depend on the length of the run. So several short runs can start
@@ -104,13 +104,14 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
 
         alpha(t) = t / t_warmup                                          for t < t_warmup
         alpha(t) = r(t) = sqrt(t_scale / (t_scale + t - t_warmup))       until t_max - t_cooldown
-        alpha(t) = r(t_max - t_cooldown) * (1 - tau) + alpha_f * tau,    tau = elapsed fraction of the cooldown, clipped
+        alpha(t) = r(t_max - t_cooldown) * (1 - tau) + alpha_f * tau,    tau = elapsed fraction of the cooldown
 
-    With ``t_scale = t_warmup`` (the default), alpha after the warmup is ``sqrt(t_warmup / t)``, as in the Transformer.
-    Without a cooldown, the schedule has no end and does not depend on the run's length. SSR stretches ``t_max``,
-    ``t_cooldown``, and ``t_scale`` if it is set. SSR stretches the warmup only if ``scale_warmup`` is true or
-    ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch
-    the warmup and ``t_scale`` is None, alpha does not depend on SSR until the cooldown.
+    By default, ``t_scale = t_warmup``, and alpha after the warmup is ``sqrt(t_warmup / t)``, as in the Transformer.
+    Without a cooldown, the schedule has no end and does not depend on the run's length.
+
+    SSR stretches ``t_max``, ``t_cooldown``, and ``t_scale`` (unless None). It stretches the warmup only if
+    ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)``
+    exactly. Otherwise, if ``t_scale`` is None, alpha does not depend on SSR until the cooldown.
 
     Args:
         t_warmup: Length of the warmup, which must end within the run. ``0ba`` means no warmup and requires ``t_scale``.
@@ -160,7 +161,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         cooldown = time_of(self, run, "t_cooldown")
         if cooldown.value == 0:
-            # Without a cooldown, the schedule has no end, so its times need not be converted to the unit of the end.
+            # Without a cooldown, t_max is not used, so do not convert the warmup to the unit of t_max.
             warmup = time_of(self, run, "t_warmup", scale=self.scale_warmup)
             finish(run, warmup, "t_warmup", self.t_warmup)
         else:
@@ -186,7 +187,7 @@ def _inverse_sqrt(tau: float) -> float:
 
 
 def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
-    """Return a shape: the inverse square root until ``begin``, then a straight line to ``alpha_f`` at ``end``."""
+    """Return 1 / sqrt(1 + tau) until tau is ``begin``, then a straight line to ``alpha_f`` at ``end``."""
     fall = linear(_inverse_sqrt(begin), alpha_f)
 
     def shape(tau: float) -> float:

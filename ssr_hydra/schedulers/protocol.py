@@ -59,10 +59,10 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
 
 
 class Moment(Protocol):
-    """The type of a function that converts a time argument of a scheduler to an exact time on the axis of a preview."""
+    """Type of the function that converts a time argument of a scheduler to a position on the x axis of a preview."""
 
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
-        """Return the argument called ``name`` as a time on the preview's axis, stretched by SSR if ``scale`` is true.
+        """Return the x value of the argument ``name``. SSR stretches the time if ``scale`` is true.
 
         If the argument is a list of times, such as milestones, ``time`` is the item to convert.
         """
@@ -104,7 +104,7 @@ class Scheduler(metaclass=Opaque):
 
     @abstractmethod
     def curve(self, run: Run) -> Curve:
-        """Convert the schedule's times to times of ``run``, and return alpha as a function of the timestamp."""
+        """Convert the schedule's times for ``run``, and return alpha as a function of the timestamp."""
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         """Yield the label and the time of each point that a preview marks, such as the end of the warmup.
@@ -135,7 +135,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
     """Convert the times of any scheduler for a run, and return its curve: a function from a timestamp to alpha.
 
     This function reads ``max_duration`` and the rates of ``state`` (such as ``dataloader_len``) once. If ``scheduler``
-    is a user's function, the curve calls the function with the state of the run at the timestamp.
+    is a user's function, the curve passes it a state with the timestamp.
 
     Args:
         scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.
@@ -219,7 +219,7 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
 
 
 def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
-    """Convert a time of a schedule to a time of the run, counted from the start of the run.
+    """Convert a time in a schedule's arguments to a time since the start of the run.
 
     A time in ``dur`` is a fraction of ``state.max_duration``, which is already multiplied by ssr. A time in any other
     unit is multiplied by ssr. Epochs are converted to batches. Nothing is rounded.

@@ -34,7 +34,7 @@ _PHASES = {
 
 
 class SchedulerFunction(Protocol):
-    """The type of a function form: a scheduler as a function of the state."""
+    """Type of a function form, such as :func:`~ssr_hydra.schedulers.functions.step_scheduler`."""
 
     def __call__(self, state: Any, ssr: Number = 1.0, **arguments: Any) -> float:
         """Return alpha at ``state.timestamp``."""

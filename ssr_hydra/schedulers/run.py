@@ -1,4 +1,4 @@
-"""Convert the times of a schedule for a run: each time becomes an exact value of a counter of the run.
+"""Convert the times of a schedule to exact counter values of a run, such as 1500 batches.
 
 The counters are batches, samples, tokens, seconds and iterations. Times in epochs are converted to batches, because
 whole epochs are too coarse for a stretched schedule. Times in ``dur`` are converted to the unit of ``max_duration``.
@@ -29,10 +29,10 @@ _ZERO = Time(0, TimeUnit.BATCH)
 
 @dataclass(frozen=True)
 class Counter:
-    """A counter of the run, and times of a schedule. Each time is multiplied by ``factor``, so that it is an integer.
+    """A counter of the run, and times of a schedule (``points``). ``factor`` makes the times integers.
 
-    The run has reached the time ``points[i]`` when ``read(timestamp) * factor >= points[i]``. All values are integers,
-    so comparisons are exact, and a quotient is rounded only once. Therefore alpha_ssr(t) is bitwise equal to
+    The run has reached ``points[i]`` when ``read(timestamp) * factor >= points[i]``. Both sides are integers, so the
+    comparison is exact. A quotient of integers is rounded only once, so alpha_ssr(t) is bitwise equal to
     alpha(t / ssr).
     """
 
@@ -43,15 +43,14 @@ class Counter:
 
 @dataclass(frozen=True)
 class Run:
-    """A run, or a phase of a run, with the values that convert the times of a schedule to times of the run.
+    """A run, or a phase of a run, with the values (such as ssr and rates) that convert the times of a schedule.
 
     Args:
         max_duration: The actual length of the run, already multiplied by ssr; None if unknown.
         state: The state from which this run was created. User functions get this state.
-        start: The time at which this run starts, on the counters of the state. ``start`` is 0 for a whole run and for a
-            first phase.
+        start: The time at which a phase starts, counted from the start of the whole run; 0 for a whole run.
         whole: The whole run if this object is a phase; None if this object is the whole run.
-        open_because: The error that says why the length of a phase is unknown; None if there was no error.
+        open_because: If the length of a phase cannot be computed, the error that explains why.
     """
 
     ssr: Fraction
@@ -164,7 +163,7 @@ class Run:
             return None
 
     def clock(self, unit: TimeUnit, field: str, *points: Time) -> Counter:
-        """Return the counter for ``unit``. Its points are the start of this run, and then the times ``points``."""
+        """Return the counter for ``unit``. Its ``points`` are the start of this run, followed by the given times."""
         try:
             start = self.convert(self.start, unit, field).value
         except InputError as error:
@@ -177,10 +176,10 @@ class Run:
         return Counter(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
 
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
-        """Return a :meth:`reader` whose values are never below ``start``.
+        """Return a :meth:`reader` that returns at least ``start``.
 
-        ``samples_per_batch`` is an average, because the last batch of an epoch is often smaller. So in the first
-        batches of a phase, the counter may be below a ``start`` that was converted with such an average.
+        If ``start`` was computed with ``samples_per_batch``, it is inexact, because the last batch of an epoch is often
+        smaller. So the counter may still be below ``start`` in the first batches of a phase.
         """
         read = self.reader(unit)
         if start == 0:
@@ -200,9 +199,9 @@ class Run:
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
         """Return the phase of the run from ``start`` to ``end``, as a separate run whose time starts at 0.
 
-        In the returned run, ``dur`` is a fraction of the phase. ``start`` and ``end`` must be times of the run: already
-        multiplied by ssr, and not in ``dur`` or epochs. If ``end`` is None, the phase ends when this run ends. If
-        ``scale`` is false, the returned run has the SSR 1, so SSR does not stretch the times within the phase.
+        In the returned run, ``dur`` is a fraction of the phase. ``start`` and ``end`` must be results of
+        :meth:`resolve`. If ``end`` is None, the phase ends when this run ends. If ``scale`` is false, the returned run
+        has the SSR 1, so SSR does not stretch the times within the phase.
         """
         # A start of 0 needs no conversion, so it needs no ``dataloader_len`` or ``samples_per_batch``.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start

@@ -30,7 +30,7 @@ _pow: Callable[[float, float], float] = operator.pow
 
 
 def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable[[int, int], float]) -> Curve:
-    """Return the curve gamma ** exponent(time, period). The time and the period are integers on the same clock."""
+    """Return the curve gamma ** exponent(time, period). Time and period are integers in the same unit."""
     clock = run.clock(period.unit, field, period)
     read, factor, (start, end) = clock.read, clock.factor, clock.points
     width = end - start
@@ -48,7 +48,7 @@ _MOST_STAIRS = 1000
 
 
 def _stairs(run: Run, gamma: float, period: Time) -> Pieces | None:
-    """Return the pieces of gamma ** floor(t / period) in the run; None if the pieces are unknown or too many."""
+    """Return the :data:`Pieces` of gamma ** floor(t / period); None if they are unknown or too many."""
     length = run.length()
     if length is None or run.start.value != 0 or length.unit is not period.unit:
         return None
@@ -67,8 +67,8 @@ class StepScheduler(Scheduler):
 
         alpha(t) = gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly, even if a stretched step ends between two
-    batches.
+    SSR stretches ``step_size``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly, even if the stretched ``step_size``
+    is not a whole number of batches.
 
     Args:
         step_size: Time between decays.
@@ -132,8 +132,7 @@ class MultiStepScheduler(Scheduler):
 
         alpha(t) = gamma ** (number of milestones <= t)
 
-    SSR stretches every milestone: ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Each milestone is compared with the
-    counter of the milestone's unit, so milestones may have different units.
+    SSR stretches every milestone: ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Milestones may have different units.
 
     Args:
         milestones: Times of the decays, in any order. A repeated milestone multiplies alpha twice.
@@ -181,7 +180,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
         alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
     A milestone inside the warmup takes effect when the warmup ends. The warmup and the milestones may have different
-    units: each time is compared with the counter of its own unit. SSR stretches the milestones. SSR stretches the
+    units. SSR stretches the milestones. SSR stretches the
     warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds only for
     ``t >= max(1, ssr) * t_warmup``.

@@ -39,7 +39,7 @@ class Timeline:
         self._batches = in_batches.get(unit)
 
     def at(self, x: Fraction) -> Timestamp:
-        """Return the timestamp at the time ``x``. Reading an unknown counter of the timestamp raises an error."""
+        """Return the timestamp at the time ``x``. Reading an unknown counter from it raises an error."""
         counts = {TOTALS[self.unit]: x}
         if self._batches is not None:
             batch = counts["batches"] = x * self._batches

@@ -21,7 +21,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
     """Return the time since the start of the phase, in ``unit``. Seconds are returned as nanoseconds."""
     run, timestamp = source
     if unit is TimeUnit.EPOCH:
-        # The phase may have started in the middle of an epoch, so count epochs by batches.
+        # The phase may have started in the middle of an epoch, so compute epochs from batches.
         batches = Time(_total(TimeUnit.BATCH, source), TimeUnit.BATCH)
         return int(run.convert(batches, unit, "timestamp").value)
     total = Time(timestamp.get(unit.value).value, unit)
@@ -31,9 +31,9 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
 
 
 def _own(raw: str, name: str, source: tuple[Run, Any]) -> Any:
-    """Return the counter ``raw``, which has the same value in a phase as in the whole run.
+    """Return a counter of the timestamp that does not count from the start of the phase, such as ``batch_in_epoch``.
 
-    In timestamps of other libraries, the attribute ``name`` has this counter, with ``_wct`` instead of ``_seconds``.
+    ``raw`` is its name in this package's timestamps. Timestamps of other libraries use ``name``.
     """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):
@@ -49,7 +49,7 @@ _IN_PHASE: dict[str, Callable[[tuple[Run, Any]], int]] = {
 
 
 def view(run: Run, timestamp: Any) -> Any:
-    """Return the state of the run at ``timestamp``. The state describes a phase like a whole run."""
+    """Return the state at ``timestamp``. For a phase, the state has the length and the counters of the phase."""
     state = run.state
     length = getattr(state, "max_duration", None)
     # A time of another library cannot be compared with this package's times, so convert it.

@@ -176,7 +176,7 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     folder = Path(os.path.realpath(Path(root).expanduser()))
     # A config from someone else must not choose where this package writes files.
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
-        rule = "must be below the working directory or $SSR_HYDRA_DATA, because files are downloaded there"
+        rule = "must be inside the working directory or $SSR_HYDRA_DATA, because the data is downloaded into root"
         fix = f"set SSR_HYDRA_DATA={root} in the environment, or {path}.download=false if the files are already there"
         raise PathError(f"{path}.root", root, rule, fix)
 

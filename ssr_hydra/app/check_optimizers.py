@@ -41,7 +41,7 @@ def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
                 raise UnknownNameError(
-                    f"optimizer.{name}", name, "is not a valid optimizer name", "e.g. optimizer.adamw"
+                    f"optimizer.{name}", name, "must contain only letters, digits and _", "e.g. optimizer.adamw"
                 )
             check_whole(node[name], f"optimizer.{name}")
         return {f"optimizer.{name}": part for name, part in node.items()}
@@ -143,11 +143,13 @@ def check_schedules_are_used(values: Mapping[str, Any]) -> None:
 def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
     name, place = rule.values["schedule"], f"{rule.path}.schedule"
     if not _is_named(scheduler):
-        fix = "write e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
-        raise ConflictError(place, name, "needs named schedules, but the schedule of this run has no name", fix)
+        fix = "name each schedule, e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
+        raise ConflictError(
+            place, name, "works only with named schedules, but 'scheduler' is one schedule without a name", fix
+        )
     if name not in scheduler:
         fix = did_you_mean(str(name), [str(key) for key in scheduler])
-        raise UnknownNameError(place, name, "is not the name of a schedule", fix)
+        raise UnknownNameError(place, name, "unknown schedule", fix)
 
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
@@ -178,7 +180,7 @@ def _check_scheduled_fields(
             initial.setdefault(name, []).append(number)
     for name in map(str, schedules):
         if name not in initial:
-            rule = f"{_names(nodes)} has no field of this name that a schedule can multiply"
+            rule = f"is not a float hyperparameter of {_names(nodes)}"
             raise UnknownNameError(f"schedules.{name}", name, rule, did_you_mean(name, initial))
         if not any(initial[name]) and not any(rule.values.get(name) for rule in rules):
             raise no_effect(name)
@@ -208,7 +210,8 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     except InputError:
         return  # for example, the number of batches per epoch is unknown until the data is read
     if initial * alpha >= 1:
-        rule = f"{name} must stay below 1, but alpha reaches {alpha:.4g}, so {name} reaches {initial * alpha:.4g}"
+        rule = f"{name} must stay below 1, but the schedule multiplies {initial:g} by {alpha:.4g}, so {name} reaches "
+        rule += f"{initial * alpha:.4g}"
         fix = f"lower the schedule's peak or the initial {name} ({initial:g})"
         raise RangeError(f"schedules.{name}", name, rule, fix)
 

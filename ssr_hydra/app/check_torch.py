@@ -44,7 +44,7 @@ def check_torch_schedulers(
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))
             with within(path):
                 scheduler.check_moves(
-                    as_run, stepwise, f"use {path}.pace=batch, or {path}.pace=epoch if you mean epochs"
+                    as_run, stepwise, f"use {path}.pace=batch, or {path}.pace=epoch to keep one step per epoch"
                 )
             continue
         if values["data"]["eval"] is None:

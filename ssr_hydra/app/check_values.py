@@ -20,7 +20,7 @@ def check_node(node: Any, path: str, example: str) -> None:
     """Check that a node has a ``_target_``. Refuse ``_partial_: true`` if the run needs an object at this path."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
-        fix = f"begin the YAML file of the group {path} with defaults: [{base}, _self_] ({base} or a different preset)"
+        fix = f"begin the YAML file with defaults: [{base}, _self_], where {base} is one of the presets of {path}"
         raise MissingValueError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise WrongTypeError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
@@ -67,9 +67,7 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
     allowed = ("_target_", "_convert_", "_recursive_") if is_complete else KEYS
     for key in node:
         if key not in names and key not in allowed:
-            raise UnknownNameError(
-                f"{path}.{key}", node[key], "unknown argument of the _target_", did_you_mean(str(key), names)
-            )
+            raise UnknownNameError(f"{path}.{key}", node[key], "unknown argument", did_you_mean(str(key), names))
     for key in names:
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
@@ -99,7 +97,9 @@ def check_type(value: Any, expected: Any, field: str) -> None:
     options = get_args(expected) if type(None) in get_args(expected) else (expected,)
     if value is None:
         if type(None) not in options and expected is not Any:
-            raise MissingValueError(field, value, "must not be null", "print the default with --cfg job")
+            raise MissingValueError(
+                field, value, "must not be null", "write a value, or remove the key to use its default"
+            )
         return
     expected = next(option for option in options if option is not type(None))
     origin = get_origin(expected)

@@ -147,7 +147,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
             raise FormatError("--shell-completion", typed, rule, "e.g. --shell-completion install=bash")
     name, path = (args.config_name or "config").removesuffix(".yaml"), folder_of("--config-path", args.config_path)
     if path is not None and not Path(path, f"{name}.yaml").is_file():  # Hydra would silently use the package's config
-        fix = "use the folder RUN/.hydra to repeat a run, or use --config-dir for a folder of config groups"
+        fix = "to repeat a run, use the folder .hydra inside the run's folder; for your own configs, use --config-dir"
         raise PathError("--config-path", args.config_path, f"has no {name}.yaml", fix)
     return CommandLine(
         overrides=tuple(

@@ -212,7 +212,7 @@ class Composer:
             sets_values = location is not None and OmegaConf.is_config(location[1]) and len(location[1]) > 0
             if location is not None and sets_values and "No match in the defaults list" in refusal.rule:
                 rule = f"cannot be chosen, because {shown_path(Path(location[0]))} sets the values of {refusal.field}"
-                fix = f"set single values of {refusal.field}, or run the original command with a different choice"
+                fix = f"set single keys of {refusal.field}, or choose in the command that created this file"
                 raise ConflictError(refusal.field, refusal.value, rule, fix) from error
             if location is not None and refusal.field not in map(key_of, overrides):
                 rule = f"{refusal.rule} (in {shown_path(Path(location[0]))})"

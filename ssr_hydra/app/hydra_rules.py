@@ -73,7 +73,7 @@ def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
             rule = f"cannot be set in a file ({file}), because it can run code or write anywhere"
             raise UntrustedError(key, value, rule, f"to set it, write {key}=... on the command line")
         if "$" in str(value):
-            rule = f"must be plain text without references if it is set in a file ({file})"
+            rule = f"must not contain $ if it is set in a file ({file})"
             raise UntrustedError(key, value, rule, f"write {SETTINGS[key]}, or {key}=... on the command line")
 
 
@@ -87,8 +87,8 @@ def _check_params(params: Any, file: str) -> None:
             raise UntrustedError(key, value, rule, f'write the values as text: {name}: "a,b"')
         # Hydra would resolve the value, parse the result as an override, and resolve that override again.
         if "$" in f"{name}{value}":
-            rule = f"must be plain text without references if it is set in a file ({file})"
-            raise UntrustedError(key, value, rule, "replace references with values, or sweep on the command line")
+            rule = f"must not contain $ if it is set in a file ({file})"
+            raise UntrustedError(key, value, rule, "write values instead of ${...}, or sweep on the command line")
         depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
         if depth > _DEEPEST_SWEEP:
             rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"

@@ -96,7 +96,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     field = error.full_key or _override_key(outer) or "config"
     value = _override_value(field, overrides)
     if isinstance(error, MissingMandatoryValue):
-        fix = f"choose one, e.g. {_choice_of(field)}" if field in GROUPS else f"set {field}=..."
+        fix = f"choose e.g. {_choice_of(field)}" if field in GROUPS else f"set {field}=..."
         return MissingValueError(field, "???", "must be set, because it has no default", fix)
     if isinstance(error, InterpolationResolutionError):
         return WrongTypeError(field, str(_node(error, field)), message, "correct the reference ${...}")
@@ -132,7 +132,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if message.startswith("Cannot merge"):
         message = "a mapping cannot replace a list, and a list cannot replace a mapping"
     kind = WrongTypeError if "could not be converted to" in message else FormatError
-    return kind(field, value, message.rstrip("."), "print the default with --cfg job")
+    return kind(field, value, message.rstrip("."), "compare the config with the output of --cfg job")
 
 
 def _choice_of(group: str) -> str:
@@ -266,11 +266,11 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         values = {key: value for key, value in map(split_override, overrides) if _NO_NAME.fullmatch(value or "")}
         key = next(filter(choices, values), next(iter(values), "config"))
         if (value := values.get(key) or "null") != "null":
-            return UnknownNameError(key, value, "must be the name of a choice", did_you_mean(value, choices(key)))
+            return UnknownNameError(key, value, "must name a config of this group", did_you_mean(value, choices(key)))
         fix = f"for none, write {key}=[]" if key in _LISTS else f"remove {key}=null"
         if key in (*GROUPS, "launcher") and key not in _LISTS:
-            fix += f", or choose one, e.g. {_choice_of(key)}"
-        return UnknownNameError(key, None, "must be the name of a choice", fix)
+            fix += f", or choose e.g. {_choice_of(key)}"
+        return UnknownNameError(key, None, "must name a config of this group", fix)
     if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
         return overlay_error(match[1])
     twice = re.match(r"Multiple values for (\S+)\.|(\S+) appears more than once in the final defaults list", text)

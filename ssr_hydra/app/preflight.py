@@ -289,7 +289,9 @@ def sweep_axes(
     if stated:
         text, value = stated[-1].get_value_string(), _override_values(composer, stated[-1])
         if sum(each.key_or_group == _ZIP for each in typed) > 1:
-            raise ConflictError(_ZIP, text, "must be set only once", "for several zips, write 'zip=[a,b],[c,d]'")
+            raise ConflictError(
+                _ZIP, text, "must be set only once", "to pair several groups of keys, write 'zip=[a,b],[c,d]'"
+            )
     elif isinstance(value, str):
         value = [name.strip() for name in value.split(",")]
     keys = {each.get_key_element() for each in typed}

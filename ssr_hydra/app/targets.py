@@ -118,7 +118,7 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
             raise UnknownNameError("trust", name, rule, "e.g. trust=[my_package]")
         if name in _TOO_WIDE:
             rule = "contains functions that load and run files"
-            raise UntrustedError("trust", name, rule, f"trust a submodule: trust=[{name}.nn]")
+            raise UntrustedError("trust", name, rule, f"trust only what you use: trust=[{name}.<module or function>]")
         if name.split(".")[0] in sys.stdlib_module_names:
             raise UntrustedError(
                 "trust",
@@ -194,7 +194,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
     if not _is_name(name):
         raise FormatError(field, name, "must be the dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
-        rule = "must be part of this package, or trusted"
+        rule = "is neither in the built-in list of allowed names nor in trust"
         raise UntrustedError(field, name, rule, _how_to_trust_all(name, trust, whole))
     are_valid = {
         "_args_": isinstance(node.get("_args_", []), (list, tuple)),
@@ -210,7 +210,9 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
     """Return the fix for an untrusted name. Usually, the fix is a ``trust`` that allows all targets of the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
-        return "a config cannot use the standard library; write a function in your own module, and trust the module"
+        return (
+            "a config cannot use the standard library; write a function in your own module, and add the module to trust"
+        )
     if name.startswith(("torch.", "ssr_hydra.")) and (
         close := difflib.get_close_matches(name, REGISTERED, n=1, cutoff=0.93)
     ):
@@ -325,7 +327,9 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
             fix = "check the spelling"
             if getattr(module, "__file__", None) is None:  # Python probably imported a folder that contains the package
                 folder = next(iter(module.__path__))
-                fix += f"; {folder} has no __init__.py: if the package is inside this folder, start there"
+                fix += (
+                    f"; {folder} has no __init__.py: if the package is a subfolder of it, run the command in {folder}"
+                )
             raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", fix)
         target = getattr(target, attribute)
     if isinstance(target, ModuleType) or not callable(target):

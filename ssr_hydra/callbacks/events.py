@@ -90,7 +90,7 @@ class Events:
             field = f"{'loggers' if is_logger else 'callbacks'}.{name}"
             methods = _methods(item, field, is_logger)
             if name in names:
-                rule = "has the same name as another object"
+                rule = "has the same name as another callback or logger"
                 raise ConflictError(field, type(item).__name__, rule, "rename one of the two")
             names.add(name)
             if not is_main and (is_logger or getattr(item, "main_only", False)):

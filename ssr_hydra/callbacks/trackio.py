@@ -45,7 +45,9 @@ class TrackioLogger(ServiceLogger):
 
     def __post_init__(self) -> None:
         if not isinstance(self.project, str) or not self.project.strip():
-            raise WrongTypeError("project", self.project, "must be a name", "use a name such as my-project")
+            raise WrongTypeError(
+                "project", self.project, "must be text that is not blank", "use a name such as my-project"
+            )
         require_extra("trackio")
 
     def fit_start(self, trainer: Any) -> None:

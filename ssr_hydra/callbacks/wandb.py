@@ -56,7 +56,7 @@ class WandbLogger(ServiceLogger):
             one_of(self.mode, "mode", _MODES)
         for field, name in (("project", self.project), ("group", self.group)):
             if name is not None and (not isinstance(name, str) or not name.strip()):
-                raise WrongTypeError(field, name, "must be a name", "use a name such as my-project")
+                raise WrongTypeError(field, name, "must be text that is not blank", "use a name such as my-project")
         require_extra("wandb")
         self._exit_code = 1  # fit_end sets the exit code to 0 if the run completes
 

@@ -18,8 +18,8 @@ from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
 CHANGE_FIX = (
-    "set resume.on_change=extend to follow the new schedule from the checkpoint on, or "
-    "resume.on_change=rescale to stretch the rest of the old schedule over the rest of the run"
+    "set resume.on_change=extend to switch to the new schedule at the checkpoint, or "
+    "resume.on_change=rescale to stretch the remaining old schedule to the new end of the run"
 )
 _MOST_SHOWN = 12
 _LONGEST_SHOWN = 60
@@ -55,7 +55,7 @@ _RULES: tuple[tuple[str, Change], ...] = (
 
 class _Missing:
     def __repr__(self) -> str:
-        return "not there"
+        return "missing"
 
 
 MISSING: Final = _Missing()

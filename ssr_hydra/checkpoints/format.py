@@ -123,7 +123,7 @@ def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
     try:
         read = json.loads(json.dumps(value, allow_nan=False))
         if not isinstance(value, Mapping) or read != _without_tuples(value):
-            raise ValueError("it is not a dict, or a key of a dict is not a string")
+            raise ValueError("the value is not a dict, or a key of a dict is not a string")
     except (TypeError, ValueError, RecursionError) as error:
         rule = f"must be plain dicts, lists, strings and finite numbers ({error})"
         raise WrongTypeError(field, value, rule, "convert the value to plain data first") from None

@@ -40,7 +40,7 @@ _COUNTER_OF = {
 }
 _COUNTERS = tuple(_COUNTER_OF.values())  # checkpoints use these names
 _READ = {name: Timestamp.reader(unit) for unit, name in _COUNTER_OF.items()}
-_STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule from the checkpoint on"
+_STRETCH_FIX = "use resume.on_change=extend, which switches to the new schedule at the checkpoint"
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
-        rule = f"must keep its unit, because the counter {missing} of this run is 0, and the conversion needs it"
+        rule = f"must keep its unit: the time cannot be converted, because the counter {missing} of the checkpoint is 0"
         raise MismatchError("max_duration", str(plan.max_duration), rule, f"keep the unit, or {_STRETCH_FIX}")
     return Fraction(*counts)
 

@@ -135,7 +135,7 @@ class Arrays(TensorDataset):
             other, rest = read(other_path, field)
             if table.columns != other.columns or x.shape[1:] != rest.shape[1:]:
                 has, expected = (other.columns, table.columns) if table.columns else (rest.shape[1:], x.shape[1:])
-                rule = f"must have the inputs {list(expected or ())} of {table.path} (got {list(has or ())})"
+                rule = f"must have the same inputs as {table.path}, {list(expected or ())} (got {list(has or ())})"
                 raise MismatchError(field, other.path, rule, "name the columns with inputs=[...]")
             rest_y = _targets(other, classes, task)
             _check_apart(table, other, field)
@@ -220,7 +220,7 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
     if shape is not None:
         numbers = int(np.prod(raw.shape[1:]))
         if int(np.prod(shape)) != numbers:
-            rule = f"must multiply to {numbers}, the number of values in a sample of {table.path}"
+            rule = f"must have the product {numbers}, the number of values in a sample of {table.path}"
             raise MismatchError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
     if layout is not None and raw.ndim != LAYOUTS[layout]:
@@ -263,7 +263,7 @@ def _cast(
         if lost.any():
             place = np.argwhere(lost)[0].tolist()
             where = f"column {columns[place[0]]!r}" if columns is not None else f"{field}{place}"
-            rule = f"cannot distinguish the values of {where} of {table.path}"
+            rule = f"is too coarse for the small differences between the values of {where} of {table.path}"
             fix = "set standardize=true or" if field == "inputs" else "subtract a constant from the targets, or set"
             raise MismatchError("dtype", dtype, rule, f"{fix} dtype=float64")
     return cast
@@ -288,9 +288,10 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
         counts = Counter(table.targets[:, column].tolist())  # in the order of the file
         for word in counts:
             if word.strip().lower() in missing or not word.isprintable():
-                what = "is missing" if word.isprintable() else "must contain only printable characters"
-                fix = "fill in the value or delete the row"
-                fix += "; if this word is a class, set na_values=[]" if word else ""
+                what, fix = "must contain only printable characters", "remove the other characters from the value"
+                if word.isprintable():
+                    what, fix = "is missing", "fill in the value or delete the row"
+                    fix += "; if this word is a class, set na_values=[]" if word else ""
                 _refuse_target(table, word, column, what, fix)
         n_numbers = sum(count for word, count in counts.items() if is_number(word))
         if task == "classification" and 0 < n_numbers < counts.total():

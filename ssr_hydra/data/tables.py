@@ -115,7 +115,7 @@ class TableReader:
         def get(selection: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
             chosen = [name for name in (usual if selection is None else selection) if name in names]
             if len(chosen) != 1 or len(selection or chosen) != 1:
-                rule = f"must be the name of one array in {self.path}, which has {', '.join(names) or 'no arrays'}"
+                rule = f"must name exactly one array of {self.path} (it has {', '.join(names) or 'no arrays'})"
                 fix = f"write e.g. {what}=[{names[0] if names else '...'}]"
                 raise UnknownNameError(what, None if selection is None else list(selection), rule, fix)
             member = arrays[chosen[0]]

@@ -114,7 +114,8 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         if not owners:
             last = list(takers)[-1]
             rule = f"the optimizers must select every parameter, but none of them selects {parameter_name!r}"
-            fix = "remove params from one optimizer, which then takes all other parameters, or set requires_grad=False"
+            fix = "remove params from one optimizer, which then takes all other parameters, or set "
+            fix += f"requires_grad=False for {parameter_name!r}"
             raise MissingValueError(f"{last}.params", takers[last], rule, fix)
         parts[owners[0]].append(parameter)
     if rests and not parts[rests[0]]:

@@ -135,7 +135,9 @@ class TorchRates:
     def _run_as_they_are(self, entries: Sequence[SchedulerEntry]) -> None:
         for entry in entries:
             if entry.instance is None:
-                rule = "cannot be combined with a torch scheduler that is not a function of time"
+                rule = (
+                    "cannot be combined with a torch scheduler that only torch itself can run, such as a custom class"
+                )
                 raise ConflictError(
                     entry.field, type(entry.description).__name__, rule, "remove one of the two schedulers"
                 )

@@ -91,7 +91,7 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
     # torch's SequentialLR undoes the first step of each scheduler, and more steps of a nested scheduler. So a new
     # scheduler may have fewer steps than expected.
     if (steps != expected) if expected == 0 else (steps > expected):
-        rule = f"must be new, but has been stepped ({steps} steps)"
+        rule = f"must be new, but has already been stepped (steps: {steps})"
         raise ConflictError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")
     _check_bases(scheduler)
 
@@ -200,7 +200,7 @@ def _describe_scheduler(scheduler: Any, pace: str | None) -> Description:
 
 def _plateau(scheduler: Any) -> ours.ReduceLROnPlateau:
     if scheduler.num_bad_epochs or scheduler.cooldown_counter:
-        rule = "must be new, but has been stepped"
+        rule = "must be new, but has already been stepped"
         raise ConflictError("scheduler", "ReduceLROnPlateau", rule, "create a new scheduler")
     names = ("mode", "factor", "threshold", "threshold_mode", "eps")
     return ours.ReduceLROnPlateau(

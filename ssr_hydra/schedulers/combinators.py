@@ -37,7 +37,7 @@ def product(curves: list[Curve]) -> Curve:
 
 def _checked_parts(value: Any, field: str) -> dict[str, Any]:
     """Return a mapping from name to factor or phase as a dict. Check that it is not empty."""
-    fix = f"write {field}: {{name: ...}}"
+    fix = f"write {field}: {{<name>: <scheduler>}}"
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise WrongTypeError(field, value, "must be a mapping from name to scheduler", fix)
     if not value:
@@ -190,7 +190,7 @@ class SequentialScheduler(Scheduler):
                 )
                 raise RangeError(f"phases.{name}.until", str(second), rule, "reorder the phases, or increase 'until'")
             if not phases[name].scale and first.unit is TimeUnit.DURATION and second.unit is not TimeUnit.DURATION:
-                rule = f"must be in dur, because SSR does not scale this phase, but phase {before!r} ends at {first}"
+                rule = f"must have the unit of {first} (end of phase {before!r}), because SSR does not scale this phase"
                 fix = f"write the end of this phase in dur, or the end of phase {before!r} in {second.unit.value}"
                 raise MismatchError(f"phases.{name}.until", str(second), rule, fix)
         put(self, phases=phases)

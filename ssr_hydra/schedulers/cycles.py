@@ -199,12 +199,14 @@ class PiecewiseLinearScheduler(Scheduler):
         pairs: Any = list(self.points.items()) if isinstance(self.points, Mapping) else self.points
         fix = "write e.g. [[0ba, 0.0], [0.1dur, 1.0], [1dur, 0.0]]"
         if isinstance(pairs, str) or not isinstance(pairs, Sequence) or not pairs:
-            raise WrongTypeError("points", self.points, "must be a list of pairs of time and alpha", fix)
+            raise WrongTypeError(
+                "points", self.points, "must be a list of pairs (time, alpha), where alpha is the multiplier", fix
+            )
         checked: list[tuple[Time, float]] = []
         for i, pair in enumerate(pairs):
             field = f"points[{i}]"
             if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-                raise WrongTypeError(field, pair, "must be a pair of time and alpha", fix)
+                raise WrongTypeError(field, pair, "must be a pair (time, alpha), where alpha is the multiplier", fix)
             time = as_duration(pair[0], field, above_zero=False)
             if checked and checked[-1][0].unit is time.unit and time <= checked[-1][0]:
                 raise RangeError(field, str(time), f"must be after the previous time ({checked[-1][0]})", fix)

@@ -142,5 +142,5 @@ def did_you_mean(key: str, names: Iterable[str]) -> str:
         return f"did you mean {by_lower[close[0]]}?"
     names = list(by_lower.values())
     if not names:
-        return "remove it; no key can be set here"
+        return "remove it, because no keys are allowed here"
     return f"write {names[0]}" if len(names) == 1 else f"choose from {', '.join(names)}"

@@ -64,5 +64,5 @@ def check_stem(name: str, weights: object) -> None:
             "small_images", True, rule, f"set small_images=false, or choose a model of {', '.join(_WITH_STEM)}"
         )
     if weights is not None:
-        rule = "cannot be used with weights, which belong to the stem for large images"
+        rule = "cannot be used with pretrained weights, which were trained with the stem for large images"
         raise ConflictError("small_images", True, rule, "set weights=null or small_images=false")

@@ -22,7 +22,7 @@ from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.study import Problem, Study, as_curves, as_frame
 from ssr_hydra.studies.table_cells import as_texts, cell_number, measured_cells, summarized_cells
 
-_WIDE_SSR = "SSR by the name of the column"
+_WIDE_SSR = "SSR (from the column names)"
 _LENGTH = re.compile(r"(?:^-)?[.,]?\d[\d.,]*(?:[eE][+-]?\d+)?\s*%?")
 _LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "token", "tokens", "sample", "samples",
                  "flop", "flops", "hour", "hours", "gpu hours", "days"}  # fmt: skip
@@ -114,15 +114,19 @@ def from_csv(
     unit, time = _time_column({"seconds": seconds, "minutes": minutes, "hours": hours})
     if (ssr is None) != bool(wide):
         rule = "must be set, because 'wide' is not set" if ssr is None else "cannot be used with 'wide'"
-        raise ConflictError("ssr", ssr, rule, "set 'ssr' to the column of SSRs, or 'wide' to the columns of qualities")
+        raise ConflictError(
+            "ssr", ssr, rule, "set 'ssr' to the column of SSRs, or 'wide' to the metric columns (one for each SSR)"
+        )
     positive(full, "full", "write the length of the full run, e.g. 90")
     if decimal not in (".", ","):
         raise UnknownNameError("decimal", decimal, "must be '.' or ','", "use '.'")
     unit_of_length = _unit_of_length(wide) if ssr is None else ssr
     if full is None and unit_of_length.lower() in _LENGTH_UNITS:
-        rule = f"must be a column of SSRs, but its name {unit_of_length} is a unit of length"
+        rule = f"must be a column of SSRs, but its name {unit_of_length} is a unit of run length"
         field, value = ("wide", wide[0]) if ssr is None else ("ssr", ssr)
-        raise MismatchError(field, value, rule, "set full to the length of the run at SSR 1")
+        raise MismatchError(
+            field, value, rule, "to convert lengths to SSRs, set full to the length of the run at SSR 1"
+        )
     ssr = _WIDE_SSR if ssr is None else ssr
     noise = "sd" if se is None else "se"
     names = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status, "n": n}
@@ -214,12 +218,17 @@ def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str,
         texts = [text.replace(",", ".") for text in texts] if decimal == "," else texts
         value = cell_number(texts[0].removesuffix("%")) if len(texts) == 1 else math.nan
         if not 0 < value < math.inf:
-            rule = f"the name must contain one number above 0: the SSR or the length (decimal separator {decimal})"
+            rule = f"the name must contain exactly one number above 0: an SSR or a length (decimal separator {decimal})"
             raise FormatError("wide", name, rule, "rename the column, e.g. to 0.25 or 30 epochs")
         lengths[name] = texts[0]
         other = columns.setdefault(value / (100 if texts[0].endswith("%") else full or 1), name)
         if other != name:
-            raise ConflictError("wide", name, f"has the same SSR as the column {other!r}", "write each seed as a row")
+            raise ConflictError(
+                "wide",
+                name,
+                f"has the same SSR as the column {other!r}",
+                "if these columns are seeds, write a row for each seed",
+            )
     return lengths
 
 
@@ -331,11 +340,11 @@ def _check_header(path: Path, names: list[str], columns: Iterable[tuple[str, str
     counts = Counter(names)
     for field, name in columns:
         if counts[name] != 1:
-            rule = "is not a column of the CSV" if name not in counts else "must be the name of only one column"
+            rule = "is not a column of the CSV" if name not in counts else "is the name of several columns"
             raise UnknownNameError(field, name, rule, f"the columns are {', '.join(names)}")
     if "" in counts:
         where = ", ".join(str(place) for place, name in enumerate(names, start=1) if not name)
-        rule = f"every column must have a name (no name: column {where} of {len(names)})"
+        rule = f"every column must have a name (columns without a name: {where} of {len(names)})"
         raise FormatError("csv", str(path), rule, "delete the column, or name it in the header")
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -369,5 +378,8 @@ def _check_named(frame: pd.DataFrame, rest: pd.DataFrame, recipes: list[str]) ->
         f"lines {lines} have the same recipe and ssr {frame['ssr'].iloc[row]:g}, but differ in columns that are not in "
         f"any option: {columns}{more}"
     )
-    fix = "pass each column to an option: recipe if it distinguishes recipes, seed if it has seeds, otherwise pool"
+    fix = (
+        "pass each column to an option: recipe if it distinguishes recipes, seed if it has seeds, otherwise pool, "
+        "which ignores the column"
+    )
     raise ConflictError("recipe", ", ".join(recipes) or None, rule, fix)

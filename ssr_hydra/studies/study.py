@@ -373,7 +373,7 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
         if (series.recipe, series.control) == (recipe, control):
             return series
     choices = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
-    rule = "must be a recipe or a pair (recipe, control) with completed runs"
+    rule = "no completed runs have this name"
     raise UnknownNameError(field, name, rule, f"choose from {', '.join(choices)}")
 
 

@@ -69,9 +69,9 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
         >>> sweep = OverridesParser.create().parse_overrides(["ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1"])
         >>> zips_of(["ssr", "optimizer.lr"], sweep, "ssr,optimizer.lr")
         (('ssr', 'optimizer.lr'),)
-        >>> zips_of(["ssr", "seeds"], sweep, "ssr,seeds")
+        >>> zips_of(["ssr", "s"], sweep, "ssr,s")
         Traceback (most recent call last):
-        ssr_hydra.errors.UnknownNameError: zip='ssr,seeds': must list keys of the sweep (got seeds); did you mean seed?
+        ssr_hydra.errors.UnknownNameError: zip='ssr,s': must list keys that the sweep varies (got s); did you mean ssr?
     """
     if value is None or value == []:
         return ()
@@ -87,10 +87,10 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
     for name, times in Counter(map(_key_name, names)).items():
         if name not in by_name:
             close = difflib.get_close_matches(name, by_name, n=1)
-            fix = f"did you mean {close[0]}?" if close else f"{ZIP_EXAMPLE}; zip=null pairs no values"
-            raise UnknownNameError("zip", text, f"must list keys of the sweep (got {name})", fix)
+            fix = f"did you mean {close[0]}?" if close else f"{ZIP_EXAMPLE}; to pair nothing, write zip=null"
+            raise UnknownNameError("zip", text, f"must list keys that the sweep varies (got {name})", fix)
         if times > 1 or len(by_name[name]) > 1:
-            rule = "must list a key once" if times > 1 else "must list keys that are set once"
+            rule = "must list each key only once" if times > 1 else "must list keys that the sweep sets only once"
             raise ConflictError("zip", text, f"{rule} (got {name} twice)", "leave out one of the two")
     paired = [[override for name in zipped for override in by_name[_key_name(name)]] for zipped in zips]
     for zipped in paired:
@@ -156,7 +156,12 @@ def _n_values(override: Override) -> float:
         return 1
     if not override.is_discrete_sweep():
         key, value = override.get_key_element(), override.get_value_string()
-        raise WrongTypeError(key, value, "an interval has no values to list", "write the values, or range(...)")
+        raise WrongTypeError(
+            key,
+            value,
+            "cannot be an interval, because a sweep needs a list of values",
+            "write the values, or range(...)",
+        )
     steps: Any = override.value()
     if not isinstance(steps, RangeSweep):
         return sum(1 for _ in override.sweep_iterator())

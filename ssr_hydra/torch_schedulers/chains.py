@@ -51,10 +51,10 @@ def chain(links: list[Link], steps: Steps) -> Course:
     if cosines and resetting:
         first = resetting[0]
         rule = f"cannot be in a chain with {cosines[0].name}, because {first.name} replaces the rate at its milestones"
-        raise UnchainableError(first.place, first.name, rule, "move the cosine into the sequence")
+        raise UnchainableError(first.place, first.name, rule, f"move {cosines[0].name} into {first.name}")
     for link in links:
         if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in all_courses(link.course)):
-            rule = "cannot change the rate of other schedulers, because it contains a CosineAnnealingLR"
+            rule = "cannot be in a chain with these schedulers, because it contains a CosineAnnealingLR"
             raise UnchainableError(
                 link.place, link.name, rule, "combine it only with schedulers that multiply by a factor"
             )

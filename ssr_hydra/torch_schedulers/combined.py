@@ -303,7 +303,7 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
         if not link.course.chains:
             chain([other for other, _ in pairs], Steps.at(run, EPOCH))  # raises the error
         if len(paces) > 1 and not is_factor(link):
-            rule = "must have the same pace as the other schedulers, because each of its steps changes their rates"
+            rule = "must have the same pace as the other schedulers, because they use the rate that this one sets"
             raise UnchainableError(link.place, link.name, rule, f"set pace={BATCH} or pace={EPOCH} for all schedulers")
     pace = paces.pop()
     return [(pairs[0][0].place, chain([link for link, _ in pairs], Steps.at(run, pace)), pace)]

@@ -53,7 +53,7 @@ class Deadline:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
         if unit is TimeUnit.EPOCH and value.denominator != 1:
             rule = "is a fraction of an epoch, but len(train_dataloader) is not known"
-            fix = "use batches, or a time that is a whole number of epochs at this ssr"
+            fix = "use batches, or a time that is a whole number of epochs in this run"
             raise MissingRateError(field, str(moment), rule, fix)
         if unit is TimeUnit.ITERATION and value.denominator != 1:
             raise WrongTypeError(field, str(moment), "must be a whole number of iterations", "use another unit")

@@ -124,7 +124,7 @@ class FieldSchedules:
             for target, base in zip(initial.targets, initial.values, strict=True):
                 value = multiplied(target.get(), base, alpha)
                 if value >= 1 and target.place.key in BELOW_ONE:
-                    rule = f"must be below 1, but is alpha ({alpha:g}) times the initial value ({base:g})"
+                    rule = f"must be below 1, but the schedule multiplies the initial value ({base:g}) by {alpha:g}"
                     raise RangeError(f"schedules.{field}", value, rule, "lower the schedule's peak")
                 target.place.fill(target.group, value)
 

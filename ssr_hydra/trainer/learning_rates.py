@@ -164,7 +164,7 @@ class LearningRates:
             return
         states = state.get("optimizers", [{} for _ in self._torch])
         if len(states) != len(self._torch):
-            rule = f"must be the state of {len(self._torch)} optimizers, not of {len(states)}"
+            rule = f"must have one state for each optimizer ({len(self._torch)}), but has {len(states)}"
             raise MismatchError("schedulers", state, rule, "resume with the optimizers of the checkpoint")
         for rates, memory in zip(self._torch, states, strict=True):
             rates.load_state_dict(memory)
@@ -319,7 +319,7 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
             for pace in (BATCH, EPOCH)
         )
         with within(entry.field):
-            entry.description.check_moves(state, stepwise, f"{batch}, or {epoch} if you mean epochs")
+            entry.description.check_moves(state, stepwise, f"{batch}, or {epoch} to keep one step per epoch")
 
 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:

@@ -86,7 +86,7 @@ class TrainStep:
             self.total = self.count(batch)
         samples, tokens, total = self.total
         if total == 0:
-            rule = f"needs {settings.loss_mean_over} in every batch"
+            rule = f"this batch has 0 {settings.loss_mean_over}"
             raise MissingValueError("loss_mean_over", settings.loss_mean_over, rule, "set get_num_tokens_in_batch")
         for optimizer in self._optimizers:
             optimizer.zero_grad()
@@ -125,7 +125,7 @@ class TrainStep:
         pieces = [map_parts(batch, partial(piece, index=index)) for index in range(n_parts)]
         split = [(part, self.count(part)[2]) for part in pieces]
         if (total := sum(size for _, size in split)) != weight:
-            rule = f"the parts of this batch have {total} {self.settings.loss_mean_over} in total"
+            rule = f"splits this batch into parts that have {total} {self.settings.loss_mean_over} in total"
             fix = "give batches whose tensors have the samples in the first dimension, or set accumulate=1"
             raise MismatchError("accumulate", parts, f"{rule}, but the whole batch has {weight}", fix)
         if self.processes.world_size > 1:

@@ -206,7 +206,9 @@ class Trainer:
         check_module(model)
         if (export := checkpointing.export) is not None:
             if self.run_dir is None:
-                raise MissingValueError("checkpoint.export", export, "needs a folder of the run", "give run_dir")
+                raise MissingValueError(
+                    "checkpoint.export", export, "is written to the folder of the run, which is not set", "give run_dir"
+                )
             check_exportable(model, "checkpoint.export", export)
         processes = Processes.start()
         self.is_main = processes.is_main

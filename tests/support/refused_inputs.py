@@ -99,7 +99,7 @@ _RUNS_CODE = {
     "a zip with a target": ("zip", "must list keys", SWEEP + f"zip: {EVIL}"),
     "a zip of a reference": ("zip", "must list keys", SWEEP + "zip: ['${hydra.mode}', seed]"),
     "a zip of brackets": ("zip", "must list keys", SWEEP + "zip: '" + "[" * 90_000 + "'"),
-    "a zip as a parameter": (f"{PARAMS}.zip", "without references", sweep("{seed: '0,1', zip: 'seed,${name}'}")),
+    "a zip as a parameter": (f"{PARAMS}.zip", "must not contain $", sweep("{seed: '0,1', zip: 'seed,${name}'}")),
     "package of the params": ("defaults", BELOW, f"# @package {PARAMS}.seed\n_target_: os.mkdir\npath: PWNED\n"),
     "package in brackets": ("defaults", BELOW, f"# @package hydra[sweeper]\nparams: {{seed: {EVIL}}}"),
     "put there by a defaults list": (

@@ -233,8 +233,16 @@ def test_config_of_a_run_folder_is_not_trusted(run, app):
     assert trusted != text
     for changed, typed, words in (
         (trusted, (), "trust=['evil']: can be set only on the command line"),
-        (trusted.replace("resume_lab.Net", "evil.Net"), (TRUST,), "must be part of this package, or trusted"),
-        (text.replace("resume_lab.Net", "evil.Net"), (TRUST,), "must be part of this package, or trusted"),
+        (
+            trusted.replace("resume_lab.Net", "evil.Net"),
+            (TRUST,),
+            "is neither in the built-in list of allowed names nor in trust",
+        ),
+        (
+            text.replace("resume_lab.Net", "evil.Net"),
+            (TRUST,),
+            "is neither in the built-in list of allowed names nor in trust",
+        ),
         (text + "hydra: {callbacks: {x: {_target_: evil.Run}}}\n", (TRUST,), "can run code or write anywhere"),
     ):
         config.write_text(changed)

@@ -176,7 +176,7 @@ CHANGES = [
     ("optimizer=adamw", "optimizer._target_ was 'torch.optim.SGD' and is 'torch.optim.AdamW'"),
     ("data.batch_size=64", "data.batch_size was 130 and is 64"),
     ("trainer.threads=2", "trainer.threads was 1 and is 2"),
-    ("+model.width=9", "model.width was not there and is 9"),
+    ("+model.width=9", "model.width was missing and is 9"),
 ]
 
 

@@ -404,7 +404,7 @@ def stopped(tmp_path_factory):
         ({"ssr": 0.9}, "run.ssr was 1.0 and is 0.9"),
         ({"seed": 1}, "run.seed was 0 and is 1"),
         ({"schedulers": LinearScheduler()}, "scheduler.class was 'CosineAnnealingScheduler' and is 'LinearScheduler'"),
-        ({"schedules": {"weight_decay": LinearScheduler()}}, "schedules.weight_decay was not there and is"),
+        ({"schedules": {"weight_decay": LinearScheduler()}}, "schedules.weight_decay was missing and is"),
         ({"step": {"clip_grad_norm": 1.0}}, "step.clip_grad_norm was None and is 1.0"),
         ({"step": {"accumulate": 2}}, "step.accumulate was 1 and is 2"),
         ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1), "metrics": {}}, "loss was None and is {"),

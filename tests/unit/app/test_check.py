@@ -356,7 +356,7 @@ SUGGESTIONS = {
     f"{RAISED}={{momentum:0.95}}": "so momentum reaches 1.045",
     f"{RAISED}={{momentum_scale:1.05}}": "so momentum reaches 1.04",  # 0.9 * 1.05 * 1.1
     f"optimizer=adamw {RAISED}={{betas:[0.95,0.9]}}".replace("momentum", "beta1"): "so beta1 reaches 1.045",
-    "+model.widht=3": "model.widht=3: unknown argument of the _target_; did you mean widths?",
+    "+model.widht=3": "model.widht=3: unknown argument; did you mean widths?",
     "data=cifar10 data.train.name=cifar": "did you mean cifar10?",
     "data=mnist model=vit": "set model.in_channels=1",
     "data=fake model=vit_b_16": "set +model.options.image_size=32, or choose model=vit",

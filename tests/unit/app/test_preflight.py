@@ -176,12 +176,15 @@ def test_zip_on_the_command_line_replaces_the_zip_of_a_file(stated):
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (("zip=ssr,seed", "zip=lr,x"), "zip='lr,x': must be set only once; for several zips, write 'zip=[a,b],[c,d]'"),
-        (("zip=ssr,study", "study=a"), "zip='ssr,study': must list keys of the sweep (got study)"),
-        (("zip=ssr,hydra.job.name", "hydra.job.name=a"), "must list keys of the sweep (got hydra.job.name)"),
-        (("zip=range(3)",), "zip='range(3)': must list keys of the sweep (got range(3))"),
-        (("zip=glob(*)",), "zip='glob(*)': must list keys of the sweep (got glob(*))"),
-        (("zip=ssr:lr",), "zip='ssr:lr': must list keys of the sweep (got ssr:lr)"),
+        (
+            ("zip=ssr,seed", "zip=lr,x"),
+            "zip='lr,x': must be set only once; to pair several groups of keys, write 'zip=[a,b],[c,d]'",
+        ),
+        (("zip=ssr,study", "study=a"), "zip='ssr,study': must list keys that the sweep varies (got study)"),
+        (("zip=ssr,hydra.job.name", "hydra.job.name=a"), "must list keys that the sweep varies (got hydra.job.name)"),
+        (("zip=range(3)",), "zip='range(3)': must list keys that the sweep varies (got range(3))"),
+        (("zip=glob(*)",), "zip='glob(*)': must list keys that the sweep varies (got glob(*))"),
+        (("zip=ssr:lr",), "zip='ssr:lr': must list keys that the sweep varies (got ssr:lr)"),
         (("zip=true",), "zip='true': must list keys (got True)"),
         (("zip={ssr:lr}",), "zip='{ssr:lr}': must list keys (got {'ssr': 'lr'})"),
         (("zip=[[ssr,lr],[0.5,3]]",), "zip='[[ssr,lr],[0.5,3]]': must list keys (got 0.5); e.g. ssr=0.5,1"),

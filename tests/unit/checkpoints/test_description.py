@@ -123,7 +123,7 @@ def test_every_changed_field_is_shown_with_both_values():
     message = refusal(differences(DESCRIPTION, new), "refuse", AT_END)
     assert (
         "run.ssr was 1.0 and is 0.5, run.max_duration was '10ep' and is '20ep', run.seed was 0 and is 3, "
-        "schedules.weight_decay was {'_target_': 'LinearScheduler'} and is not there, "
+        "schedules.weight_decay was {'_target_': 'LinearScheduler'} and is missing, "
         "optimizers[0].groups[0].lr was 0.1 and is 0.2;"
     ) in message
     assert "\n" not in message
@@ -158,7 +158,7 @@ def test_path_of_each_different_value_is_reported(old, new, field):
 
 def test_field_that_only_one_config_has_is_reported():
     assert differences({"a": {}}, {"a": {"b": None}}) == [Difference("a.b", MISSING, None)]
-    assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
+    assert str(Difference("a.b", MISSING, None)) == "a.b was missing and is None"
 
 
 def test_name_of_a_data_set_does_not_matter_if_the_content_is_equal():

@@ -69,7 +69,7 @@ def test_evaluation_samples_are_read_from_eval_path(table):
     assert train.tensors[0].mean(0).tolist() == pytest.approx([0, 0], abs=1e-6)
     assert evaluation.tensors[1].tolist() == [1]  # the training number of odd
     (table / "e.csv").write_text("b,a,kind\n20,0,odd\n")
-    with refused("eval_path", MismatchError, r"must have the inputs \['a', 'b'\] of t.csv \(got \['b', 'a'\]\)"):
+    with refused("eval_path", MismatchError, r"must have the same inputs as t.csv, \['a', 'b'\] \(got \['b', 'a'\]\)"):
         Arrays("t.csv", "e.csv", "eval")
     (table / "e.csv").write_text("a,b,kind\n20,0,prime\n")
     with refused("targets", UnknownNameError, r"='prime': in e.csv, row 2, is not a class of the training samples"):
@@ -128,7 +128,11 @@ def test_standardization_is_computed_in_float64(in_tmp):
     assert scaled.flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     days = Arrays("a.npz", divide_by=1e9, eval_path="none.npz", dtype="float64").tensors[0]
     assert (days[1] - days[0]).item() == pytest.approx(1e-9, rel=1e-6)
-    with refused("dtype", MismatchError, r"='float32': cannot distinguish the values of inputs\[0\] of a.npz"):
+    with refused(
+        "dtype",
+        MismatchError,
+        r"='float32': is too coarse for the small differences between the values of inputs\[0\] of a.npz",
+    ):
         Arrays("a.npz", eval_path="none.npz")
     np.savez("a.npz", x=np.arange(10.0)[:, None], y=seconds)
     arguments = {"task": "regression", "eval_path": "none.npz"}
@@ -286,7 +290,7 @@ BAD_TABLES = [
     ("a,b\n1,0\n2,1\n", {"inputs": ["a", "b"]}, "inputs", "both an input and a target"),
     ("a,b\n1,0\n2,1\n", {"targets": ["a", "b"], "inputs": []}, "inputs", "at least one column"),
     ("a,b,c\n1,0,1\n2,1,1\n", {"targets": ["b", "c"]}, "targets", "one column"),
-    ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "must multiply to 1, the number of values"),
+    ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "must have the product 1, the number of values"),
     ("a,b\n1,0\n2,1\n", {"layout": "chw"}, "layout", "shape [1]"),
     ("a,b\n1,0\n2,1\n", {"dtype": "float8"}, "dtype", "float32"),
     ("a,b\n1,0\n2,1\n", {"delimiter": ", "}, "delimiter", "one character"),
@@ -392,7 +396,7 @@ def test_the_test_file_is_scaled_with_training_statistics(eval_path):
     [
         ("x,kind\n" + "0.0,a\n4.0,b\n" * 10, "but 20 of its 20"),
         ("x,kind\n3.0,b\n7.0,b\n", "but 2 of its 2 samples are in .*eval"),
-        ("y,kind\n3.5,b\n", "must have the inputs"),
+        ("y,kind\n3.5,b\n", "must have the same inputs"),
         ("x,kind\n3.5,c\n", "is not a class of the training samples"),
     ],
 )

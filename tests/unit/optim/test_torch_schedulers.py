@@ -97,16 +97,16 @@ def unreadable():
     stepped = theirs.StepLR(optimizer(), 3)
     stepped.optimizer.step()
     stepped.step()
-    yield stepped, "has been stepped .1 steps"
+    yield stepped, "has already been stepped .steps: 1"
     own = optimizer()
     chain = theirs.ChainedScheduler([theirs.StepLR(own, 3), theirs.ExponentialLR(own, 0.9)])
     own.step()
     chain.step()
-    yield chain, "must be new, but has been stepped"
+    yield chain, "must be new, but has already been stepped"
     plateau = theirs.ReduceLROnPlateau(optimizer())
     plateau.step(1.0)
     plateau.step(2.0)
-    yield plateau, "must be new, but has been stepped"
+    yield plateau, "must be new, but has already been stepped"
     own = optimizer()
     before = theirs.StepLR(own, 3)
     theirs.OneCycleLR(own, 0.5, total_steps=10)

@@ -90,7 +90,7 @@ WIDE = {"ssr": None, "full": 2}
     ("text", "options", "field", "kind", "message"),
     [
         ("ssr,acc\n1,2\n", {"ssr": "SSR"}, "ssr", UnknownNameError, "the columns are ssr, acc"),
-        ("ssr,acc,acc\n1,2,3\n", {}, "quality", UnknownNameError, "must be the name of only one column"),
+        ("ssr,acc,acc\n1,2,3\n", {}, "quality", UnknownNameError, "is the name of several columns"),
         ("ssr,acc\n1,2\n", {"seconds": "t"}, "seconds", UnknownNameError, "is not a column of the CSV"),
         ("ssr,acc\n1,2\n", {"direction": "up"}, "direction", UnknownNameError, "must be max or min"),
         ("ssr,acc\n1,2\n", {"decimal": ";"}, "decimal", UnknownNameError, "decimal="),
@@ -100,8 +100,8 @@ WIDE = {"ssr": None, "full": 2}
         *((text, {}, "csv", FormatError, "is empty") for text in ("", "\n\n", "\ufeff")),
         (b"ssr,acc\n1,\xff\xfe\n", {}, "csv", PathError, "must be a CSV in UTF-8"),
         ("ssr,acc\n1," + "9" * 200_000 + "\n", {}, "csv", PathError, "field larger than field limit"),
-        ("ssr,acc,,\n1,0.5,,\n", {}, "csv", FormatError, "column 3, 4 of 4"),
-        (",ssr,acc,x\n1,0.5,,\n", {}, "csv", FormatError, "column 1 of 4"),
+        ("ssr,acc,,\n1,0.5,,\n", {}, "csv", FormatError, "a name: 3, 4 of 4"),
+        (",ssr,acc,x\n1,0.5,,\n", {}, "csv", FormatError, "a name: 1 of 4"),
         ("ssr,acc,x, x\n1,0.5,,\n", {}, "csv", FormatError, "'x'"),
         # columns of times and lengths
         ("ssr,acc,t_hours\n1,2,3\n", {"seconds": "t_hours"}, "seconds", MismatchError, "pass the column as hours, or"),
@@ -109,7 +109,7 @@ WIDE = {"ssr": None, "full": 2}
         ("ssr,acc,ms\n1,2,3\n", {"seconds": "ms"}, "seconds", MismatchError, "convert the column to seconds, or"),
         ("ssr,acc,t,h\n1,2,3,4\n", {"seconds": "t", "hours": "h"}, "hours", ConflictError, "with seconds"),
         ("Epochs,acc\n30,91\n", {"ssr": "Epochs"}, "ssr", MismatchError, "set full to the length of the run at SSR 1"),
-        ("FLOPs,acc\n30,91\n", {"ssr": "FLOPs"}, "ssr", MismatchError, "FLOPs is a unit of length"),
+        ("FLOPs,acc\n30,91\n", {"ssr": "FLOPs"}, "ssr", MismatchError, "FLOPs is a unit of run length"),
         *(("ssr,acc\n1,2\n", {"full": full}, "full", RangeError, "full=") for full in (0, math.inf)),
         ("ssr,acc\n1,2\n", {"full": "90"}, "full", WrongTypeError, "full="),
         # columns with two meanings
@@ -124,13 +124,13 @@ WIDE = {"ssr": None, "full": 2}
         ("ssr;acc\n0.5;80.1 ± 0.2\n", {}, "csv", FormatError, r"quality is '80.1 ± 0.2', not a number"),
         # wide tables
         ("m,1\n1,2\n", WIDE | {"wide": ["nine"]}, "wide", UnknownNameError, "the columns are m, 1"),
-        ("m,1\n1,2\n", WIDE | {"wide": ["1"], "quality": "m"}, "quality", UnknownNameError, "of only one column"),
+        ("m,1\n1,2\n", WIDE | {"wide": ["1"], "quality": "m"}, "quality", UnknownNameError, "of several columns"),
         *(
-            ("m,1\n1,2\n", WIDE | {"wide": ["1"], field: "1"}, field, UnknownNameError, "the columns are m, SSR by")
+            ("m,1\n1,2\n", WIDE | {"wide": ["1"], field: "1"}, field, UnknownNameError, "the columns are m, SSR \\(")
             for field in ("recipe", "seed", "steps")
         ),
         ("m,1\n1,2\n", WIDE | {"wide": ["m"]}, "wide", FormatError, "rename the column"),
-        ("top1_0.5\n1\n", WIDE | {"wide": ["top1_0.5"]}, "wide", FormatError, "must contain one number"),
+        ("top1_0.5\n1\n", WIDE | {"wide": ["top1_0.5"]}, "wide", FormatError, "must contain exactly one number"),
         ("-1,0.5\n1,2\n", WIDE | {"wide": ["-1", "0.5"]}, "wide", FormatError, "one number above 0"),
         ('"10,000 its",2\n1,2\n', WIDE | {"wide": ["10,000 its"]}, "wide", FormatError, "one number above 0"),
         ("1,50%\n1,2\n", WIDE | {"wide": ["1", "50%"]}, "wide", ConflictError, "has the same SSR as the column '1'"),
@@ -279,7 +279,8 @@ def test_rows_that_differ_in_a_column_without_an_option_are_refused(read):
     assert str(caught.value) == (
         "recipe=None: lines 2 and 4 have the same recipe and ssr 1, but differ in columns that are not in any option: "
         "'method', 'host', 'seed'; pass each column to an option: recipe if it distinguishes recipes, seed if it has "
-        "seeds, otherwise pool"
+        "seeds, otherwise pool, "
+        "which ignores the column"
     )
     with refused("recipe", ConflictError):  # the linear runs would count as duplicates of the cosine runs
         read(METHODS, seed="seed")

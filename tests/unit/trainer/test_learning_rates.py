@@ -206,7 +206,7 @@ class MyPlateau(ReduceLROnPlateau):
         (lambda o: [MyPlateau(o)], 2, "schedulers[0]", "cannot be stretched to ssr 2: it is or contains a custom"),
         (lambda o: [ExponentialLR(o, 0.5), LambdaLR(o, decays)], 2, "schedulers[1]", "overwrites the rate"),
         (lambda o: ChainedScheduler([LambdaLR(o, decays), StepLR(o, 1)]), 2, "schedulers.schedulers[0]", "overwrites"),
-        (lambda o: [described.StepLR(1), MyStep(o, 1)], 1, "schedulers[0]", "that is not a function of time"),
+        (lambda o: [described.StepLR(1), MyStep(o, 1)], 1, "schedulers[0]", "that only torch itself can run"),
         (lambda o: [described.StepLR(1), described.OneCycleLR(1.0)], 1, "schedulers[1]", "overwrites the rate"),
         (lambda o: [described.CyclicLR(0.1, 1.0, 3, "3tok")], 1, "schedulers[0].step_size_down", "tokens_per_batch"),
         (lambda o: LambdaLR(o, lambda step: [1.0, 0.5, 0.1][step]), 2, "schedulers.lr_lambda", "fraction of a step"),

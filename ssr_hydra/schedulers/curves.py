@@ -114,7 +114,7 @@ def annealed(
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
     Alpha rises from 0 to shape(0) during the warmup. ``warmup`` is at most ``begin``, which is also its default. The
-    times are results of :meth:`Run.resolve`. ``field`` is the name of the argument that sets ``end``, for errors. If
+    times are converted as by :meth:`Run.resolve`. ``field`` is the argument that sets ``end``, for errors. If
     ``is_endless`` is true, tau is not limited to 1.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)

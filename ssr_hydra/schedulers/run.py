@@ -199,7 +199,7 @@ class Run:
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
         """Return the phase of the run from ``start`` to ``end``, as a separate run whose time starts at 0.
 
-        In the returned run, ``dur`` is a fraction of the phase. ``start`` and ``end`` must be results of
+        In the returned run, ``dur`` is a fraction of the phase. ``start`` and ``end`` are converted as by
         :meth:`resolve`. If ``end`` is None, the phase ends when this run ends. If ``scale`` is false, the returned run
         has the SSR 1, so SSR does not stretch the times within the phase.
         """

@@ -29,7 +29,7 @@ ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
 
 @dataclass
 class PlannedSweep:
-    """The facts that preflight collects about a sweep before Hydra's sweeper starts."""
+    """The jobs and settings of a sweep. The preflight check collects them before Hydra's sweeper starts."""
 
     jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # overrides, description
     base: dict[str, Any] = field(default_factory=dict)  # the config that all jobs share, without the swept values
@@ -39,7 +39,7 @@ class PlannedSweep:
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run
     # The config of each job, and the steps that it can share with other jobs. Empty if jobs do not share steps.
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
-    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # returns the Candidate of a job's config
+    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # computes the Candidate of a job from its config
     keep: str | None = None  # the value of ``share_keep``; None if jobs do not share steps
     workers: int = 1  # the number of jobs that run at a time
     command: str = "the same command"  # the command that continues the sweep
@@ -57,7 +57,7 @@ PLANNED: list[PlannedSweep] = []
 
 
 def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple[tuple[str, ...], ...]:
-    """Return the keys of each zip, whose values a sweep pairs. A key keeps its prefix ``+`` or ``++``.
+    """Return one tuple of keys for each zip: the sweep pairs the values of these keys. Keys keep the prefix ``+``.
 
     Args:
         value: The value of ``zip``: a list of keys, a list of such lists for several zips, or None.

@@ -42,7 +42,7 @@ _FIELD = "hydra.sweep.dir"
 
 @dataclass(frozen=True)
 class AssignedJobs:
-    """The jobs of a sweep, after each job got a folder and a sweep that runs it."""
+    """The jobs of a sweep, each with its folder, and which of them this sweep runs."""
 
     jobs: tuple[StudyJob, ...]  # all jobs in the order of their overrides; the same job may occur several times
     mine: tuple[StudyJob, ...]  # the jobs that this sweep runs, without duplicates
@@ -146,7 +146,7 @@ class StudyFolder:
         these names. By default, new jobs use the next free numbers.
 
         Raises:
-            InputError: A folder in ``place`` already belongs to a job that is not the requested job.
+            InputError: A folder in ``place`` already belongs to a different job.
         """
         with self._locked():
             owners = owners_of(self.path)
@@ -159,7 +159,8 @@ class StudyFolder:
                 if identity not in owners:
                     name = str(next(numbers)) if place is None else place[index]
                     folder = self.path / name
-                    owner = read_identity(folder)  # owners lacks jobs in hidden folders and below other jobs
+                    # ``owners`` lacks jobs whose folder is hidden or inside the folder of another job.
+                    owner = read_identity(folder)
                     if owner is not None and owner[0] != identity:
                         rule = f"the folder {folder} belongs to a different job"
                         fix = "remove this setting, or give each job a different folder"
@@ -202,7 +203,7 @@ class StudyFolder:
             return orphans
 
     def _lives(self) -> Callable[[str], bool]:
-        """Return a function that returns whether a sweep is alive. The function checks each sweep only once."""
+        """Return a function from the id of a sweep to whether it is alive. The function checks each sweep only once."""
         return cache(lambda sweep: is_alive(self._sign_of(sweep)))
 
     @contextmanager

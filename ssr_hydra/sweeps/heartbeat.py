@@ -99,7 +99,7 @@ class Heartbeat:
                 self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Start to measure the mean of :meth:`jobs_beside`. Call this method when training starts."""
+        """Start the measurement that :meth:`jobs_beside` returns. Call this method when training starts."""
         self._counts = Counter([self._count_others()])
 
     def jobs_beside(self) -> float:
@@ -138,9 +138,9 @@ class Heartbeat:
 def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
-    On this machine, a process with the id and start time from the file must exist. For a process on a different
-    machine, or with an unknown start time, the time of the file must differ from ``now`` by less than
-    ``SILENT_SECONDS``. ``now`` is the current time from :func:`clock_of`, which is also the default.
+    If the file is from this machine, look for a process with the id and start time in the file. If it is from a
+    different machine, or has no start time, check that the file was touched less than ``SILENT_SECONDS`` before
+    ``now``. ``now`` defaults to the result of :func:`clock_of`.
     """
     pulse = Pulse.read(path)
     if pulse is None:
@@ -172,7 +172,7 @@ def is_elsewhere(path: Path) -> bool:
 
 
 def clock_of(folder: Path) -> float:
-    """Return the current time of the clock that sets the file times in a folder, such as the clock of a file server."""
+    """Return the current time by the clock that sets file times in a folder. It may be the clock of a file server."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
         os.utime(file.name)
         return Path(file.name).stat().st_mtime

@@ -82,9 +82,9 @@ class StudyJob:
 
 
 class OverrideColumns(NamedTuple):
-    """The overrides of several jobs: the overrides that all jobs share, and a column for each of the other keys.
+    """The overrides of several jobs as a table: a row for each job, and a column for each key that differs.
 
-    If a job does not set a key, the value in the job's row is empty.
+    ``shared`` has the overrides that all jobs share. If a job does not set a key, its value is empty.
 
     Example:
         >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
@@ -149,7 +149,7 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
-    A heartbeat file (RUNNING or DIED) takes precedence over a record that is not final, because such a record may come
+    If the record says failed or stopped but a heartbeat file exists, the status is RUNNING or DIED: the record may be
     from an earlier attempt. ``now`` is the current time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
     """
     record = None
@@ -165,9 +165,9 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
 def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> list[Path]:
     """Return all folders in ``root``, at any depth, that contain a file or folder with one of these names.
 
-    ``root`` itself can be in the result, but not with ``below``. The function does not search inside the returned
-    folders. If a link leads to such a folder, the result has the link only if it does not have the folder itself. The
-    function does not follow other links, because they may form a circle.
+    With ``below``, the result never has ``root`` itself. The function does not search inside the returned folders or
+    behind links, because links may form a circle. The result has a link to such a folder only if it does not have the
+    folder itself.
     """
     folders, links, waiting = list[str](), list[str](), [str(root)]
     while waiting:

@@ -46,7 +46,7 @@ class Pending:
     """If a job's folder has a run, hold back the description and the log lines of the new job until training starts.
 
     ``hydra`` is Hydra's config of the job. Outside of the app, ``folder`` and ``hydra`` are None. ``waits`` is True
-    while this object holds back the description and the log lines.
+    while this object holds them back.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
@@ -80,7 +80,7 @@ class Pending:
         self._holds.append((handler, hold))
 
     def publish(self, _: object = None) -> None:
-        """Write the description and log lines that were held back. Write each file of the description atomically."""
+        """Write the description (each file atomically) and the log lines that were held back."""
         if not self.waits:
             return
         self._place.mkdir(exist_ok=True)

@@ -49,11 +49,11 @@ class PlannedJob(NamedTuple):
 
 
 class SharingPlan:
-    """The steps that each unfinished job of a sweep trains, so that every shared step is trained only once.
+    """Decide which steps each unfinished job of a sweep trains, so that every shared step is trained only once.
 
     ``entries`` are all jobs of the sweep. ``mine`` are the identities of the jobs that this sweep runs; None for all
-    jobs. ``describe`` returns the :class:`~ssr_hydra.sweeps.sharing.sequences.Candidate` of a job's config. ``code``
-    is the software of the jobs; see :func:`~ssr_hydra.versions.software`.
+    jobs. ``describe`` computes the :class:`~ssr_hydra.sweeps.sharing.sequences.Candidate` of a job from its config.
+    ``code`` is the software of the jobs; see :func:`~ssr_hydra.versions.software`.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class SharingPlan:
                 unique.setdefault(each.identity, each)
         self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # For each job with a known number of steps: the job, the step at which it can start now, and the published
-        # checkpoint of this step. The checkpoint is None if the job starts at step 0 or from its own checkpoint.
+        # A tuple for each job with a known number of steps: the job, the first step that it still has to train, and the
+        # published checkpoint of this step. None: the job starts at step 0 or from its own checkpoint.
         self._known: list[tuple[PlannedJob, int, Point | None]] = []
         planned = []
         for each in self.entries:
@@ -107,7 +107,7 @@ class SharingPlan:
                 orders.write(self._study, each.identity)
 
     def _end(self, each: PlannedJob, begin: int) -> Iterator[int]:
-        """Yield the last step that this job can share with a run of twice its ssr, if this step is after ``begin``."""
+        """Yield the last step that a job with twice the ssr could share with this job, if it is after ``begin``."""
         sequences = each.candidate.sequences
         if self._keep == NONE or sequences is None or each.candidate.group is None:
             return
@@ -137,7 +137,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield lines that count the jobs that share no steps, with the step at which they differ from other jobs."""
+        """Yield lines that count the jobs that share no steps, and say at which step they differ from other jobs."""
         candidates, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(candidates)), key=lambda index: -branches[index].steps):
@@ -187,7 +187,7 @@ class SharingPlan:
         def shape(index: int) -> tuple[Any, ...]:
             return branches[index].begin, branches[index].steps, *map(shape, branches[index].children)
 
-        # The key is the shape of a tree. Trees of several seeds, for example, have equal shapes.
+        # Print one of several trees with equal steps, such as the trees of several seeds.
         alike: dict[tuple[Any, ...], list[int]] = {}
         for index in self.stages.order(1):
             if branches[index].source is None:
@@ -232,7 +232,7 @@ def _is_unfinished(entry: PlannedJob) -> bool:
 
 
 def _note(field: str, entries: Sequence[PlannedJob]) -> str:
-    """Explain why a field differs between jobs although their configs have the same text, such as ``0.1dur``."""
+    """If all configs have the same text for a field, such as ``0.1dur``, explain why its value differs between jobs."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
@@ -245,10 +245,7 @@ def _note(field: str, entries: Sequence[PlannedJob]) -> str:
 def _origins(
     study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
 ) -> list[tuple[Point, Candidate]]:
-    """Return a pair (checkpoint, candidate of its job) for each published checkpoint.
-
-    Omit checkpoints of jobs that used different software than ``code``.
-    """
+    """Return each published checkpoint with the candidate of its job. Omit jobs with other software than ``code``."""
     jobs: dict[str, Candidate] = {}
     origins = []
     for point in points_of(study):

@@ -55,8 +55,8 @@ class StudyLauncher:
     up to :data:`RETRIES` times. If several jobs share a process, one death can end several jobs. Then each of these
     jobs is retried alone.
 
-    Without ``places``, jobs run seed by seed, and within a seed in the order of their identities. Identities are
-    digests, so the order is random but never changes. A short slowdown of the machine then affects jobs at random.
+    Without ``places``, jobs run seed by seed. The order within a seed is random but fixed (sorted by the SHA-256
+    identity), so that a short slowdown of the machine does not always affect neighboring settings.
 
     Args:
         inner: The launcher that runs the jobs.
@@ -64,8 +64,8 @@ class StudyLauncher:
         command: The command that continues the sweep.
         extra: Overrides to add to every job.
         places: A mapping from the identity of each job to its position in the start order; None for any order.
-        at_a_time: The number of jobs to pass at a time to a launcher that starts all jobs immediately. None: all.
-        batch: The number of jobs to pass at a time to any launcher. None: all.
+        at_a_time: Like ``batch``, but only for launchers that start all their jobs immediately.
+        batch: The number of jobs to pass to the launcher at a time; None for all.
     """
 
     def __init__(

@@ -170,8 +170,8 @@ def _folder_names(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) 
 def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
     """Write the instructions (orders) for each job. Return the position of each job in the start order.
 
-    The result is empty if the jobs may start in any order. This function first removes the orders and records that
-    earlier runs of these jobs left.
+    The result is empty if the jobs may start in any order. First, this function removes the files of shared steps that
+    earlier runs of these jobs wrote.
     """
     for job in plan.mine:
         Orders.remove(study.path, job.description.identity)

@@ -226,7 +226,7 @@ class Time(Generic[_Value]):
 
     @classmethod
     def from_duration(cls, duration: Number) -> Time:
-        """Return a time that is the fraction ``duration`` of a run."""
+        """Return a time of ``duration`` runs: ``from_duration(0.5)`` is half of a run."""
         return cls(duration, TimeUnit.DURATION)
 
     @classmethod

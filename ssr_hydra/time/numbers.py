@@ -67,17 +67,16 @@ def _shortest(value: float, bits: int) -> Fraction:
 
 
 def _is_plain_number(text: str) -> bool:
-    """Return whether a string is a short number without the spaces and underscores that Fraction accepts."""
+    """Return whether a string is a short number. Unlike Fraction, refuse spaces and underscores."""
     return len(text) <= LONGEST_STRING and re.fullmatch(rf"-?(?:{DECIMAL}|{RATIO})", text, re.ASCII) is not None
 
 
 def simplest(ratio: float) -> Fraction:
-    """Return the simple number, such as 1/3, that a computed ratio equals within rounding error.
+    """Return a float as an exact number, without rounding errors of arithmetic: 1/3 for ``1 / 3``.
 
-    If Python prints more than 12 digits for a float, the float is probably the result of arithmetic. In this case, the
-    function first tries fractions with a denominator of at most 100, and then the decimal with 12 digits. It returns
-    the first number within the rounding error of a few operations. In all other cases, it returns the decimal that
-    Python prints.
+    A float that Python prints with at most 12 digits is returned as printed. A longer float is probably a result of
+    arithmetic. The function then returns the nearby fraction with a denominator of at most 100, else the nearby decimal
+    with 12 digits, else the float as printed. "Nearby" means within the rounding error of a few operations.
 
     Args:
         ratio: A finite number above 0.

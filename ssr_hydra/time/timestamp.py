@@ -282,7 +282,7 @@ class Timestamp:
         return new
 
     def to_next_epoch(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next epoch, ``duration`` seconds after the last batch."""
+        """Return the timestamp at the start of the next epoch. ``duration`` is the time since the last batch."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _epoch=self._epoch + 1,
@@ -297,7 +297,7 @@ class Timestamp:
         )
 
     def to_next_iteration(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next iteration, ``duration`` seconds after the last batch."""
+        """Return the timestamp at the start of the next iteration. ``duration`` is the time since the last batch."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _iteration=self._iteration + 1,

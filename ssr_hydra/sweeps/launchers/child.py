@@ -36,7 +36,7 @@ _EXIT_SECONDS = 60.0  # a job ends after this time even if its exit handlers are
 class JobOrder:
     """The data that a new process needs to run a job.
 
-    A process can unpickle an order before it imports the job's modules, because ``shared`` stays pickled.
+    ``shared`` stays pickled, so that a process can unpickle the order before it imports the job's modules.
     """
 
     environment: dict[str, str]
@@ -98,7 +98,7 @@ def _ignore_stops() -> None:
 
 
 def _leave(code: int) -> None:
-    """Run the interpreter's exit handlers. The caller then calls ``os._exit``, which does not run these handlers."""
+    """Run the interpreter's exit handlers, because the caller ends the process with ``os._exit``, which skips them."""
 
     def leave() -> None:
         time.sleep(_EXIT_SECONDS)

@@ -167,9 +167,9 @@ def start_cluster(launcher: Launcher) -> None:
 
 @dataclass(frozen=True)
 class PoolTask:
-    """A task function for joblib's workers. It notices when the sweep's process dies.
+    """A task function for joblib's workers.
 
-    Then the running jobs write checkpoints and stop, and all workers end.
+    If the sweep's process dies, the running jobs write checkpoints and stop, and all workers end.
     """
 
     task: Any

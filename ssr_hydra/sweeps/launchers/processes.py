@@ -40,11 +40,11 @@ class ProcessLauncher(Launcher):
     """The launcher ``hydra/launcher=processes``: it runs each job in a separate process, ``workers`` jobs at a time.
 
     Args:
-        workers: Number of jobs at a time. If null, the number is computed: with GPUs to assign, the number of GPUs
-            divided by ``gpus_per_job``; without GPUs, the number of cores divided by the number of threads of each job.
-        threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. If
-            null, each job gets ``OMP_NUM_THREADS`` threads. If this variable is not set, several workers get equal
-            parts of the cores, and a single worker gets no limit.
+        workers: Number of jobs at a time. The default (null) is the number of GPUs divided by ``gpus_per_job``. Without
+            GPUs to assign, the default is the number of cores divided by the number of threads of each job.
+        threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. The
+            default (null) is the environment variable ``OMP_NUM_THREADS``. If it is not set, several workers divide
+            the cores equally, and a single worker has no limit.
         gpus: ``auto`` assigns the visible GPUs to the running jobs, by ``CUDA_VISIBLE_DEVICES``. A list selects the
             GPUs to assign. ``none`` assigns no GPUs.
         gpus_per_job: Number of GPUs of each job.

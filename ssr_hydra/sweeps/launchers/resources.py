@@ -141,9 +141,9 @@ def uses_gpu(device: str | None) -> bool:
 
 
 def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
-    """Return the number of jobs that can run at a time on this machine, for launchers that assign no GPUs to jobs.
+    """Return how many jobs a launcher that assigns no GPUs to jobs can run at a time on this machine.
 
-    The result is 1 if a job uses a GPU. The result is also 1 if ``threads`` is None: a job then uses all cores.
+    The result is 1 if a job uses a GPU, or if ``threads`` is None, because a job then uses all cores.
     """
     if threads is None or gpus_per_job(device):
         return 1

@@ -1,8 +1,8 @@
 """The fork server: a process that imports torch and other large modules once, and starts each job as a fork of itself.
 
-The server starts as a new process, so it has no CUDA context, thread or lock of the sweep's process. Python's own fork
-server is not suitable. It dies if Slurm sends SIGTERM to all processes. It belongs to the terminal, so jobs would
-receive ctrl-C twice. It finds this package only if the package is installed.
+The server starts as a new process, so it has no CUDA context, thread or lock of the sweep's process. The fork server in
+Python's ``multiprocessing`` is not suitable: it dies if Slurm sends SIGTERM to all processes, its jobs would receive
+ctrl-C twice, and its jobs could import this package only if it is installed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MESSAGE = struct.Struct("<cqqqq")
 
 
 def serve(number: int, modules: Iterable[str]) -> None:
-    """Import the modules. Fork a process for each request on socket ``number``, until the sweep closes the socket."""
+    """Import the modules. Fork a process for each request, until the sweep closes the socket ``number``."""
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
     # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked
     # after CUDA was initialized cannot use CUDA. Jobs do not keep this environment variable.
@@ -121,7 +121,7 @@ def _reap(sweep: socket.socket, serials: dict[int, int]) -> None:
             return
         if not pid:
             return
-        if pid in serials:  # other child processes belong to imported modules
+        if pid in serials:  # an imported module may have started other child processes
             _send(sweep, ENDED, serials.pop(pid), pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
 
 

@@ -59,8 +59,8 @@ class ForkServer:
     imports ``modules`` before the first job.
 
     Attributes:
-        polls: True while jobs of a killed server run. The objects of :meth:`waitables` do not show the end of these
-            jobs, so the caller must call :meth:`ended` often.
+        polls: True while jobs of a killed server run. :meth:`waitables` does not show the end of these jobs, so the
+            caller must call :meth:`ended` often.
     """
 
     _shared: ForkServer | None = None
@@ -77,7 +77,7 @@ class ForkServer:
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the fork server of this process. Start a new server if the server has other environment variables."""
+        """Return the fork server of this process. If ``variables`` have changed, replace the server by a new server."""
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
                 cls._shared.close()
@@ -134,7 +134,7 @@ class ForkServer:
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        # Closing the connection ends the process, even if the server has not reported its start.
+        # If this method fails and closes the connection, the process ends, even if its start was never reported.
         connection = Connection(ours.detach())
         try:
             with theirs:
@@ -160,7 +160,7 @@ class ForkServer:
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
         """Read the next message. Return its kind, serial number, and pid or errno.
 
-        If the message says that a process has ended, also store this for :meth:`ended`.
+        If the message reports the end of a process, also store it for :meth:`ended`.
         """
         try:
             data = server.recv(MESSAGE.size)

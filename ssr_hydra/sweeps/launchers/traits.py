@@ -9,16 +9,16 @@ class Traits(NamedTuple):
     """The properties of a launcher. The defaults are safe for an unknown launcher."""
 
     launcher: str = ""  # name of the launcher's class
-    library: str | None = None  # if a plugin has the launcher: the extra that installs this plugin
+    library: str | None = None  # the extra of this package that installs the launcher's plugin
     isolates: bool = False  # the death of one job's process does not affect other jobs
     finds_out: bool = False  # the launcher notices when a job dies; if False, it may wait forever
     leaves_jobs: bool = False  # the jobs continue after the sweep was stopped
     in_main_thread: bool = False  # the launcher handles signals, so the sweep must call it in the main thread
     starts_all: bool = False  # the launcher starts all jobs immediately, even if there are many jobs
     is_quiet: bool = False  # the jobs print into files, so that the sweep can redraw the terminal
-    workers: str | None = None  # the key below ``hydra.launcher`` for the number of jobs at a time
-    # A job may wait until a different job has trained some of its steps: the jobs start in order and use one file
-    # system, and a waiting job blocks no device.
+    workers: str | None = None  # the key ``hydra.launcher.<workers>`` sets the number of jobs at a time
+    # Jobs can share steps: they start in order, use one file system, and a job that waits for shared steps blocks no
+    # device.
     shares: bool = False
 
 

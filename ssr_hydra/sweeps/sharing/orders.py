@@ -3,8 +3,8 @@
 ::
 
     shared/orders/<job>.json         orders for a job: its first step, and the checkpoints that it publishes
-    shared/points/<job>-ba<step>/    a published checkpoint, and the records up to this step
-    shared/taken/<job>.json          the number of steps that the job did not train itself, and their training time
+    shared/points/<job>-ba<step>/    a published checkpoint, and the metrics up to this step
+    shared/taken/<job>.json          the number of steps that the job got from other jobs, and their training time
 
 ``<job>`` stands for the first characters of the job's identity.
 """
@@ -75,7 +75,7 @@ class Orders:
 
 
 class Taken(NamedTuple):
-    """The number of a job's steps that other jobs trained, and the training time of these steps in seconds."""
+    """The number of steps that a job got from other jobs, and their training time in seconds."""
 
     steps: int
     train_seconds: float
@@ -133,7 +133,7 @@ class Point:
 
 
 def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
-    """Return how many steps of the jobs in ``run_dirs`` other jobs trained, and the training time of these steps."""
+    """Sum over the jobs in ``run_dirs``: the steps that a job got from other jobs, and their training time."""
     # Look for a study only once per parent folder, because a table may have a million jobs in few studies.
     studies: dict[str, Path | None] = {}
     total = Taken(0, 0.0)
@@ -172,9 +172,9 @@ def _study_of(folder: Path) -> Path | None:
 class Cost:
     """The total steps and training time of a study. Jobs without a record are not included."""
 
-    steps: int  # the number of steps without sharing
+    steps: int  # a step that n jobs share counts n times
     seconds: float
-    trained_steps: int  # a shared step counts once
+    trained_steps: int  # a step that n jobs share counts once
     trained_seconds: float
 
 

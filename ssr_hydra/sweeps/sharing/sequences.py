@@ -45,7 +45,7 @@ class Calendar:
     is_counted: bool = True  # False if a user's function returns the number of samples in a batch
 
     def is_exact(self, unit: TimeUnit) -> bool:
-        """Return whether the exact value of a counter is known. Otherwise :meth:`most` may know an upper bound."""
+        """Return whether the exact value of a counter is known. If not, :meth:`most` may return an upper bound."""
         if unit in (TimeUnit.SAMPLE, TimeUnit.TOKEN):
             return self.is_counted and self.batches is not None and self.samples is not None
         return unit is TimeUnit.BATCH or (unit is TimeUnit.EPOCH and self.batches is not None)
@@ -142,9 +142,8 @@ _COUNTS: Mapping[str, Callable[[_Moment], int]] = {
 class Track:
     """The multipliers of one schedule at each step of a run.
 
-    A schedule can have pieces, such as warmup, constant phase and decay. With ``by_epoch``, the multiplier changes only
-    at the start of an epoch. ``is_exact`` is False if only the schedule's piece at each step is known, but not the
-    multiplier.
+    With ``by_epoch``, the multiplier changes only at the start of an epoch. If ``is_exact`` is False, :meth:`values`
+    cannot compute the multipliers. Tracks are then compared by :meth:`piece`.
     """
 
     def __init__(self, curve: Curve, calendar: Calendar, *, by_epoch: bool = False) -> None:
@@ -162,8 +161,8 @@ class Track:
     def piece(self, step: int) -> tuple[Hashable, int | float]:
         """Return a key for the piece (such as warmup) to which a step belongs, and the step at which the piece ends.
 
-        If two schedules have pieces with equal keys at a step, they have equal multipliers at this step. If the pieces
-        are unknown, the key is None.
+        If the keys of two schedules at a step are equal and not None, their multipliers at this step are equal. The key
+        is None if the pieces are unknown.
         """
         if not self._stops:
             return None, math.inf
@@ -181,7 +180,7 @@ class Sequences:
     """The number of steps of a run, and the multipliers of each schedule at these steps."""
 
     steps: int
-    tracks: Mapping[str, Track] = field(default_factory=dict)  # by the path of a schedule, such as ``scheduler``
+    tracks: Mapping[str, Track] = field(default_factory=dict)  # keys: paths of schedules, such as ``scheduler``
 
     def at(self, begin: int, end: int) -> tuple[Any, ...]:
         """Return a key for the steps from ``begin`` to ``end`` (exclusive). Equal keys mean equal multipliers."""
@@ -207,7 +206,7 @@ class Candidate:
 
     @property
     def group(self) -> str | None:
-        """A text. Two jobs can share steps only if their texts are equal. None if this job cannot share steps."""
+        """The key of a group: two jobs can share steps only if their keys are equal. None: this job shares no steps."""
         return None if self.refused is not None else json.dumps(sorted(self.fields.items()))
 
 

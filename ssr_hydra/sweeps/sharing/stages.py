@@ -26,9 +26,9 @@ def is_worth(prefix: int, steps: int) -> bool:
 
 
 class Planned(NamedTuple):
-    """The facts about a job that :func:`plan_stages` needs."""
+    """The data of one job for :func:`plan_stages`."""
 
-    sequences: Sequences  # the scheduled values of the job at each step
+    sequences: Sequences  # the multipliers of the job's schedules at each step
     group: Hashable  # only jobs of one group can share steps; None if the job shares no steps
     start: int = 0  # the step from which the job can continue, with its own or a published checkpoint
     held: Collection[int] = ()  # the steps of the checkpoints in the job's own folder, which the job can publish
@@ -40,7 +40,7 @@ class Branch:
 
     steps: int  # the number of steps of the whole run
     begin: int  # the first step that the job trains itself
-    source: int | None = None  # index of the job that will train the steps before ``begin``; None if no job has to
+    source: int | None = None  # index of the job that will train the steps before ``begin``; None if none are missing
     children: tuple[int, ...] = ()  # the indices of the jobs that branch off from this job, in the order of ``begin``
     held: int = 0  # the latest step with a checkpoint in the job's own folder
 
@@ -89,8 +89,8 @@ class StagePlan:
     def starts(self, workers: int) -> Iterator[tuple[int, int]]:
         """Yield the step at which each job starts, counted from the start of the sweep, and the job's index.
 
-        A free worker takes the job with the longest remaining path: the steps of the job and of the jobs that depend on
-        it. A job whose shared steps are not trained yet comes after all other jobs.
+        A free worker takes the job with the longest remaining path: its steps and the steps of the jobs that wait for
+        it. A job comes last if it must wait for its shared steps.
         """
         left = _remaining(self.branches)
         free = [0] * min(workers, len(self.branches) or 1)
@@ -115,14 +115,14 @@ class StagePlan:
 
 
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
-    """Find the latest step at which each job can begin, with a checkpoint of this job or of any other job.
+    """Find the latest step at which each job can begin: from a checkpoint of its own or of a different job.
 
     Every job trains at least its last step itself.
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)
-    # The roots of all trees. The keys are the multipliers of a root at steps 1, 2, 4 ... A job is compared only with
-    # roots that have the same multipliers as the job at one of these steps.
+    # The roots of all trees. Each root is stored under its multipliers at step 1, at step 2, at step 4 ... So a job is
+    # compared only with the roots that have the same multipliers at one of these steps.
     roots: dict[Hashable, list[_Stage]] = {}
     for index in sorted(range(len(jobs)), key=lambda index: (-jobs[index].sequences.steps, jobs[index].start)):
         job, steps = jobs[index], jobs[index].sequences.steps
@@ -158,11 +158,11 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
 
 
 def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[int]) -> tuple[int, int | None] | None:
-    """Add a job to the tree of a root. No run in the tree may be shorter than the run of the new job.
+    """Add a job to the tree of a root. All runs in the tree must be at least as long as the run of the new job.
 
     Returns:
-        The first step that the job must train itself, and the index of the job that trains the steps before it (None
-        if these steps are trained already). None instead of the pair if the job shares too few steps with the tree.
+        A pair: the first step that the job must train itself, and the index of the job that will train the steps before
+        it (None if they are already trained). If the job shares too few steps with the tree, None instead of a pair.
     """
     own = jobs[index].sequences
     most = own.steps - 1
@@ -183,7 +183,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
         lower = _Stage(same, stage.end, list(stage.jobs), stage.children)
         stage.end, stage.children = same, {rest.at(same, same + 1): lower}
         above.append(stage)
-    # The job with the longest run that still has to train the steps before ``same``, or has a checkpoint of that step.
+    # The first of these jobs that still has to train step ``same - 1``, or has its own checkpoint of step ``same``.
     source = next((job for job in above[-1].jobs if begins[job] < same or same in jobs[job].held), None)
     for each in above:
         each.jobs.append(index)
@@ -193,7 +193,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
 
 
 def _remaining(branches: Sequence[Branch]) -> list[int]:
-    """Return for each job the number of steps from its start until the last job that depends on it has ended."""
+    """Return the length of each job's path: the steps from its start to the end of the last job that waits for it."""
     left = [branch.steps - branch.begin for branch in branches]
     for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
         source = branches[index].source

@@ -149,7 +149,7 @@ def preview(
 
         lr(t) = lr * alpha(t / ssr),    0 <= t < max_duration * ssr
 
-    Time is the time of the scaled run, so SSR stretches the horizontal axis. Jumps and peaks are at their exact times.
+    Time is the time of the scaled run, so SSR stretches the horizontal axis. Landmarks are at their exact times.
 
     Args:
         schedulers: One scheduler; a mapping from name to scheduler; or a sequence of schedulers, which get the names of

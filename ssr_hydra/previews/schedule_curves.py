@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.previews.landmarks import find, holds_functions, needs_only_epochs
-from ssr_hydra.previews.sampling import Trace
+from ssr_hydra.previews.sampling import sampled
 from ssr_hydra.schedulers.protocol import bind_to
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.schedulers.timeline import Timeline
@@ -42,9 +42,9 @@ class PreviewCurve:
         ssr: The scale schedule ratio.
         max_duration: Length of the scaled run.
         lr: The learning rate that alpha multiplies; None if it is unknown.
-        times: Times of the vertices, in the unit of ``max_duration``. A time at which alpha jumps appears twice.
+        times: Times of the vertices, in the unit of ``max_duration``. The time of a jump at a landmark appears
+            twice.
         alphas: alpha at each of these times.
-        jumps: Exact times of the jumps.
         landmarks: Landmarks in order of time, from the start to the end.
     """
 
@@ -54,7 +54,6 @@ class PreviewCurve:
     lr: float | None
     times: tuple[float, ...]
     alphas: tuple[float, ...]
-    jumps: tuple[Time, ...]
     landmarks: tuple[Landmark, ...]
 
     @property
@@ -109,7 +108,7 @@ def _follow(scheduler: Any, name: str, run: Run, lr: float | None) -> PreviewCur
     for label, time in find(scheduler, run, unit, end):
         labels.setdefault(time, []).append(label)
     breaks = sorted({Fraction(0), end, *labels})
-    traced = Trace(alpha, breaks, is_exact=not holds_functions(scheduler))
+    times, alphas = zip(*sampled(alpha, breaks, is_exact=not holds_functions(scheduler)), strict=True)
     for label, frac in _FRACS.items():
         labels.setdefault(end * frac, []).insert(0, label)
     landmarks = [
@@ -121,8 +120,7 @@ def _follow(scheduler: Any, name: str, run: Run, lr: float | None) -> PreviewCur
         ssr=float(run.ssr),
         max_duration=length,
         lr=lr,
-        times=tuple(traced.times),
-        alphas=tuple(traced.alphas),
-        jumps=tuple(Time(jump, unit) for jump in traced.jumps),
-        landmarks=(*landmarks, Landmark("end", length, traced.alphas[-1])),
+        times=times,
+        alphas=alphas,
+        landmarks=(*landmarks, Landmark("end", length, alphas[-1])),
     )

@@ -5,69 +5,42 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ssr_hydra.previews.sampling import Trace, _simplest
+from ssr_hydra.previews.sampling import sampled
 
 END = Fraction(10)
 
 
-def test_jump_at_an_unknown_time_is_found_exactly():
-    at = Fraction(10, 3)
-    traced = Trace(lambda x: 1.0 if x < at else 0.25, [Fraction(0), END], is_exact=True)
-    assert traced.jumps == [at]
-    place = traced.times.index(float(at))
-    assert traced.times[place : place + 2] == [float(at)] * 2
-    assert traced.alphas[place : place + 2] == [1.0, 0.25]
-    assert set(traced.alphas) == {1.0, 0.25}
-
-
-def test_jump_of_a_float_function_is_found():
-    traced = Trace(lambda x: float(int(float(x) * 3)), [Fraction(0), END], is_exact=False)
-    assert traced.jumps == [Fraction(k, 3) for k in range(1, 30)]
-    assert traced.alphas[-1] == 29.0
-
-
-def test_curve_ends_with_the_last_value_before_the_end():
-    traced = Trace(lambda x: 0.5 if x < END else 1.0, [Fraction(0), END], is_exact=True)
-    assert traced.jumps == []
-    assert traced.times[-1] == 10.0
-    assert set(traced.alphas) == {0.5}
-
-
-def test_tiny_jump_at_a_known_break_is_drawn():
+def test_jump_at_a_break_is_a_vertical_line():
     breaks = [Fraction(k) for k in range(11)]
-    traced = Trace(lambda x: 0.01 ** math.floor(x), breaks, is_exact=True)
-    assert traced.jumps == breaks[1:-1]
-    assert traced.alphas[-1] == pytest.approx(1e-18)
+    vertices = sampled(lambda x: 0.01 ** math.floor(x), breaks, is_exact=True)
+    times = [time for time, _ in vertices]
+    assert times == sorted(times)
+    for k in range(1, 10):
+        assert [alpha for time, alpha in vertices if time == k] == [0.01 ** (k - 1), 0.01**k]
+    assert {alpha for _, alpha in vertices} == {0.01**k for k in range(10)}
 
 
-def test_error_of_the_polygon_is_below_a_4000th_of_the_height():
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_curve_ends_with_the_last_value_before_the_end(is_exact):
     def alpha(x):
-        return 3.0 * (1.0 - math.sqrt(float(x) / 10))  # very steep at the start
+        return float(math.floor(x * 3) if is_exact else int(float(x) * 3))  # the float of a time is rounded
 
-    traced = Trace(alpha, [Fraction(0), END], is_exact=True)
-    for (x, a), (y, b) in pairwise(zip(traced.times, traced.alphas, strict=True)):
-        middle = (Fraction(x) + Fraction(y)) / 2
-        assert abs(alpha(middle) - (a + b) / 2) <= 3.0 / 4000 + 1e-12
-    assert len(traced.times) < 600
+    vertices = sampled(alpha, [Fraction(0), END], is_exact=is_exact)
+    assert vertices[0] == (0.0, 0.0)
+    assert vertices[-1] == (10.0, 29.0)
 
 
-def test_kink_of_a_curve_becomes_a_vertex_of_the_polygon():
+def test_jump_between_two_breaks_is_at_most_a_1000th_of_the_run_wide():
+    vertices = sampled(lambda x: float(x * 3 // 1), [Fraction(0), Fraction(1, 7), END], is_exact=True)
+    wide = [(x, y) for (x, a), (y, b) in pairwise(vertices) if a != b]
+    assert len(wide) == 29
+    for k, (x, y) in enumerate(wide, 1):
+        assert x <= k / 3 <= y <= x + 0.01 + 1e-12
+
+
+def test_kink_at_a_break_becomes_a_vertex_of_the_polygon():
     top = Fraction(1, 7)
-    traced = Trace(lambda x: float(min(x / top, (10 - x) / (10 - top))), [Fraction(0), top, END], is_exact=True)
-    assert max(traced.alphas) == 1.0
-    assert traced.jumps == []
-
-
-def test_sampling_of_noise_terminates():
-    traced = Trace(lambda x: hash(x) % 1000 / 1000, [Fraction(0), END], is_exact=False)
-    assert traced.times == sorted(traced.times)
-
-
-@given(st.fractions(0, 100, max_denominator=500), st.integers(20, 60))
-def test_simplest_fraction_in_a_small_interval_is_the_original_time(value, bits):
-    around = Fraction(1, 2**bits)
-    simplest = _simplest(max(Fraction(0), value - around), value + around)
-    assert simplest == value
+    vertices = sampled(lambda x: float(min(x / top, (10 - x) / (10 - top))), [Fraction(0), top, END], is_exact=True)
+    assert max(vertices, key=lambda vertex: vertex[1]) == (float(top), 1.0)
+    assert len([time for time, _ in vertices if time <= top]) > 10

@@ -34,8 +34,8 @@ def test_curve_matches_torch(name):
 
 def test_epoch_schedules_are_drawn_as_steps():
     preview = drawn(ours.ExponentialLR(0.5), "3ep", stepwise=None)
-    assert [str(jump) for jump in preview.jumps] == ["1ep", "2ep"]
-    assert sorted(set(preview.alphas)) == [0.25, 0.5, 1.0]
+    for epoch, alpha in zip(preview.times[:-1], preview.alphas[:-1], strict=True):
+        assert alpha == 0.5 ** int(epoch)
     half = drawn(ours.ExponentialLR(0.5), "4ep", ssr=0.5, stepwise=None)
     assert sorted(set(half.alphas)) == [0.25, 1.0]
 

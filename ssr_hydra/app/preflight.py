@@ -43,7 +43,7 @@ from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep, check_job_count
 from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.launchers.traits import TRAITS, traits_of
-from ssr_hydra.sweeps.pending import holds_a_run, pending_name
+from ssr_hydra.sweeps.pending import deferring, holds_a_run
 from ssr_hydra.sweeps.plan import ENDS
 from ssr_hydra.trainer.processes import ALONE, Processes
 
@@ -166,7 +166,7 @@ def _checked_run(composer: Composer, cfg: DictConfig, processes: Processes) -> C
         check_folder(Path(folder), cfg, values, "hydra.run.dir")
         subdir = cfg.hydra.output_subdir
         if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # keep the old files until training starts
-            argv.append(f"hydra.output_subdir={pending_name(str(subdir))}")
+            argv += deferring(str(subdir))
         new = _missing(folder)
     else:  # only rank 0 writes the log and the config
         argv += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
@@ -265,7 +265,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         fix = "remove hydra/sweeper or zip"
         raise ConflictError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
     if master.hydra.output_subdir is not None and Path(folder).is_dir():  # the jobs' folders may already contain runs
-        sweep.pending = pending_name(str(master.hydra.output_subdir))
+        sweep.extra = deferring(str(master.hydra.output_subdir))
     argv = _argv(composer, "MULTIRUN", "hydra.sweep.dir", folder)
     return CheckedCommand(argv, Path(folder), _missing(folder), sweep=sweep, is_plan=bool(master.get("plan")))
 

@@ -89,7 +89,7 @@ def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
 def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[Pending]:
     in_app = hydra_run_dir() is not None
     hydra: Any = HydraConfig.instance().cfg
-    pending = Pending(hydra_run_dir(), None if hydra is None else hydra.hydra)
+    pending = Pending(hydra_run_dir(), cfg, hydra)
     with terminable() if in_app else nullcontext():
         overrides = "" if hydra is None else " ".join(hydra.hydra.overrides.task)
         log(logging.INFO, f"started: {overrides or 'no overrides'}")
@@ -97,7 +97,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
             yield pending
         except BaseException as error:
             if isinstance(error, InputError) and pending.waits:
-                pending.drop(str(error) if sweep_dir() else None)
+                pending.drop()
                 raise
             is_known = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
             is_known = is_known and not isinstance(error, UserCodeError)  # log the traceback of an error in custom code

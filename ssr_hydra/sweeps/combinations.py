@@ -44,12 +44,7 @@ class PlannedSweep:
     workers: int = 1  # the number of jobs that run at a time
     command: str = "the same command"  # the command that continues the sweep
     report: Callable[[Path, TextIO], None] | None = None  # writes the report of a study and prints its result
-    pending: str | None = None  # name of the subfolder that holds a job's description until its training starts
-
-    @property
-    def extra(self) -> tuple[str, ...]:
-        """The overrides that the sweep adds to the overrides of every job."""
-        return () if self.pending is None else (f"hydra.output_subdir={self.pending}",)
+    extra: tuple[str, ...] = ()  # the overrides that the sweep adds to the overrides of every job
 
 
 PLANNED: list[PlannedSweep] = []

@@ -1,40 +1,30 @@
 """Protect the files of an earlier run in a job's folder until the new job starts to train.
 
 Hydra writes ``.hydra`` (the job's description) before it calls the app. The app can refuse the job later, for example
-when it reads the data. So if the folder already has a run, Hydra writes the description into a different folder, the
-pending folder. When training starts, this module moves the description to ``.hydra``.
+when it reads the data. So if the folder may already have a run, Hydra writes no description. This module writes it
+when training starts.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-import re
-import secrets
-import shutil
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.files import write_atomically
 from ssr_hydra.records import RESULT
 from ssr_hydra.settings.resume import AUTO
 
-REFUSED = "refused.txt"
-"""Name of the file in the pending folder of a refused job. The file holds the reason, for the table of the sweep."""
-
-_NAME = re.compile(r"(.+)\.pending-[0-9a-f]{8}")
+_KEY = "hydra.output_subdir="
 
 
-def pending_name(subdir: str) -> str:
-    """Return a random name for the pending folder of this command, such as ``.hydra.pending-3f0a91c2``."""
-    return f"{subdir}.pending-{secrets.token_hex(4)}"
-
-
-def pending_pattern(name: str) -> str:
-    """Return the glob pattern of the pending folders of all commands: ``.hydra.pending-????????``."""
-    return f"{name[: -len('3f0a91c2')]}????????"
+def deferring(subdir: str) -> tuple[str, str]:
+    """Return overrides that let :class:`Pending`, and not Hydra, write the description into ``subdir``."""
+    return f"{_KEY}{subdir}", f"{_KEY}null"  # Hydra uses the last value; Pending reads both
 
 
 def holds_a_run(folder: Path, subdir: str) -> bool:
@@ -45,26 +35,23 @@ def holds_a_run(folder: Path, subdir: str) -> bool:
 class Pending:
     """If a job's folder has a run, hold back the description and the log lines of the new job until training starts.
 
-    ``hydra`` is Hydra's config of the job. Outside of the app, ``folder`` and ``hydra`` are None. ``waits`` is True
-    while this object holds them back.
+    ``cfg`` is the config of the job, and ``hydra`` is Hydra's own config. Outside of the app, ``folder`` and ``hydra``
+    are None. ``waits`` is True while this object holds them back.
     """
 
-    def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
-        subdir = None if hydra is None else hydra.get("output_subdir")
-        match = None if subdir is None or folder is None else _NAME.fullmatch(str(subdir))
+    def __init__(self, folder: str | Path | None, cfg: Any, hydra: DictConfig | None) -> None:
         self.waits = False
         self._lines: list[tuple[logging.Handler, logging.LogRecord]] = []
         self._holds: list[tuple[logging.Handler, Any]] = []
-        if match is None or folder is None:
+        if folder is None or hydra is None:
             return
-        self._aside, self._place = Path(folder) / str(subdir), Path(folder) / match[1]
+        overrides = [*hydra.hydra.overrides.hydra][-2:]
+        subdir = "".join(overrides[:1]).removeprefix(_KEY)
+        if overrides != [*deferring(subdir)]:  # Hydra has written the description, or the user wants no description
+            return
         self.waits = True
-        # Keep the files in memory, so that a job leaves no files behind if it is killed before training.
-        self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
-        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # also the folders of killed jobs
-            if not (path / REFUSED).exists():  # the sweep of a refused job may still read the reason
-                shutil.rmtree(path, ignore_errors=True)
-        if not holds_a_run(Path(folder), match[1]):
+        self._place, self._files = Path(folder) / subdir, _description(cfg, hydra, subdir)
+        if not holds_a_run(Path(folder), subdir):
             self.publish()
             return
         for handler in logging.getLogger().handlers:
@@ -83,22 +70,17 @@ class Pending:
         """Write the description (each file atomically) and the log lines that were held back."""
         if not self.waits:
             return
-        self._place.mkdir(exist_ok=True)
-        # Write config.yaml last, because it identifies the run. Until then the folder belongs to the previous run.
-        for name in sorted(self._files, key=lambda name: name == "config.yaml"):
-            content = self._files[name]
-            if name == "hydra.yaml":
-                content = content.replace(self._aside.name.encode(), self._place.name.encode())
-            write_atomically(self._place / name, content)
+        self._place.mkdir(parents=True, exist_ok=True)
+        for name, text in self._files.items():
+            write_atomically(self._place / name, text)
         self._release()
         self._write_lines()
         self.waits = False
 
-    def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
+    def drop(self, *, failed: bool = False) -> None:
         """Discard the description. The files of the earlier run stay unchanged.
 
-        If the app refused the job, ``refused`` is the reason. Then write the description and the reason into the
-        pending folder, for the table of the sweep. With ``failed``, write the log lines that were held back.
+        With ``failed``, write the log lines that were held back.
         """
         if not self.waits:
             return
@@ -106,11 +88,6 @@ class Pending:
         if failed:
             self._write_lines()
         self.waits = False
-        if refused is not None:
-            with suppress(OSError):
-                self._aside.mkdir(exist_ok=True)
-                for name, content in {**self._files, REFUSED: refused.encode()}.items():
-                    (self._aside / name).write_bytes(content)
 
     def _write_lines(self) -> None:
         for handler, record in self._lines:
@@ -120,3 +97,14 @@ class Pending:
         for handler, hold in self._holds:
             handler.removeFilter(hold)
         self._holds = []
+
+
+def _description(cfg: Any, hydra: DictConfig, subdir: str) -> dict[str, str]:
+    """Return the text of each file that Hydra would write into ``subdir``."""
+    hydra = copy.deepcopy(hydra)
+    with read_write(hydra.hydra):
+        hydra.hydra.output_subdir = subdir
+        hydra.hydra.overrides.hydra.pop()  # the value null
+    # config.yaml is the last file, because it identifies the run. Until then the folder belongs to the previous run.
+    parts = {"overrides": hydra.hydra.overrides.task, "hydra": hydra, "config": cfg}
+    return {f"{name}.yaml": OmegaConf.to_yaml(part) for name, part in parts.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -29,7 +28,6 @@ from ssr_hydra.sweeps.jobs_table import show_sweep
 from ssr_hydra.sweeps.launchers.plugins import PoolTask
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.launchers.traits import Traits, traits_of
-from ssr_hydra.sweeps.pending import pending_pattern
 from ssr_hydra.sweeps.plan import ALL, ENDS, NONE, cost_text, plan_of
 from ssr_hydra.sweeps.sharing.orders import SHARED, Orders, Taken, clear_points, cost_of, points_of
 from ssr_hydra.sweeps.study_launcher import StudyLauncher
@@ -113,10 +111,6 @@ def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch:
                     print()
                     report(folder, sys.stdout)
         _close_sharing(study, planned, alone=alone)
-        if planned.pending is not None:
-            name = pending_pattern(planned.pending) if alone else planned.pending
-            for path in folder.glob(f"**/{name}"):
-                shutil.rmtree(path, ignore_errors=True)
     launcher.check()
 
 

@@ -264,6 +264,21 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app, run
     assert [record["batch"] for record in records(run, "train")] == list(range(1, 41))
 
 
+def test_restarted_run_writes_the_same_description_as_hydra(app, run, in_tmp):
+    def description(folder):
+        contents = {path.name: path.read_text() for path in (folder / ".hydra").iterdir()}
+        contents["hydra.yaml"] = contents["hydra.yaml"].replace("    - hydra.output_subdir=.hydra\n", "")
+        return contents
+
+    shutil.rmtree(run / "checkpoints")
+    assert app(*lab(), "name=again").code == 0
+    written = description(run)
+    shutil.rmtree(run)
+    assert app(*lab(), "name=again").code == 0
+    assert written == description(run)
+    assert "name: again" in written["config.yaml"]
+
+
 def test_run_resumes_if_the_end_of_its_log_was_lost(app, run, in_tmp):
     """The end of the log may be lost, so that it has fewer bytes than ``log_bytes`` of the checkpoint."""
     log = run / "metrics.jsonl"

@@ -1,20 +1,27 @@
 import logging
 
 import pytest
+from omegaconf import OmegaConf
 
 from ssr_hydra.files import write_atomically
-from ssr_hydra.sweeps.pending import REFUSED, Pending, holds_a_run, pending_name
+from ssr_hydra.sweeps.pending import Pending, deferring, holds_a_run
+
+CONFIG = OmegaConf.create({"ssr": 2})
 
 
-def used(folder):
-    """Return the pending description of a job in a folder that has a run, and the pending folder."""
-    (folder / ".hydra").mkdir()
-    (folder / ".hydra/config.yaml").write_text("ssr: 1\n")
-    aside = folder / pending_name(".hydra")
-    aside.mkdir()
-    for name in ("config", "hydra", "overrides"):
-        (aside / f"{name}.yaml").write_text(f"{name} {aside.name}\n" if name == "hydra" else f"{name}\n")
-    return Pending(folder, {"output_subdir": aside.name}), aside
+def hydra(*overrides):
+    """Return Hydra's config of a job, with the overrides of Hydra's own keys."""
+    config = {"output_subdir": None, "overrides": {"hydra": [*overrides], "task": ["ssr=2"]}}
+    config = OmegaConf.create({"hydra": config})
+    OmegaConf.set_readonly(config.hydra, True)  # as Hydra does
+    return config
+
+
+def used(folder, subdir=".hydra"):
+    """Return the pending description of a job in a folder that has a run."""
+    (folder / subdir).mkdir(parents=True)
+    (folder / subdir / "config.yaml").write_text("ssr: 1\n")
+    return Pending(folder, CONFIG, hydra("hydra.mode=RUN", *deferring(subdir)))
 
 
 def test_folder_with_a_result_json_holds_a_run(tmp_path):
@@ -23,25 +30,28 @@ def test_folder_with_a_result_json_holds_a_run(tmp_path):
     assert holds_a_run(tmp_path, ".hydra")
 
 
-def test_description_of_a_job_is_written_once(tmp_path):
-    job, aside = used(tmp_path)
+@pytest.mark.parametrize("subdir", [".hydra", "a/b c"])
+def test_description_of_a_job_is_written_once(tmp_path, subdir):
+    job = used(tmp_path, subdir)
     assert job.waits
+    assert {path.name for path in (tmp_path / subdir).iterdir()} == {"config.yaml"}
     job.publish()
     assert not job.waits
-    assert not aside.exists()
-    assert (tmp_path / ".hydra/config.yaml").read_text() == "config\n"
-    assert (tmp_path / ".hydra/hydra.yaml").read_text() == "hydra .hydra\n"
+    contents = {path.name: path.read_text() for path in (tmp_path / subdir).iterdir()}
+    own = f"  - hydra.mode=RUN\n    - hydra.output_subdir={subdir}\n"  # without the override with the value null
+    assert contents == {
+        "config.yaml": "ssr: 2\n",
+        "overrides.yaml": "- ssr=2\n",
+        "hydra.yaml": f"hydra:\n  output_subdir: {subdir}\n  overrides:\n    hydra:\n  {own}    task:\n    - ssr=2\n",
+    }
+    (tmp_path / subdir / "hydra.yaml").unlink()
     job.publish()
     job.drop()
-    assert sorted(path.name for path in (tmp_path / ".hydra").iterdir()) == [
-        "config.yaml",
-        "hydra.yaml",
-        "overrides.yaml",
-    ]
+    assert not (tmp_path / subdir / "hydra.yaml").exists()
 
 
 def test_kill_during_publishing_leaves_a_complete_description(tmp_path, monkeypatch):
-    job, _ = used(tmp_path)
+    job = used(tmp_path)
     write = write_atomically
 
     def killed(path, content):
@@ -55,18 +65,13 @@ def test_kill_during_publishing_leaves_a_complete_description(tmp_path, monkeypa
     assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # written last
 
 
-def test_refused_job_keeps_its_folder_and_only_a_sweep_records_the_reason(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "job").mkdir()
-    job, aside = used(tmp_path / "run")
+def test_refused_job_keeps_its_folder(tmp_path):
+    job = used(tmp_path)
     job.drop()
-    assert not aside.exists()
-    job, aside = used(tmp_path / "job")
-    job.drop("another run")
-    assert (aside / REFUSED).read_text() == "another run"
-    assert (aside / "overrides.yaml").read_text() == "overrides\n"
-    for folder in ("run", "job"):
-        assert (tmp_path / folder / ".hydra/config.yaml").read_text() == "ssr: 1\n"
+    job.publish()
+    assert not job.waits
+    assert [path.name for path in (tmp_path / ".hydra").iterdir()] == ["config.yaml"]
+    assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"
 
 
 @pytest.mark.parametrize(("failed", "lines"), [(True, "hello\n"), (False, "")])
@@ -75,7 +80,7 @@ def test_log_lines_are_held_back_and_written_on_failure(tmp_path, failed, lines)
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        job, _ = used(tmp_path)
+        job = used(tmp_path)
         root.warning("hello")
         assert (tmp_path / "train.log").read_text() == ""
         job.drop(failed=failed)
@@ -87,23 +92,27 @@ def test_log_lines_are_held_back_and_written_on_failure(tmp_path, failed, lines)
         handler.close()
 
 
-def test_job_killed_at_its_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path):
-    left, note = tmp_path / pending_name(".hydra"), tmp_path / pending_name(".hydra")
-    other = tmp_path / ".hydra.pending-mine"  # these files belong to the user
-    for folder in (left, note, other):
-        folder.mkdir()
-    (note / REFUSED).write_text("why")  # the table of the running sweep shows it
-    job, aside = used(tmp_path)
-    assert job.waits
-    assert [path for path in (aside, left, note, other) if path.exists()] == [note, other]
-    job.publish()
-    assert (tmp_path / ".hydra/config.yaml").read_text() == "config\n"
+def test_description_of_a_job_in_an_empty_folder_is_written_at_once(tmp_path):
+    assert not Pending(tmp_path, CONFIG, hydra(*deferring(".hydra"))).waits
+    assert len([*(tmp_path / ".hydra").iterdir()]) == 3
 
 
-@pytest.mark.parametrize("subdir", [None, ".hydra", "mine"])
-def test_publish_and_drop_without_pending_files_change_nothing(tmp_path, subdir):
-    job = Pending(tmp_path, {"output_subdir": subdir})
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("hydra.output_subdir=null",), ("hydra.output_subdir=null", "hydra.mode=RUN"), ("hydra.output_subdir=a",)],
+)
+def test_description_that_hydra_writes_or_the_user_turns_off_is_not_written(tmp_path, overrides):
+    (tmp_path / "result.json").write_text("{}")
+    job = Pending(tmp_path, CONFIG, hydra(*overrides))
     assert not job.waits
     job.publish()
     job.drop()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_run_outside_of_the_app_has_no_description(tmp_path):
+    for folder, config in ((None, None), (tmp_path, None), (None, hydra(*deferring(".hydra")))):
+        job = Pending(folder, {"ssr": 2}, config)
+        assert not job.waits
+        job.publish()
+    assert not [*tmp_path.iterdir()]

@@ -50,7 +50,7 @@ class WarmupStableDecayScheduler(Scheduler):
     Until the decay begins, the learning rates do not depend on the length of the run. So several short runs can start
     from checkpoints of one long run. SSR stretches ``t_max`` and ``t_decay``. SSR stretches the warmup only if
     ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)``
-    exactly. If SSR does not stretch the warmup, the equation holds only for ``t >= max(1, ssr) * t_warmup``.
+    exactly. Otherwise the equation holds only after the warmup: for ``t >= max(1, ssr) * t_warmup``.
 
     Args:
         t_warmup: Length of the warmup, which must end before ``t_max`` and within the run; ``0ba`` for no warmup.

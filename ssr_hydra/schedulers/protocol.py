@@ -91,15 +91,14 @@ def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fra
 
 
 class Scheduler(metaclass=Opaque):
-    """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run.
+    """Base class of this package's schedulers. :meth:`bind` converts a scheduler to a curve for one run.
 
-    A scheduler checks its arguments when it is created, and checks that its times fit into the run when it is bound. A
-    scheduler raises an InputError if an argument is invalid or not finite. Warmups, cooldowns, milestones and points
-    must be >= 0. Every other time must be above 0.
+    The constructor checks the arguments, and :meth:`bind` checks that the times fit into the run. Both raise an
+    InputError. Arguments must be finite. Warmups, cooldowns, milestones and points must be >= 0. Every other time must
+    be above 0.
     """
 
     def __post_init__(self) -> None:
-        """Check the arguments. The dataclass calls this method."""
         check_arguments(self)
 
     @abstractmethod
@@ -122,7 +121,8 @@ class Scheduler(metaclass=Opaque):
         Return the curve: a fast function from a timestamp to alpha.
 
         Raises:
-            InputError: A time cannot be converted, ssr is not above 0, or times of the schedule are in a wrong order.
+            InputError: A time cannot be converted, ssr is not above 0, or times are in the wrong order, such as a
+                warmup that ends after ``t_max``.
         """
         return self.curve(Run.of(state, ssr))
 

@@ -36,9 +36,7 @@ _PHASES = {
 class SchedulerFunction(Protocol):
     """Type of a function form, such as :func:`~ssr_hydra.schedulers.functions.step_scheduler`."""
 
-    def __call__(self, state: Any, ssr: Number = 1.0, **arguments: Any) -> float:
-        """Return alpha at ``state.timestamp``."""
-        ...
+    def __call__(self, state: Any, ssr: Number = 1.0, **arguments: Any) -> float: ...
 
 
 @dataclass(frozen=True)

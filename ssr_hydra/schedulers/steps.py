@@ -182,7 +182,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
     A milestone inside the warmup takes effect when the warmup ends. The warmup and the milestones may have different
     units. SSR stretches the milestones. SSR stretches the
     warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds only for
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Otherwise the equation holds only after the warmup: for
     ``t >= max(1, ssr) * t_warmup``.
 
     Args:
@@ -265,7 +265,7 @@ class ConstantWithWarmupScheduler(Scheduler):
         alpha(t) = alpha * min(1, t / t_warmup)
 
     SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds only for
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Otherwise the equation holds only after the warmup: for
     ``t >= max(1, ssr) * t_warmup``.
 
     Args:

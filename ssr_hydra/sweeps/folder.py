@@ -68,7 +68,7 @@ class StudyFolder:
         """Create the study in the folder, or check that the study in the folder matches the arguments.
 
         ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code``
-        maps each package to its version. With ``any_code``, two jobs of a study may use different versions.
+        maps each package to its version. With ``any_code``, jobs of one study may use different versions of a package.
 
         Raises:
             InputError: The study in the folder does not match the arguments.

@@ -77,7 +77,7 @@ class Heartbeat:
         self.attempt = 1
         self.frac_done: Callable[[], float] | None = None
         self._count_others = count_others or (lambda: 0)
-        self._counts = Counter[int]()  # a mapping from number of other jobs to how often it was counted
+        self._counts = Counter[int]()  # how often the thread counted 0, 1, 2 ... other jobs
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 

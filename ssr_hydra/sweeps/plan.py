@@ -26,7 +26,7 @@ ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
 
 _MOST_SHOWN = 60
-_LONGER = 2  # a job publishes a checkpoint for a job of a later sweep whose ssr is larger by this factor
+_LONGER = 2  # a job also publishes a checkpoint for a later job with this many times its ssr
 _STATUSES = {
     JobState.COMPLETED: "done",
     JobState.DIVERGED: "diverged",
@@ -203,7 +203,6 @@ class SharingPlan:
             yield f"  and {len(lines) - _MOST_SHOWN} more lines"
 
     def _reasons(self) -> Iterator[str]:
-        """Yield a line for each reason why some jobs share no steps."""
         refused = Counter(each.candidate.refused for each in self.entries if each.candidate.refused is not None)
         for reason, count in refused.items():
             yield f"  {count} {'job shares' if count == 1 else 'jobs share'} no steps: {reason}"

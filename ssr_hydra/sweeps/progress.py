@@ -244,7 +244,7 @@ def line(counts: Mapping[JobState, int]) -> str:
 def _weights(jobs: Iterable[StudyJob]) -> dict[Path, float]:
     """Return the relative length of each job: ssr times max_duration.
 
-    If the durations have different units or a job has no ``max_duration``, the relative length is ssr.
+    If jobs have no ``max_duration``, or their units differ, return the ssr of each job.
     """
     described = {job.folder: job.description for job in jobs}
     times = {path: as_time(each.max_duration, "max_duration") for path, each in described.items() if each.max_duration}

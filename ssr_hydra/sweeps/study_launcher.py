@@ -52,8 +52,8 @@ class StudyLauncher:
     """Run the missing jobs of a sweep with Hydra's launcher, until each job has ended or has died too often.
 
     A job that has completed or diverged is not run again. A job whose process died continues from its last checkpoint,
-    up to :data:`RETRIES` times. If several jobs share a process, one death can end several jobs. Then each of these
-    jobs is retried alone.
+    up to :data:`RETRIES` times. If jobs share a process, its death ends all of them. Then each of these jobs is
+    retried alone.
 
     Without ``places``, jobs run seed by seed. The order within a seed is random but fixed (sorted by the SHA-256
     identity), so that a short slowdown of the machine does not always affect neighboring settings.
@@ -90,7 +90,7 @@ class StudyLauncher:
         self._jobs = {job.folder: job for job in plan.jobs}
         self._varied = columns_of([job.overrides for job in self._jobs.values()])
         self._returns: dict[Path, JobReturn] = {}  # the latest result of each job from the inner launcher
-        # For each job, the number of launches that wrote no file in the job's folder.
+        # For each job, the number of failed launches that left no heartbeat file.
         self._silent: Counter[Path] = Counter()
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before the job is launched
         self._starts_jobs = False  # the inner launcher has started at least one job

@@ -39,7 +39,6 @@ _NUMBERED = "${hydra.job.num}"
 
 
 def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
-    """Let the launcher run ``workers`` jobs at a time."""
     if workers is None or traits.starts_all:
         return
     if traits.workers is not None:
@@ -104,7 +103,7 @@ def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch:
     finally:
         alone = study.clear_signs()
         if plan is not None:
-            with suppress(OSError):  # ignore errors while printing
+            with suppress(OSError):
                 show_sweep(folder, plan.jobs, sys.stdout)
                 _show_sharing(folder, planned)
                 if report is not None:

@@ -15,9 +15,9 @@ class DerivedTimestamp(Timestamp, Generic[SourceT]):
 
     Args:
         source: The object from which the counters are computed.
-        functions: A mapping from the name of a raw counter, such as ``"batches"``, to a function that computes the
-            counter from the source. The function raises an error if the counter is unknown. If a counter has no
-            function, a read of this counter raises an ``AttributeError``.
+        functions: A mapping from the name of a counter, such as ``"batches"``, to a function that computes the counter
+            from the source. The function raises an error if the counter is unknown. Reading a counter without a
+            function raises an ``AttributeError``.
     """
 
     __slots__ = ("_functions", "_source")

@@ -16,7 +16,7 @@ from ssr_hydra.time.numbers import Number, exact
 NANOSECONDS = 10**9
 """Nanoseconds in a second."""
 
-# The keys are public names. The values are the slot, the raw name and the unit.
+# A mapping from the public name of each counter to its slot, its name as a plain number, and its unit.
 # Seconds are stored as whole nanoseconds, because sums of floats would drift.
 _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
     "iteration": ("_iteration", "iterations", TimeUnit.ITERATION),
@@ -76,7 +76,6 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
 
 
 def _as_time(value: int, unit: TimeUnit) -> Time:
-    """Return the value of a raw counter as a :class:`Time`."""
     return Time(Fraction(value, NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
 
 

@@ -120,9 +120,9 @@ def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
 
 
 def queue_watcher() -> Any:
-    """Return a replacement for the watcher with which submitit reads the states of Slurm jobs.
+    """Return a replacement for the object with which submitit reads the states of Slurm jobs.
 
-    submitit's watcher calls ``sacct``. On a cluster without accounting, ``sacct`` returns nothing, so submitit would
+    submitit's object calls ``sacct``. On a cluster without accounting, ``sacct`` returns nothing, so submitit would
     wait forever for a killed job. The replacement calls ``squeue``, which lists all jobs that have not ended.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
@@ -149,9 +149,9 @@ def queue_watcher() -> Any:
 def start_cluster(launcher: Launcher) -> None:
     """Start or join the cluster for Ray's launcher. Call this function in the main thread.
 
-    When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. The main
-    thread lives as long as the sweep. In the main thread, Ray replaces the handler of SIGTERM, so this function
-    restores the handler. Ray sends usage statistics only if the user sets ``RAY_USAGE_STATS_ENABLED=1``.
+    If a local cluster were started in a different thread, the system would end its processes together with this thread.
+    In the main thread, Ray replaces the handler of SIGTERM, so this function restores the handler. It also turns off
+    Ray's usage statistics, unless the user sets ``RAY_USAGE_STATS_ENABLED=1``.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray

@@ -69,7 +69,6 @@ class ProcessLauncher(Launcher):
         self._setup: tuple[HydraContext, TaskFunction, DictConfig] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """See Hydra's ``Launcher``."""
         gpus = self.gpus
         if gpus == "auto":
             gpus = (uses_gpu(OmegaConf.select(config, "trainer.device")) and visible_gpus()) or "none"
@@ -102,8 +101,6 @@ class ProcessLauncher(Launcher):
 
 @dataclass
 class _RunningJob:
-    """A job that runs in a separate process."""
-
     number: int
     overrides: list[str]
     place: dict[str, str]  # the environment variables of the worker that the job occupies

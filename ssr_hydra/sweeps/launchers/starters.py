@@ -240,11 +240,9 @@ class Spawner:
         return int(process.pid or 0), ours
 
     def waitables(self) -> list[Any]:
-        """See :class:`ForkServer`."""
         return [process.sentinel for process in self._processes.values()]
 
     def ended(self) -> list[ProcessEnd]:
-        """See :class:`ForkServer`."""
         over = [serial for serial, process in self._processes.items() if process.exitcode is not None]
         ends = []
         for serial in over:

@@ -60,7 +60,6 @@ class Orders:
     publishes_all: bool = False  # the job also publishes every checkpoint before the last step in ``publish``
 
     def write(self, study: Path, identity: str) -> None:
-        """Write the orders of a job."""
         _write(_path(study, _ORDERS, identity), asdict(self))
 
     @classmethod
@@ -70,7 +69,6 @@ class Orders:
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove the orders of a job."""
         _path(study, _ORDERS, identity).unlink(missing_ok=True)
 
 
@@ -81,12 +79,10 @@ class Taken(NamedTuple):
     train_seconds: float
 
     def write(self, study: Path, identity: str) -> None:
-        """Write the file of a job."""
         _write(_path(study, _TAKEN, identity), self._asdict())
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove the file with the shared steps of a job."""
         _path(study, _TAKEN, identity).unlink(missing_ok=True)
 
 
@@ -102,7 +98,6 @@ class Point:
 
     @property
     def checkpoint(self) -> Path:
-        """The folder of the checkpoint."""
         return self.folder / CHECKPOINTS / f"ba{self.step}"
 
     @classmethod

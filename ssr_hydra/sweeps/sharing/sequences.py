@@ -104,8 +104,6 @@ class Calendar:
 
 @dataclass
 class _Moment:
-    """The counters of a run after a number of steps."""
-
     calendar: Calendar
     step: int
 

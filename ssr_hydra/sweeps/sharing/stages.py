@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from ssr_hydra.sweeps.sharing.sequences import Sequences, first_difference
 
-_LEAST = Fraction(1, 1000)  # shared steps are worth a checkpoint if they are at least this fraction of the run
-_PROBED = 2  # shared steps are worth a checkpoint if there are at least this many
+_LEAST = Fraction(1, 1000)  # share at least this fraction of the run's steps
+_PROBED = 2  # share at least this number of steps
 
 
 def is_worth(prefix: int, steps: int) -> bool:
-    """Return whether it is worth sharing the first ``prefix`` steps of a run with ``steps`` steps.
+    """Return whether sharing the first ``prefix`` of ``steps`` steps is worth a checkpoint.
 
     Example:
         >>> is_worth(1, 100), is_worth(2, 100), is_worth(9, 10_000)

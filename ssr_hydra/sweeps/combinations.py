@@ -64,9 +64,10 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
         >>> sweep = OverridesParser.create().parse_overrides(["ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1"])
         >>> zips_of(["ssr", "optimizer.lr"], sweep, "ssr,optimizer.lr")
         (('ssr', 'optimizer.lr'),)
-        >>> zips_of(["ssr", "s"], sweep, "ssr,s")
+        >>> zips_of(["ssr", "sr"], sweep, "ssr,sr")
         Traceback (most recent call last):
-        ssr_hydra.errors.UnknownNameError: zip='ssr,s': must list keys that the sweep varies (got s); did you mean ssr?
+        ssr_hydra.errors.UnknownNameError: zip='ssr,sr': must list keys that the sweep varies (got sr);
+            did you mean ssr?
     """
     if value is None or value == []:
         return ()

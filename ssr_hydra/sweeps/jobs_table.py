@@ -51,7 +51,7 @@ def _end_of(job: StudyJob) -> _End:
 
 
 def of_experiment(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides of the experiment, without settings of the sweep such as ``study=first``."""
+    """Return the overrides without the settings of the sweep, such as ``study=first``."""
     return tuple(each for each in overrides if each.lstrip("+~").partition("=")[0] not in _OF_THE_SWEEP)
 
 
@@ -62,8 +62,7 @@ def _table(folder: Path, jobs: Sequence[StudyJob], stream: TextIO) -> str:
     name = objectives.pop() if len(objectives) == 1 else None
     errors = any(end.error for end in ends)
     rows = [("job", *columns.keys, "status", "steps", "training", name or "objective", "error")]
-    # The first line counts all jobs. The table does not list jobs that have not started. A long table does not list
-    # completed jobs.
+    # The first line counts all jobs. The table omits jobs that have not started, and a long table completed jobs too.
     hidden = {"not begun", *(("completed",) if len(jobs) > _MOST_SHOWN else ())}
     rows += [
         (job.folder.relative_to(folder).as_posix(), *row, end.status, *end.measured, end.error)

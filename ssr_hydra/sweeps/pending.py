@@ -36,7 +36,7 @@ class Pending:
     """If a job's folder has a run, hold back the description and the log lines of the new job until training starts.
 
     ``cfg`` is the config of the job, and ``hydra`` is Hydra's own config. Outside of the app, ``folder`` and ``hydra``
-    are None. ``waits`` is True while this object holds them back.
+    are None. ``waits`` is True until the description is written or discarded.
     """
 
     def __init__(self, folder: str | Path | None, cfg: Any, hydra: DictConfig | None) -> None:

@@ -72,6 +72,7 @@ class FieldSchedules:
             not fit the run. :meth:`step` raises this error if alpha moves a field out of its valid range.
 
     Example:
+        >>> import torch
         >>> from ssr_hydra.schedulers import LinearScheduler
         >>> from ssr_hydra.state import State
         >>> optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], weight_decay=0.5)

@@ -159,7 +159,7 @@ def _taken_by(run_dir: Path, study: Path) -> Taken:
 
 
 def _study_of(folder: Path) -> Path | None:
-    """Return the study of a folder; None if no job of the study reused steps of another job."""
+    """Return the study that contains a folder; None if no job of the study got steps from another job."""
     return next((place for place in (folder, *folder.parents) if (place / SHARED / _TAKEN).is_dir()), None)
 
 
@@ -174,7 +174,7 @@ class Cost:
 
 
 def cost_of(study: Path) -> Cost | None:
-    """Return the steps and the training time of a study; None if no job of the study reused steps of another job."""
+    """Return the steps and the training time of a study; None if no job got steps from another job."""
     if not (study / SHARED / _TAKEN).is_dir():
         return None
     records: dict[Path, RunResult] = {}

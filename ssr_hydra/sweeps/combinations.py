@@ -135,7 +135,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
-    """Return the number of values of each axis, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes with one value."""
+    """Return a text with the size of each axis, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes with one value."""
     counts = {item.get_key_element(): _n_values(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)

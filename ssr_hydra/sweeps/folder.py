@@ -203,7 +203,7 @@ class StudyFolder:
             return orphans
 
     def _lives(self) -> Callable[[str], bool]:
-        """Return a function from the id of a sweep to whether it is alive. The function checks each sweep only once."""
+        """Return a cached function: given the id of a sweep, it returns whether the sweep is alive."""
         return cache(lambda sweep: is_alive(self._sign_of(sweep)))
 
     @contextmanager

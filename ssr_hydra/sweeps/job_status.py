@@ -37,7 +37,7 @@ class LostJobError(RunError):
 
 
 class JobState(Enum):
-    """The status of a job, as its folder shows it."""
+    """The status of a job, according to the files in its folder."""
 
     WAITING = "waiting"  # the job has not started
     RUNNING = "running"  # the process of the job is alive

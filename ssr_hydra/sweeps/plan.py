@@ -157,14 +157,13 @@ class SharingPlan:
             yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps of the sweep: without and, if smaller, with ``share=true``."""
+        """Yield a line with the number of steps that the sweep trains, and the smaller number with ``share=true``."""
         if self._known:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
         yield from self._uncounted()
 
     def _uncounted(self) -> Iterator[str]:
-        """Yield a line with the number of jobs whose steps are not counted, if there are such jobs."""
         count = len(self.entries) - len(self._known)
         if count:
             yield f"  {count} {'job has' if count == 1 else 'jobs have'} an unknown number of steps"
@@ -274,7 +273,7 @@ def _own_steps(folder: Path | None) -> list[int]:
 
 
 def differing(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the fields whose values differ between jobs that can share steps."""
+    """Return the fields that prevent jobs from sharing steps, because their values differ between the jobs."""
     able = [each.fields for each in candidates if each.refused is None]
     names = dict.fromkeys(name for fields in able for name in fields)
     return [name for name in names if len({fields.get(name) for fields in able}) > 1]

@@ -1,4 +1,4 @@
-"""Wrap any launcher so that a sweep skips finished jobs, retries jobs that died, and can be repeated.
+"""Wrap any launcher so that a sweep skips finished jobs, retries jobs that died, and can be continued later.
 
 Hydra's launchers start each job once and keep no record of the job. If a job is killed, other jobs may die too, or the
 sweep may wait forever.
@@ -148,7 +148,7 @@ class StudyLauncher:
         return self._ready([job for job in orphans if job not in left and states[job] not in _DONE]), left
 
     def _ready(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
-        """Return the jobs that have not died too often, and delete their records of earlier failures."""
+        """Return the jobs that have not died too often, ready to launch again: delete their records of failures."""
         ready = [job for job in jobs if not self._is_given_up(job)]
         for job in ready:
             with suppress(OSError, ValueError):

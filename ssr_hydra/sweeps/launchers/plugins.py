@@ -208,7 +208,7 @@ def _printed() -> Iterator[None]:
 
 
 def _end_with(sweep: int) -> None:
-    """Wait until the sweep's process has ended. Then end the other workers, write a checkpoint, and stop."""
+    """When the sweep's process has ended, end the other workers, checkpoint this worker's job, and stop."""
     workers: list[psutil.Process] = []
     while os.getppid() == sweep:
         with suppress(psutil.Error):

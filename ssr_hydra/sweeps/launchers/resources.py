@@ -163,7 +163,7 @@ def study_folder(study: str | None, default: str) -> str:
 
 
 def register_resolvers() -> None:
-    """Register the resolvers of the launcher presets with OmegaConf."""
+    """Register the OmegaConf resolvers that the configs of launchers use."""
     register_resolver("study_folder", study_folder)
     register_resolver("jobs_at_once", jobs_at_once)
     register_resolver("gpus_per_job", gpus_per_job)

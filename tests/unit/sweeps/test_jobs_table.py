@@ -91,12 +91,13 @@ def test_record_that_another_sweep_deletes_at_this_moment_is_missing(tmp_path, m
 
 
 def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path):
-    jobs = [job(tmp_path / str(number), f"seed={number}") for number in range(60)]
-    assert shown(tmp_path, jobs) == ["", f"60 jobs in {tmp_path}: 60 completed"]
-    jobs.append(job(tmp_path / "60", "seed=60", "diverged", "DivergedError: NaN"))
+    jobs = [job(tmp_path / str(number), f"seed={number}") for number in range(51)]
+    assert len(shown(tmp_path, jobs[:50])) == 2 + 1 + 50
+    assert shown(tmp_path, jobs) == ["", f"51 jobs in {tmp_path}: 51 completed"]
+    jobs.append(job(tmp_path / "51", "seed=51", "diverged", "DivergedError: NaN"))
     lines = shown(tmp_path, jobs)
-    assert lines[1] == f"61 jobs in {tmp_path}: 60 completed, 1 diverged"
-    assert [line.split()[0] for line in lines[2:]] == ["job", "60"]
+    assert lines[1] == f"52 jobs in {tmp_path}: 51 completed, 1 diverged"
+    assert [line.split()[0] for line in lines[2:]] == ["job", "51"]
 
 
 def test_table_fits_the_width_of_the_terminal(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# The module of each exported name, except for the schedulers. The imports above are only for type checkers.
+# The module of each exported name, except the schedulers. Only type checkers read the imports above.
 _HOMES = {
     "InputError": "errors",
     "MissingRateError": "errors",

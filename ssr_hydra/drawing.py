@@ -18,7 +18,7 @@ _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDa
 FORMATS = tuple(_STAMPS)
 """File formats that :func:`render` can write."""
 
-# The first colours differ the most.
+# The colours are in this order because the first ones are the easiest to distinguish.
 HUES = ("#0072b2", "#4b1c00", "#e83a65", "#b58c00", "#1f2a97", "#94004f", "#685c00", "#2e004d")
 """Colours of data series on white. Colour-blind readers can distinguish the colours, also in greyscale."""
 
@@ -87,12 +87,12 @@ def mixed(one: str, other: str, frac: float) -> tuple[float, ...]:
 
 
 def clock_unit(seconds: float) -> tuple[float, str]:
-    """Return the seconds in, and the name of, the largest unit of time that ``seconds`` contains at least twice."""
+    """Return a unit of time, as (length in seconds, name): the largest unit of which ``seconds`` has at least two."""
     return next(((size, name) for least, size, name in _CLOCK if seconds >= least), (1.0, "seconds"))
 
 
 def render(figure: Figure, file_format: str) -> bytes:
-    """Return the content of a figure's file, which depends only on the figure and on matplotlib's version."""
+    """Return a figure as the bytes of a file. They depend only on the figure and on matplotlib's version."""
     buffer = io.BytesIO()
     with style():
         metadata = dict.fromkeys(_STAMPS[file_format])

@@ -20,7 +20,7 @@ from typing import Any
 SCHEDULER_NOTE = "raised by the scheduler "
 _LONGEST_VALUE = 80
 _STANDARD_LIBRARY = rf"{re.escape(str(Path(os.__file__).parent))}[\\/](?!(site|dist)-packages)"
-# Frames in these files are not the user's code.
+# Files that are not the user's code. A traceback may contain them.
 _NOT_THE_USERS = re.compile(
     rf"^<|^{re.escape(str(Path(__file__).parent))}\b|^{_STANDARD_LIBRARY}|[\\/](torch|numpy)[\\/]"
 )
@@ -46,7 +46,7 @@ def _value_text(value: object) -> str:
 class InputError(ValueError):
     """A value breaks a rule. The message is one line with the field, the value, the rule and the fix.
 
-    A subclass names the kind of the rule, so programs and tests need not read the message.
+    Programs and tests can distinguish errors by the subclass, and need not read the message.
 
     Args:
         field: Name of the argument or config field, dotted if nested.
@@ -138,13 +138,13 @@ class WrongTypeError(InputError):
 
 
 class MissingRateError(InputError, RuntimeError):
-    """A time cannot be converted, because a number such as batches per epoch (``dataloader_len``) is not known."""
+    """A time cannot be converted to a different unit, because e.g. the batches per epoch are not known."""
 
 
 class RunError(Exception):
-    """A run failed for a reason outside of the code, such as a full disk or a loss that is not finite.
+    """A run failed, for example because of a full disk or a loss that is not finite.
 
-    The message explains the failure without a traceback.
+    The message explains the failure, so the command line prints no traceback.
     """
 
 
@@ -203,8 +203,8 @@ def callable_name(function: Any) -> str:
 def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError | None:
     """Return an error that names the user's function that raised ``error``.
 
-    Return None for a MemoryError, an OSError, a Warning, and for an error of a type that is not built-in. The messages
-    of these errors are already clear.
+    Return None for a MemoryError, an OSError, a Warning, and for a type that is not built into Python. The messages of
+    these errors are already clear.
 
     Args:
         what: The role of the function, such as ``loss``.
@@ -221,7 +221,7 @@ def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError
 
 
 def own_message(error: Exception) -> str | None:
-    """Return a one-line message for a RunError or an error in a user's scheduler function; None for other errors."""
+    """Return the message of a RunError, or of an error in a user's scheduler, in one line; None for other errors."""
     if isinstance(error, RunError):
         return str(error)
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(SCHEDULER_NOTE)]

@@ -17,7 +17,7 @@ _LONGEST_PATH = 3_500  # maximum bytes of a folder's path; Linux allows 4,095, a
 
 
 class WriteError(RunError, OSError):
-    """A file cannot be written, for example because the disk is full. The message names its path and size."""
+    """A file cannot be written, for example because the disk is full. The message has the file's path and size."""
 
 
 def check_path(path: str | Path, field: str) -> Path:
@@ -40,10 +40,11 @@ def check_path(path: str | Path, field: str) -> Path:
 def check_folder_name(
     folder: str, field: str, typed: str | None, base: str = "the folder in which the run starts"
 ) -> None:
-    """Check the folder in a setting. Only a value from the command line may be outside of the base folder.
+    """Check a setting that names a folder. Only the command line may name a folder outside of the base folder.
 
-    ``folder`` is the value of the setting ``field``, with all references resolved. ``typed`` is the unresolved value on
-    the command line, or None. ``base`` is the description of the base folder, for messages.
+    ``folder`` is the value of the setting ``field`` after references such as ``${key}`` are resolved. ``typed`` is the
+    value on the command line before that; None if the command line does not set ``field``. ``base`` describes the base
+    folder in messages.
     """
     if not folder.strip():
         rule = "must not be empty, because the run's files must not mix with files of the working directory"
@@ -57,8 +58,7 @@ def check_folder_name(
             rule = f"must be below {base}"
             raise PathError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # The command line may refer to a value of a config file (${key}). This value must not lead to a folder outside
-    # base.
+    # If the command line refers to a value of a config file (${key}), this value must not lead outside of base.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must be below {base}, but the references in {typed} lead outside"
@@ -161,5 +161,5 @@ def flock(descriptor: int) -> bool | None:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file as :func:`flock` does. Return False if another process holds the lock, and otherwise True."""
+    """Lock a file as :func:`flock` does. Return False only if another process holds the lock."""
     return flock(descriptor) is not False

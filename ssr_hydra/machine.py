@@ -10,7 +10,7 @@ from typing import Any
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the number of cores that this process may use.
 
-    This is the number of cores in the process's CPU affinity, or the CPU limit of the container if that is lower.
+    This is the number of cores in the CPU affinity of the process, or the CPU limit of the container if it is lower.
 
     Example:
         >>> cores() >= 1
@@ -26,10 +26,10 @@ def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
-    """Return the load of the machine during a run, for the key ``conditions`` of ``result.json``.
+    """Return the cores and the load of this machine, for the key ``conditions`` of ``result.json``.
 
-    ``jobs_beside`` is the mean number of other jobs of the same sweep on this machine. ``load`` is the load average of
-    the last minute, which Windows does not have.
+    ``jobs_beside`` is the mean number of other jobs of the same sweep that this machine ran at the same time. ``load``
+    is the load average of the last minute. Windows has no load average.
 
     Example:
         >>> sorted(conditions(1.5))

@@ -39,9 +39,10 @@ _REVERSED = re.compile(r"\s*(?:[-\N{MINUS SIGN}]|1\s*/)")  # this matches -loss 
 def direction_by_name(metric: str) -> Direction | None:
     """Return ``max`` if the name of a metric shows that higher is better, and ``min`` if lower is better.
 
-    If the name has slashes, the last part with a known word decides: ``loss`` in ``eval/loss``, ``accuracy`` in
-    ``accuracy/clean``. Return None if no part has a known word, or if the deciding part has words of both directions.
-    Also return None if the name begins with a minus sign or ``1/``.
+    Slashes separate the parts of a name. The last part with a known word decides: ``loss`` in ``eval/loss``, and
+    ``accuracy`` in ``accuracy/clean``. Return None if no part has a known word, or if the deciding part has words of
+    both directions, or a word that reverses the direction, such as ``neg`` or ``drop``. Also return None if the name
+    begins with a minus sign or ``1/``.
 
     Example:
         >>> [direction_by_name(name) for name in ("eval/bits_per_byte", "val-top1", "wer_accuracy", "eval/x")]
@@ -79,9 +80,9 @@ def resolve_direction(choice: str | None, metric: str, field: str) -> Direction:
 
 
 def mode_of(choice: str, metric: str, field: str) -> Direction:
-    """Return ``max`` or ``min``, the mode of a scheduler that reads a metric.
+    """Return the ``mode`` of a scheduler that reads a metric, ``max`` or ``min``.
 
-    Raise an InputError if the metric's name shows the opposite direction: ``min`` for an accuracy, for example.
+    Raise an InputError if ``choice`` contradicts the metric's name, such as ``min`` for an accuracy.
     """
     mode, better = resolve_direction(choice, metric, field), direction_by_name(metric)
     if better not in (None, mode):

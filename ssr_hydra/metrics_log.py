@@ -25,7 +25,7 @@ METRICS = "metrics.jsonl"
 
 
 def evaluation_record(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of an evaluation in ``metrics.jsonl``."""
+    """Return the record that ``metrics.jsonl`` stores for an evaluation."""
     return {
         "event": "eval",
         **evaluation["timestamp"],
@@ -65,9 +65,9 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 class MetricsLog:
     """The file ``metrics.jsonl``, with one JSON object per line. A kill truncates at most one line.
 
-    An open log is locked, so a second run cannot use the same folder. A run that resumes copies the records up to its
-    checkpoint to a new file, which replaces the old file. So hard links to the old file and the target of a symbolic
-    link do not change.
+    An open log is locked, so a second run cannot use the same folder. A run that resumes does not change the old file:
+    it copies the records up to its checkpoint to a new file, which replaces the old file. So other links to the old
+    file keep their content.
 
     Args:
         folder: The run's folder; created if missing.
@@ -96,7 +96,7 @@ class MetricsLog:
         _open_logs.add(self)
 
     def _lock_old(self) -> BinaryIO:
-        """Open and lock the existing file, or create an empty file and lock it."""
+        """Open and lock the existing ``metrics.jsonl``. If it does not exist, create an empty file first."""
         while True:
             try:
                 file = open_regular(self.path)

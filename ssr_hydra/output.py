@@ -30,8 +30,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises an :class:`~ssr_hydra.errors.InputError` instead of exiting with the usage.
 
     Args:
-        unknown: The fix for an unknown flag if no known flag is similar. If a known flag is similar, the fix suggests
-            that flag.
+        unknown: The fix in the error for an unknown flag. If a known flag is similar, the fix is to use that flag.
         options: Other arguments of :class:`argparse.ArgumentParser`.
 
     Example:
@@ -118,9 +117,9 @@ class _Output:
 def safe_output() -> Iterator[None]:
     """Inside the ``with`` block and when Python exits, discard output that cannot be written.
 
-    If a standard descriptor is closed (``>&-``, cron), open it on the null device. Otherwise the next opened file would
-    get this descriptor, and printed output would go into the file. Also stop ``logging`` from printing a traceback for
-    a line that it cannot write.
+    If stdin, stdout or stderr is closed (``>&-``, cron), open the null device instead. Otherwise the next file that
+    Python opens would get the closed descriptor, and printed output would go into this file. Also stop ``logging`` from
+    printing a traceback for a line that it cannot write.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() uses the lowest free descriptor
         os.set_inheritable(number, True)
@@ -177,7 +176,7 @@ def text_table(
 
 
 def _opened(stream: TextIO | None, number: int) -> TextIO:
-    """Return the stream. If its descriptor was closed when Python started, the stream is None: return a new stream."""
+    """Return the stream. If it is None, because it was closed when Python started, return a new stream."""
     if stream is None:
         return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
     with suppress(AttributeError, OSError, ValueError):  # a notebook's stream, for example, cannot be reconfigured

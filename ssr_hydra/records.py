@@ -193,8 +193,8 @@ def is_count(value: Any) -> bool:
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Raise an InputError if a folder has the ``result.json`` of an old run, so that the files of two runs never mix.
 
-    Call this function only if the folder has no checkpoint to resume from. The function accepts the folder of a failed
-    or stopped run in two cases: the run trained no batch, or the hash of its config is ``hashed``.
+    Call this function only if the folder has no checkpoint to resume from. A failed or stopped run in the folder is not
+    an error if it trained no batch, or if the hash of its config is ``hashed``.
     """
     if not (folder / RESULT).exists():
         return

@@ -1,4 +1,4 @@
-"""The functions behind ``train.py``; see :mod:`ssr_hydra.app.train`."""
+"""The functions :func:`train` and :func:`build`; see :mod:`ssr_hydra.app.train`."""
 
 from ssr_hydra.app.train import build, train
 

@@ -51,8 +51,8 @@ def _installed(name: str) -> str | None:
 def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
     """Return a digest of the source code of this package, and of each trusted package.
 
-    For a package that this process has imported, every call returns the digest of the first call. If a user edits
-    the files later, this process still runs the old code.
+    If this process has imported a package, the first call computes its digest, and later calls return the same digest.
+    If a user edits the files in between, this process still runs the old code.
 
     Args:
         modules: The trusted modules, such as ``my_package`` or ``my_package.models``.

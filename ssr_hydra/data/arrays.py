@@ -31,7 +31,7 @@ from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, TASKS
 
 _CHUNK = 1024  # number of samples that are processed in float64 together
 _FEWEST_STEPS = 100  # float32 must represent at least this many values between a column's minimum and maximum
-_NOISE = 1e-12  # a column with a relative spread below this counts as constant
+_NOISE = 1e-12  # a column whose relative spread is below this number is constant
 
 
 class Arrays(TensorDataset):
@@ -50,15 +50,15 @@ class Arrays(TensorDataset):
         eval_path: The file of the evaluation samples; None holds out samples of ``path``.
         split: ``"train"`` or ``"eval"``.
         inputs: Names of the input columns. Without a header, the names are ``"0"``, ``"1"`` and so on. None means all
-            columns except the targets. In an .npz file or a folder: the name of the inputs array. None means the array
-            with the name inputs, x, X, images, features or data.
-        targets: Names of the target columns. None means the last column. In an .npz file or a folder: the name of the
-            targets array. None means the array with the name targets, y, Y or labels.
+            columns except the targets. For an .npz file or a folder: a list with the name of one array. None means the
+            array with the name inputs, x, X, images, features or data.
+        targets: Names of the target columns. None means the last column. For an .npz file or a folder: a list with the
+            name of one array. None means the array with the name targets, y, Y or labels.
         task: ``"classification"``: each sample has one target, a class number >= 0 or a word. Words are numbered in
             alphabetical order. ``"regression"``: targets [N, T] are float32, or float64 if ``dtype`` is float64.
         header: Whether the first row of a table has the names of the columns. None also means yes, but raises
             an error if the first row looks like data.
-        delimiter: The delimiter of a table; None detects commas, semicolons, tabs or bars.
+        delimiter: The delimiter of a table; None detects commas, semicolons, tabs or vertical bars.
         decimal: The decimal separator of a table, ``"."`` or ``","``.
         na_values: Words for a missing target, in upper or lower case. None means common words, such as NA, NaN, null
             and ?. An empty cell is always missing.
@@ -153,7 +153,7 @@ class Arrays(TensorDataset):
         """Return a test set: all samples of the file ``path``, with the scaling and class numbers of this data set.
 
         Args:
-            path: The file. Its columns and classes must be those of this data set.
+            path: A file with the columns and classes of this data set.
 
         Raises:
             InputError: The file is invalid, or most of its samples are training or evaluation samples.
@@ -207,7 +207,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
 
 
 def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
-    """Return the inputs, checked and reshaped, in the data type of the file."""
+    """Check and reshape the inputs. Keep their data type."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         rule = f"must be real numbers (in {table.path})"
@@ -243,9 +243,9 @@ class _Scale(NamedTuple):
 def _cast(
     table: SampleTable, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
 ) -> NDArray[Any]:
-    """Compute ``(values - mean) / std`` in ``dtype``.
+    """Scale the values by ``scale``, and convert them to ``dtype``.
 
-    Refuse values that are too large for ``dtype``, or so close together that ``dtype`` cannot distinguish them.
+    Refuse values that are too large for ``dtype``, or that become equal in ``dtype``.
     """
     cast = np.empty(values.shape, dtype)
     with np.errstate(over="ignore"):  # overflow is checked below
@@ -302,7 +302,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
 
 
 def _refuse_target(table: SampleTable, word: str, column: int, what: str, fix: str) -> NoReturn:
-    """Raise an error for the first target that is ``word``."""
+    """Raise an error that names the first target equal to ``word``."""
     where = table.target(table.targets[:, column].tolist().index(word), column)
     raise FormatError("targets", word, f"{what} ({where})", fix)
 
@@ -361,8 +361,8 @@ def _finite_targets(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     """Refuse an evaluation or test file ``other`` if too many of its samples are also in the file ``table``.
 
-    The fraction of the samples of ``other`` that are also in ``table`` must be at most ``max(0.5, 2 * r)``. r is the
-    fraction of repeated samples in ``table``. A copy of ``table``, in any order, is always refused.
+    A fraction of at most ``max(0.5, 2 * r)`` of the samples of ``other`` may be in ``table`` too. r is the fraction of
+    the samples of ``table`` that occur more than once in ``table``. A copy of ``table`` in any order is refused.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)

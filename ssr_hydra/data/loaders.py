@@ -28,11 +28,11 @@ from ssr_hydra.settings.base import seed_number as check_seed
 
 
 class TensorLoader:
-    """A fast loader of tensors in memory. It selects whole batches, and does not collate samples.
+    """A fast loader of tensors in memory. It reads a whole batch at once, not one sample after another.
 
     The order of the samples in an epoch is a function of (seed, epoch). The augmentation of a batch is a function of
-    (seed, epoch, batch). Every batch is a copy, so a model may change it in place. Each process gets a
-    part of each batch.
+    (seed, epoch, batch). Every batch is a copy, so a model may change it in place. Each process gets a part of each
+    batch.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of a ``TensorDataset``, or a sequence of tensors of equal length.
@@ -133,7 +133,7 @@ def known_length(loader: Any) -> int | None:
 
 
 def _stacked(samples: list[Any]) -> Any:
-    """Make a batch as torch's DataLoader does by default."""
+    """Make a batch with torch's ``default_collate``. If this fails, raise a RunError with a fix."""
     try:
         return default_collate(samples)
     except (KeyError, RuntimeError, TypeError) as error:
@@ -161,8 +161,8 @@ def make_loaders(
     Args:
         train: The data set to train on.
         eval: The data set to evaluate on, without shuffling and augmentation; None for no evaluation.
-        augment: Augmentation of whole batches, only for data in memory. Other data sets must augment their samples
-            themselves, by the global random generators of Python, NumPy and torch, which the loader seeds.
+        augment: Augmentation of whole batches, only for data in memory. Other data sets must augment each sample
+            themselves. They can use the global random generators of Python, NumPy and torch, which the loader seeds.
         seed: The run's seed.
         device: The device of training. Data in memory is moved to the device once.
         rank: Rank of this process.
@@ -173,8 +173,8 @@ def make_loaders(
         The training loader, and the evaluation loader (None without evaluation).
 
     Raises:
-        InputError: A data set is empty, or a setting is out of range or would have no effect. The evaluation data of a
-            built-in data set overlaps the training data.
+        InputError: A data set is empty. A setting is out of range, or cannot be used with the data. The training and
+            evaluation data of a built-in data set overlap.
 
     Example:
         >>> from ssr_hydra.data import Digits, RandomShift

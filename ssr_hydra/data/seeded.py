@@ -24,13 +24,13 @@ from ssr_hydra.settings.base import count as check_count
 
 
 class Padding(NamedTuple):
-    """A dummy batch for a process that gets no samples of a batch. All processes must compute every batch together."""
+    """A dummy batch for a process that gets no samples, because every process must take part in every step."""
 
     batch: Any
 
 
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Return the range of a batch's samples that a process gets. The sizes of the ranges differ by at most one.
+    """Return which samples of a batch a process gets. All processes get the same number of samples, or one more.
 
     Returns:
         The index of the first sample, and the index after the last sample.
@@ -69,7 +69,7 @@ class SeededSampler(Sampler[list[_Key]]):
         batch_size: Samples per batch. The last batch of an epoch may be smaller.
         shuffle: Whether each epoch has a new order. If false, the order is 0, 1, 2 ...
         drop_last: Whether to drop the last batch of an epoch if it is not full.
-        seed: Seed of the order and of the samples' seeds.
+        seed: Seed from which the order and the samples' seeds are computed.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
     """
@@ -111,9 +111,9 @@ class SeededSampler(Sampler[list[_Key]]):
 class SeededDataset(Dataset[Any]):
     """A data set whose random numbers, including augmentation, depend only on (seed, epoch, sample).
 
-    The class seeds the global generators of Python, NumPy and torch before each sample, or before each batch if the
-    data set has ``__getitems__``, and restores them after the batch. So the data does not depend on the number of
-    workers. Each seeding takes about 30 us.
+    Before each sample, the class seeds the global generators of Python, NumPy and torch. If the data set has
+    ``__getitems__``, the class seeds them only once per batch. After each batch, it restores their state. So the random
+    numbers do not depend on the number of workers. Each seeding takes about 30 us.
 
     Args:
         dataset: A map-style data set.
@@ -193,7 +193,7 @@ class NamedCollate:
 
 @contextmanager
 def _named_errors(part: str, dataset: Any) -> Iterator[None]:
-    """Raise an exception of the user's data set as a UserCodeError that names the data set and its part."""
+    """Convert an exception of the user's data set to a UserCodeError that names the data set and ``part``."""
     try:
         yield
     except (InputError, RunError, MemoryError):
@@ -228,7 +228,7 @@ class SeededDataLoader(DataLoader[Any]):
         if isinstance(dataset, IterableDataset):
             begin, end = share(batch_size, rank, world_size)
             options.update(batch_size=end - begin, drop_last=drop_last)
-            # torch seeds the shuffling of a data pipe only if the data pipe is the data set itself.
+            # Do not wrap a data pipe: torch seeds its shuffling only if the data pipe itself is the data set.
             dataset = dataset if isinstance(dataset, IterDataPipe) else NamedStream(dataset)
         else:
             length = len(dataset)  # type: ignore[arg-type]  # make_loaders has checked that there is a length
@@ -246,7 +246,7 @@ class SeededDataLoader(DataLoader[Any]):
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
-        # torch draws the workers' seeds from this generator. A stream in a worker gets its only seed in this way.
+        # torch draws the workers' seeds from this generator. A stream in a worker gets no other seed.
         self.generator.manual_seed(fold(self.seed, WORKERS_STREAM, self.epoch))
         start, self._start = self._start, 0
         sampler = self.batch_sampler
@@ -259,7 +259,7 @@ class SeededDataLoader(DataLoader[Any]):
             batches = _without_worker_traceback(batches)
         if isinstance(sampler, SeededSampler):
             return batches if self.world_size == 1 else self._with_padding(batches, sampler, start)
-        # Without workers, a stream would change the random state of the process. So the stream gets a separate state.
+        # Without workers, a stream runs in this process. So give the stream a separate random state.
         if self.num_workers == 0:
             batches = _with_own_rng(batches, fold(self.seed, WORKERS_STREAM, self.epoch))
         return itertools.islice(batches, start, None) if start else batches
@@ -271,7 +271,7 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches. Remove the worker's traceback, which torch adds to the message of a RunError.
+    """Yield the batches. If a worker raises a RunError, remove the traceback that torch adds to its message.
 
     A UserCodeError keeps the original error, with the worker's traceback, as its cause.
     """

@@ -12,7 +12,7 @@ import torch
 
 from ssr_hydra.settings.base import seed_number
 
-# Each stream is a separate use of random numbers.
+# The uses of random numbers. fold() takes one of these numbers as its first counter.
 ORDER_STREAM, AUGMENT_STREAM, SAMPLE_STREAM, WORKERS_STREAM = range(4)
 
 _MASK = 2**64 - 1
@@ -21,12 +21,12 @@ _MASK = 2**64 - 1
 def fold(seed: int, *counters: int) -> int:
     """Compute a new seed from a seed and counters.
 
-    The function applies the finalizer of splitmix64 (Steele, Lea, Flood 2014) to each number. So ``fold(0, 1)`` and
-    ``fold(1, 0)`` differ, and the random streams of neighbouring seeds, epochs and batches do not overlap.
+    The function mixes the bits of each number with the finalizer of splitmix64 (Steele, Lea, Flood 2014). So
+    ``fold(0, 1)`` and ``fold(1, 0)`` differ, and similar seeds, epochs and batches have unrelated random numbers.
 
     Args:
         seed: The run's seed.
-        counters: Numbers that identify the use of the new seed, such as a random stream, an epoch, a batch or a sample.
+        counters: Numbers that say what the new seed is for: one of the streams above, then an epoch, batch or sample.
 
     Returns:
         An int in [0, 2**63), which the generators of Python and torch accept as a seed.
@@ -63,7 +63,7 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_global_rng(seed: int) -> None:
-    """Seed the CPU generators of Python, NumPy and torch, which data sets use."""
+    """Seed the CPU generators of Python, NumPy and torch. Data sets draw random numbers from these generators."""
     random.seed(seed)
     torch.default_generator.manual_seed(seed)
     numpy = sys.modules.get("numpy")

@@ -1,4 +1,4 @@
-"""Split a data set into training and evaluation samples by a seed that does not depend on the run."""
+"""Split a data set into training and evaluation samples. The seed of the split is not the run's seed."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
 def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "training data") -> None:
     """Refuse evaluation or test data that may overlap the training data.
 
-    Only data sets with the attributes ``partition`` and ``part``, such as built-in data sets, are checked.
-    ``partition`` has the settings that must be equal in both data sets, so that their parts do not overlap. ``part``
-    identifies the part, such as ``train``. ``field`` and ``of`` name the two data sets in errors.
+    The function checks only data sets with the attributes ``partition`` and ``part``, such as built-in data sets.
+    ``partition`` has the settings of the split, and must be equal in both data sets. ``part`` is the name of a part of
+    the split, such as ``train``, and must differ. ``field`` and ``of`` name the two data sets in errors.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

@@ -40,14 +40,14 @@ _UNNAMED = re.compile(r"|Unnamed: \d+")  # an empty name, or pandas' name of an 
 
 
 class SampleTable(NamedTuple):
-    """Inputs [N, ...], targets [N, T] as numbers or words, and names for error messages."""
+    """The samples of a file: inputs [N, ...], targets [N, T] (numbers or words), and names for error messages."""
 
     path: str
     inputs: NDArray[Any]
     targets: NDArray[Any]
     columns: list[str] | None  # names of the input columns; None if the file has arrays
     target_columns: list[str]
-    rows: array[int] | None  # the number of each sample's last line; None if the file is not a text file
+    rows: array[int] | None  # the last line of each sample in a text file; None for other files
 
     def row(self, index: int) -> str:
         """Return the file and the row of a sample for error messages."""
@@ -183,7 +183,7 @@ class TableReader:
         return FormatError(self.field, self.path, rule, fix)
 
     def _check_header(self, first: list[str], body: list[list[str]]) -> None:
-        """Refuse a first row that may be data: in all columns whose other cells are numbers, it has numbers too."""
+        """Refuse a first row that may be data: it has a number in each column whose other cells are all numbers."""
         numeric = []
         for place, cell in enumerate(first):
             below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]

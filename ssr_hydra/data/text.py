@@ -65,9 +65,9 @@ class ByteWindows(TensorDataset):
 class StdlibBytes(ByteWindows):
     """The source code of Python's standard library as windows of bytes. By default, a tenth of the files is held out.
 
-    The text consists of the files of top-level modules: 166 files and 4.6 MB in CPython 3.11. The text depends on the
-    version of Python, so :meth:`describe` returns the version and a SHA-256. The split depends on ``eval_fraction``,
-    ``split_seed`` and the number of files. Modules that depend on the build of Python are excluded.
+    The text consists of top-level modules that are one file, not a package: 166 files and 4.6 MB in CPython 3.11. The
+    text depends on the version of Python, so :meth:`describe` returns the version and a SHA-256. The split depends on
+    ``eval_fraction``, ``split_seed`` and the number of files.
 
     Args:
         split: ``"train"`` or ``"eval"``.
@@ -108,7 +108,7 @@ class StdlibBytes(ByteWindows):
 
 
 class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
-    """Python's standard library as documents: the text between blank lines, cut every ``max_length`` bytes.
+    """Python's standard library as documents. A document ends at a blank line, or after ``max_length`` bytes.
 
     A batch is a mapping of three tensors [N, L], where L is the length of the longest document in the batch. Shorter
     documents are padded at the end. ``input_ids`` are the bytes. ``attention_mask`` is 1 for text and 0 for padding.
@@ -156,7 +156,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return len(self._ends)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        end = self._ends[index]  # the IndexError of this line ends a for loop over the data set
+        end = self._ends[index]  # for an index that is too large, this line raises the IndexError that ends a for loop
         begin = self._ends[index - 1] if index % len(self) else 0
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
@@ -194,7 +194,7 @@ def _files(split: str, fraction: float, seed: int) -> list[_File]:
 
 @functools.cache
 def _read_sources(folder: str) -> tuple[_File, ...]:
-    """Return the file of every top-level module, with Unix line ends, sorted by name."""
+    """Return the name and the text of each top-level module that is one file. Line ends are those of Unix."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
     # A module without a .py file is a package, is built in, or belongs to a different operating system.
     sources = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]

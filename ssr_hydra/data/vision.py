@@ -24,15 +24,15 @@ from ssr_hydra.settings.base import not_negative, one_of
 from ssr_hydra.settings.base import seed_number as check_seed
 from ssr_hydra.settings.images import IMAGE_SETS, ImageSet
 
-_TIMEOUT = 30.0  # seconds that a download waits for an answer
+_TIMEOUT = 30.0  # seconds that a download waits for the server
 
 
 class SmallImages(TensorDataset):
     """CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST, held in memory as float32 and normalized by channel.
 
-    The ``eval`` split has the test images. torchvision reads the files and checks the MD5 of downloads. The files of
-    CIFAR are pickles, so torchvision checks their MD5 before every use. An interrupted download never leaves an
-    incomplete data set. The training images of CIFAR take 614 MB of memory, and those of MNIST take 188 MB.
+    The ``eval`` split has the test images. torchvision reads the files, and checks the MD5 of downloads. For CIFAR, it
+    checks the MD5 before every use, because the files are pickles. An interrupted download leaves no incomplete data
+    set. The training images of CIFAR take 614 MB of memory, and those of MNIST take 188 MB.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.

@@ -84,7 +84,7 @@ _RUNS_CODE = {
     "the params are a list": (PARAMS, "must be a mapping", sweep(f"[{EVIL}]")),
     "partial in a sweep": (f"{PARAMS}._partial_", "number or text", sweep("{_partial_: true}")),
     "a preset put there": ("model", NOT_CHOSEN, "defaults: [/model@hydra.callbacks.x: conv]"),
-    "target of a job": ("model._target_", "or trusted", sweep("{model._target_: os.mkdir}")),
+    "target of a job": ("model._target_", "nor in trust", sweep("{model._target_: os.mkdir}")),
     "another sweeper": ("hydra/sweeper", NOT_CHOSEN, "defaults: [override /hydra/sweeper: optuna]"),
     "another launcher's preset": ("launcher", NOT_CHOSEN, "defaults: [override /launcher: ray]"),
     "a launcher": ("hydra/launcher", "write launcher=joblib on", "defaults: [override /hydra/launcher: joblib]"),
@@ -122,7 +122,7 @@ _REPLAYED = {
     "replayed sweep": (f"{PARAMS}.seed", "number or text", sweep(f"{{seed: {EVIL}}}")),
     "replayed callbacks": ("hydra.callbacks.x._target_", NOT_SET, f"hydra: {{callbacks: {{x: {EVIL}}}}}\n"),
     "search path": ("hydra.searchpath", NOT_SET, "hydra: {searchpath: ['pkg://antigravity']}"),
-    "replayed folder": ("hydra.run.dir", "must be plain text", "hydra: {run: {dir: 'a-${hydra.mode}'}}\n"),
+    "replayed folder": ("hydra.run.dir", "must not contain $", "hydra: {run: {dir: 'a-${hydra.mode}'}}\n"),
     "replayed config that doubles": ("x0", "unknown key", TOP),
 }
 RUNS_CODE = {
@@ -239,7 +239,7 @@ FOLDERS = {
         f"{kind} {folder}": Refused(
             typed,
             f"hydra.{kind}.dir",
-            "must not call" if "oc.env" in folder and folder[:2] != "\\$" else "must be plain text",
+            "must not call" if "oc.env" in folder and folder[:2] != "\\$" else "must not contain $",
             overlay(f"hydra: {{{kind}: {{dir: '{folder}'}}}}\n"),
         )
         for kind, typed, folders in (("run", U, _DIRS), ("sweep", f"-m {U} ssr=0.5,1", _DIRS[:2]))
@@ -372,7 +372,7 @@ _VALUES = {
 _BASELESS = {
     "trainer": ("eval_interval: 2ep", "begin the YAML file of the group trainer with defaults: [default, _self_]"),
     "data": ("batch_size: 32", "begin the YAML file of the group data with defaults: [custom, _self_]"),
-    "scheduler": ("t_max: 1ep", "begin the YAML file of the group scheduler with defaults: [cosine_warmup, _self_]"),
+    "scheduler": ("t_max: 1ep", "begin the YAML file with defaults: [cosine_warmup, _self_]"),
 }
 _QUOTED = {
     "name=größe": """write 'name="größe"'""",

@@ -10,10 +10,9 @@ import copy
 import importlib
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from ssr_hydra.schedulers.combinators import Phase
@@ -24,48 +23,18 @@ Object = Annotated[Any, Callable[..., Any] | None]
 """The type of a field that holds a config node with a ``_target_``."""
 
 
-class Choices(Mapping[str, Any]):
-    """The choices of a config group: a mapping from name to config.
-
-    The mapping creates each config from its class at the first access.
+def configs_of(sources: Mapping[str, tuple[str, Mapping[str, Any]]], *, module: str) -> dict[str, Any]:
+    """Create the configs of a group's choices.
 
     Args:
-        home: The module in which pickle finds the config classes. Its ``__getattr__`` calls :meth:`attribute`.
-        sources: A mapping from name to a pair: the dotted path of a class, and presets for the class's arguments.
-        own: A mapping from name to a function that returns the config, for configs that are not derived from a class.
+        sources: A mapping from choice to a pair: the dotted path of a class, and presets for the class's arguments.
+        module: See :func:`config_of`.
     """
-
-    def __init__(
-        self,
-        home: str,
-        sources: Mapping[str, tuple[str, Mapping[str, Any]]],
-        own: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
-    ) -> None:
-        self._home, self._sources = home, sources
-        self._make = {name: partial(self._derived, *source) for name, source in sources.items()} | {**own}
-        self._configs: dict[str, Any] = {}
-
-    def _derived(self, path: str, presets: Mapping[str, Any]) -> Any:
-        module, _, name = path.rpartition(".")
-        return config_of(getattr(importlib.import_module(module), name), presets, path, module=self._home)
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._configs:
-            self._configs[name] = self._make[name]()
-        return self._configs[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._make)
-
-    def __len__(self) -> int:
-        return len(self._make)
-
-    def attribute(self, name: str) -> Any:
-        """Return the config whose class has this name."""
-        for choice, (path, _) in self._sources.items():
-            if name == f"{path.rpartition('.')[2]}Config":
-                return self[choice]
-        raise AttributeError(f"module {self._home!r} has no attribute {name!r}")
+    configs = {}
+    for choice, (path, presets) in sources.items():
+        home, _, name = path.rpartition(".")
+        configs[choice] = config_of(getattr(importlib.import_module(home), name), presets, path, module=module)
+    return configs
 
 
 def config_of(

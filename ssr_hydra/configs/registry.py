@@ -1,9 +1,7 @@
 """Registration of the structured configs with Hydra's ConfigStore."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
-from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.plugins.config_source import ConfigLoadError
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.configs.derive import Choices, PhaseConfig
+from ssr_hydra.configs.derive import PhaseConfig, configs_of
 from ssr_hydra.configs.experiment import LAUNCHERS, SWEEPERS, TRAINERS, AppConfig
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS
@@ -29,11 +27,18 @@ _LOGGERS = {
 }
 _CALLBACKS = {"ema": "EMA", "profiler": "Profiler", "throughput": "Throughput"}
 
-LOGGERS = Choices(__name__, {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _LOGGERS.items()})
+LOGGERS = configs_of(
+    {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _LOGGERS.items()}, module=__name__
+)
 """Choices of the group ``logger``. The config of each choice is at ``logger.<name>``."""
 
-CALLBACKS = Choices(__name__, {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _CALLBACKS.items()})
+CALLBACKS = configs_of(
+    {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _CALLBACKS.items()}, module=__name__
+)
 """Choices of the group ``callbacks``. The config of each choice is at ``callbacks.<name>``."""
+
+# pickle finds the classes by name
+globals().update((config.__name__, config) for config in (*LOGGERS.values(), *CALLBACKS.values()))
 
 GROUPS: dict[str, Mapping[str, Any]] = {
     "scheduler": SCHEDULERS,
@@ -45,11 +50,6 @@ GROUPS: dict[str, Mapping[str, Any]] = {
     "callbacks": CALLBACKS,
 }
 """The config groups: ``GROUPS[group][choice]`` is the config of a choice."""
-
-
-def __getattr__(name: str) -> Any:
-    return (LOGGERS if name.endswith("LoggerConfig") else CALLBACKS).attribute(name)
-
 
 # Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has a separate node in the config.
 _SEVERAL = ("logger", "callbacks")
@@ -104,12 +104,12 @@ class Preset(NamedTuple):
 
     Args:
         path: Group and name, such as ``scheduler/wsd``.
-        make: Function that returns the config.
+        node: The config.
         package: The dotted path of the config node that gets this config; None for the node with the group's name.
     """
 
     path: str
-    make: Callable[[], Any]
+    node: Any
     package: str | None = None
 
 
@@ -123,15 +123,15 @@ def presets(groups: Iterable[str] = GROUPS, prefix: str = "", *, is_app: bool = 
     """
     start = f"{prefix}/" if prefix else ""
     if is_app:
-        yield Preset(f"{start}base_config", lambda: AppConfig)
+        yield Preset(f"{start}base_config", AppConfig)
         for kind, choices in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
-            for name in choices:
-                yield Preset(f"hydra/{kind}/{name}", partial(getitem, choices, name))
+            for name, node in choices.items():
+                yield Preset(f"hydra/{kind}/{name}", node)
     for group in groups:
-        for name in GROUPS[group]:
-            has_parts = group == "scheduler" and name in _PARTS
-            make = partial(_with_parts, f"{start}{group}", name) if has_parts else partial(getitem, GROUPS[group], name)
-            yield Preset(f"{start}{group}/{name}", make, f"{group}.{name}" if group in _SEVERAL else None)
+        for name, node in GROUPS[group].items():
+            if group == "scheduler" and name in _PARTS:
+                node = _with_parts(f"{start}{group}", name)
+            yield Preset(f"{start}{group}/{name}", node, f"{group}.{name}" if group in _SEVERAL else None)
 
 
 def _with_parts(path: str, name: str) -> Any:
@@ -161,4 +161,4 @@ def _store(preset: Preset) -> None:
             'use a prefix: register(prefix="ssr")',
         )
     group, _, name = preset.path.rpartition("/")
-    store.store(name=name, node=preset.make(), group=group or None, package=preset.package, provider=PROVIDER)
+    store.store(name=name, node=preset.node, group=group or None, package=preset.package, provider=PROVIDER)

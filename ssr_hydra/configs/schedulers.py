@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssr_hydra.configs.derive import Choices
+from ssr_hydra.configs.derive import configs_of
 from ssr_hydra.schedulers.registry import ROWS
 
 # The class and the preset arguments of each torch scheduler. torch_plateau has mode=auto, not torch's default min: the
@@ -45,20 +45,16 @@ _TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "torch_chained": ("ChainedScheduler", {"schedulers": {}}),
     "torch_plateau": ("ReduceLROnPlateau", {"mode": "auto"}),
 }
-SCHEDULERS: Choices = Choices(
-    __name__,
+SCHEDULERS: dict[str, Any] = configs_of(
     {
         **{row.name: (f"ssr_hydra.schedulers.{row.scheduler.__name__}", row.presets) for row in ROWS},
         **{choice: (f"ssr_hydra.torch_schedulers.{name}", presets) for choice, (name, presets) in _TORCH.items()},
     },
-    {
-        # An increase from 0 to 1, the usual first phase of a sequence.
-        "ramp": lambda: SCHEDULERS["linear"](alpha_i=0.0, alpha_f=1.0),
-        "custom": lambda: {"_target_": "???"},
-    },
+    module=__name__,
 )
 """Choices of the group ``scheduler``."""
+globals().update((config.__name__, config) for config in SCHEDULERS.values())  # pickle finds the classes by name
 
-
-def __getattr__(name: str) -> Any:
-    return SCHEDULERS.attribute(name)
+# An increase from 0 to 1, the usual first phase of a sequence.
+SCHEDULERS["ramp"] = SCHEDULERS["linear"](alpha_i=0.0, alpha_f=1.0)
+SCHEDULERS["custom"] = {"_target_": "???"}

@@ -97,7 +97,7 @@ def test_configs_of_a_sequence_and_its_phases_have_typed_classes(empty_store):
 
 
 def test_app_presets_equal_the_configs_that_register_stores(empty_store):
-    """The app creates presets one by one; an app of a user finds the same presets in the ConfigStore."""
+    """The app has its own config source; an app of a user finds the same presets in the ConfigStore."""
     source = PresetSource("ssr_hydra", "presets://")
     names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]
     results = {(group, name): source.load_config(f"{group}/{name}".lstrip("/")) for group, name in names}

@@ -7,7 +7,7 @@ selection in the list selects it::
 
 =========== ============================================================================================================
 ``name``    A pattern for the parameter's dotted name, or a list of patterns. ``*`` matches any text, dots included. A
-            string instead of a mapping is a pattern for the name.
+            selection that is only a string is such a pattern.
 ``module``  The class, or a base class, of the module that contains the parameter: ``Embedding``, ``BatchNorm*``.
 ``ndim``    The number of dimensions, or a list of numbers: biases and scales have 1, matrices 2.
 ``layer``   The parameter's layer, or a list of layers. The input has layer 0, and the output has layer -1.
@@ -49,7 +49,7 @@ class Described:
 
     Attributes:
         aliases: A pair (dotted name, classes) for each name of the parameter; a tied parameter has several names.
-            ``classes`` has the class of the module that contains the parameter, and the base classes of this class.
+            ``classes`` are the names of the class, and of its base classes, of the module that contains the parameter.
         ndim: Number of dimensions.
         layer: Number of the parameter's layer, from 0 at the input.
         layers: Number of layers in the model.
@@ -152,7 +152,7 @@ def _counts(value: Any, path: str) -> tuple[int, ...]:
 
 
 def _checked_items(value: Any, path: str, is_valid: Callable[[Any], bool], rule: str, fix: str) -> tuple[Any, ...]:
-    """Return a value or a list of values as a tuple. Check that the tuple is not empty and each value is valid."""
+    """Return a value, or a list of values, as a tuple. Refuse an empty list, and invalid values."""
     items = tuple(value) if _is_list(value) else (value,)
     if not items:
         raise MissingValueError(path, value, "must not be empty", "add a pattern or a number, or remove the list")
@@ -173,7 +173,7 @@ class Rule:
         name: The name of the rule.
         path: Dotted path of the rule in the config, for error messages.
         params: Selections. The rule applies to a parameter if at least one selection selects the parameter.
-        given: The selection as the user wrote it.
+        given: The selection as the user wrote it, for error messages.
         values: Hyperparameters to set.
         scales: A mapping from hyperparameter to the factor that multiplies it.
         layer_decay: The factor that multiplies lr once for each layer after the parameter's layer; None if not set.
@@ -295,7 +295,7 @@ def no_effect(field: str) -> InputError:
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
     """Check that the value of a hyperparameter is in the range of this hyperparameter.
 
-    For a hyperparameter that this package does not know, a bool or a string is valid too.
+    If this package does not know the hyperparameter, a bool or a string is valid too.
 
     Args:
         key: The hyperparameter's name, such as ``betas``.

@@ -1,4 +1,4 @@
-"""Torch schedulers that set learning rates from schedules, and param groups from rules."""
+"""torch schedulers that apply this package's schedules, and functions that create param groups from rules."""
 
 from ssr_hydra.optim.compiled import compile_composer_scheduler
 from ssr_hydra.optim.groups import param_groups, split_params

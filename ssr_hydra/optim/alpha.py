@@ -64,7 +64,7 @@ def is_count(value: object) -> bool:
 
 
 def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
-    """Return a mapping from the name of each schedule to its function of time. An unnamed schedule is ``"default"``."""
+    """Return the function of time of each schedule, by name. A schedule without a name is named ``"default"``."""
     if not isinstance(schedulers, Mapping):
         return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
     if not schedulers:
@@ -87,7 +87,7 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
             rule = "must be a scheduler of this package or a function, not a torch scheduler"
             fix = "pass the torch scheduler to Trainer(schedulers=...), or call its step() yourself"
             raise WrongTypeError(field, type(factor).__name__, rule, fix)
-        # The error of a single schedule does not need to name the schedule.
+        # If there is only one schedule, its errors need not name it.
         with nullcontext() if place == "schedulers" else within(place):
             curves.append(bind(factor, state, ssr))
     return product(curves)
@@ -101,7 +101,7 @@ def set_lr(group: _Group, base: float, alpha: float) -> None:
 class AlphaLR(LRScheduler, ABC):
     """Scheduler that sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
 
-    A subclass stores the current time. Alpha is computed once per step for each schedule.
+    A subclass provides the current time. Each step computes alpha once per schedule.
     """
 
     base_lrs: list[float]  # type: ignore[assignment] # numbers, even if groups have tensors
@@ -126,7 +126,7 @@ class AlphaLR(LRScheduler, ABC):
         """Return the timestamp at which alpha is computed."""
 
     def _advance(self, epoch: int | None) -> None:
-        """Count one step. torch's SequentialLR passes ``epoch`` to set the number of steps."""
+        """Count one step. torch's SequentialLR passes the number of steps, ``epoch``, instead."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
 
     def _update_lr(self, epoch: int | None = None) -> None:
@@ -136,12 +136,12 @@ class AlphaLR(LRScheduler, ABC):
         self._set_lrs(self._now())
 
     def _resume(self) -> None:
-        """Read the groups' ``initial_lr`` again, because another scheduler or a checkpoint has set the current time."""
+        """Read the groups' ``initial_lr`` again, after SequentialLR or a checkpoint has set the current time."""
         self._initial.forget()
         self._groups = None
 
     def _begin(self) -> None:
-        """Store the initial rates in the optimizers when the schedule takes its first step."""
+        """At the first step, store the initial rates in the optimizers."""
         if self._now().get("ba").value <= 1:
             self._initial.settle()
         else:  # the run has been resumed after its first step

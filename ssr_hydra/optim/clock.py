@@ -1,4 +1,4 @@
-"""The clock of a scheduler in a custom training loop: it counts steps, and computes other counters when needed."""
+"""The clock of a scheduler in a custom training loop. It counts steps, and computes the counters that are read."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ssr_hydra.time.timestamp import NANOSECONDS
 class _Total:
     """The number of samples or tokens since the start of the run, and since the start of the epoch.
 
-    ``rate`` is the expected number per batch, or 0 if it is unknown. ``told`` counts the batches whose number the
-    caller passed to ``step``. ``extra`` is the sum of (passed number - rate) over all these batches, and
-    ``extra_in_epoch`` over those of the epoch ``epoch``.
+    ``rate`` is the expected number per batch, or 0 if it is unknown. ``told`` is the number of batches for which the
+    caller passed a number to ``step``. ``extra`` is the sum of (passed number - rate) over these batches.
+    ``extra_in_epoch`` is the same sum over the batches of one epoch, ``epoch``.
     """
 
     __slots__ = ("epoch", "extra", "extra_in_epoch", "has_rate", "name", "rate", "told")
@@ -34,8 +34,8 @@ class _Total:
     def reset(self, total: int | Fraction, batch: int, n_passed: int | None = None) -> None:
         """Set the number of samples or tokens in the first ``batch`` batches.
 
-        A ``total`` of 0 means ``rate * batch``. ``n_passed`` is the number of batches whose number the caller passed to
-        ``step``. None means all ``batch`` batches, or no batch if ``total`` is 0.
+        A ``total`` of 0 means ``rate * batch``. ``n_passed`` is the new value of ``told``. None means all ``batch``
+        batches, or 0 if ``total`` is 0.
         """
         self.extra = total - batch * self.rate if total else 0
         self.told = (batch if total else 0) if n_passed is None else n_passed
@@ -68,7 +68,7 @@ class _Total:
         return (self.extra_in_epoch if epoch == self.epoch else 0) + batch_in_epoch * self.rate
 
     def read(self, batch: int) -> int | Fraction:
-        """Return the number of samples or tokens for a schedule. Raise an InputError if this number is unknown."""
+        """Return the number in the first ``batch`` batches. Raise an InputError if the number is unknown."""
         if not self.has_rate and self.told != batch:
             rule = f"must be set, because the schedule or the run is measured in {self.name}"
             raise MissingValueError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
@@ -78,12 +78,12 @@ class _Total:
 class StepClock:
     """The clock of a run in a custom training loop.
 
-    A step adds 1 to ``now.batches``. A schedule that reads a different counter gets seconds from the system's clock,
-    and the other counters as sums over the past batches. Reading an unknown counter raises an error.
+    A step adds 1 to ``now.batches``. The other counters are computed when a schedule reads them: seconds from the
+    system's clock, and the others as sums over the past batches. Reading an unknown counter raises an error.
 
     Args:
-        state: The state of the run, with numbers per epoch and per batch if they are known. ``state.timestamp`` becomes
-            ``now``.
+        state: The state of the run. The clock reads its ``dataloader_len``, ``samples_per_batch`` and
+            ``tokens_per_batch``, and sets its ``timestamp`` to ``now``.
 
     Attributes:
         now: The current timestamp. Each step changes the counters of this object.
@@ -98,7 +98,7 @@ class StepClock:
         state.timestamp = self.now
 
     def tell(self, samples: Any, tokens: Any) -> None:
-        """Set the number of samples and tokens of the next batch. None means the run's average per batch."""
+        """Count the samples and tokens of the batch that ends now. None means the expected number per batch."""
         epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
         counted = [(self._samples, samples), (self._tokens, tokens)]
         checked = [(amount, amount.check(number)) for amount, number in counted if number is not None]
@@ -110,8 +110,8 @@ class StepClock:
 
         Args:
             timestamp: The new time.
-            n_passed: The new value of :attr:`told`. None means that it follows from ``timestamp``: if the number of
-                samples (or tokens) is 0, the caller passed no number to ``step``; otherwise, a number for every batch.
+            n_passed: The new value of :attr:`told`. None means all batches, or 0 if ``timestamp`` has no samples (or
+                no tokens).
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if n_passed is None else n_passed
@@ -128,7 +128,7 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """The number of batches for which the caller passed ``samples`` to ``step``, and the same for ``tokens``."""
+        """The number of batches for which the caller passed ``samples`` to ``step``, and the number for ``tokens``."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:
@@ -141,7 +141,7 @@ class StepClock:
         return self.now.batches - self.epochs() * (self._dataloader_len or 0)
 
     def nanoseconds(self) -> int:
-        """Return the training time in nanoseconds. All reads within one batch return the same time."""
+        """Return the training time in nanoseconds. All calls during one batch return the same time."""
         if self._read_at != self.now.batches:
             self._nanoseconds = time.perf_counter_ns() - self._origin
             self._read_at = self.now.batches

@@ -83,12 +83,11 @@ def compile_composer_scheduler(
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the ``lr`` of group g when you create the first scheduler for the group's optimizer. If you
-    change the ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
+    ``initial_lr_g`` is the ``lr`` that param group g has when you create the first scheduler of its optimizer. If you
+    later set the ``lr`` and create a new scheduler, the new scheduler starts from this ``lr``.
 
-    The learning rate of batch k uses alpha at timestamp k. This function sets the learning rates for the current
-    timestamp. ``step()`` sets them for later timestamps: call it after each change of ``state.timestamp``. alpha is
-    computed once per step and schedule.
+    This function sets the learning rates for the current ``state.timestamp``. Call ``step()`` after each change of
+    ``state.timestamp`` to set them for the new timestamp.
 
     A new param group gets its learning rate at the next step. The scheduler changes tensor learning rates in place. If
     ``schedulers`` is a mapping, the key ``"schedule"`` of a param group names its schedule. A group without this key
@@ -101,10 +100,10 @@ def compile_composer_scheduler(
             ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch`` if schedules need them. Composer's own
             state works too.
         ssr: The scale schedule ratio.
-        clock: A function that converts the state's timestamp to the timestamp for the schedules. None means the
-            state's timestamp itself.
-        plan: A state whose ``max_duration``, ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch`` the
-            schedules use. None means ``state``.
+        clock: A function that converts ``state.timestamp`` to the timestamp that the schedules read. None means that
+            they read ``state.timestamp`` itself.
+        plan: A state from which the schedules read ``max_duration``, ``dataloader_len``, ``samples_per_batch`` and
+            ``tokens_per_batch``. None means ``state``.
 
     Returns:
         One scheduler for all optimizers. ``get_last_lr()`` returns the learning rates of all groups in order. The

@@ -40,7 +40,7 @@ def param_groups(
         rules: A mapping from name to rule. A rule has a selection ``params`` (by default all parameters) and
             hyperparameters; see :mod:`ssr_hydra.rules`.
         among: The parameters to put into groups; by default all parameters of the model.
-        defaults: Hyperparameters of every group, such as ``lr``. Rules may multiply them.
+        defaults: Hyperparameters of every group, such as ``lr``. Rules may replace or multiply these values.
 
     Raises:
         InputError: A rule selects no parameter, changes nothing, or multiplies a hyperparameter that has no value.
@@ -72,8 +72,8 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
 
     Args:
         model: Any module.
-        takers: A mapping from the name of an optimizer to its selection. None selects all remaining parameters. At
-            most one selection can be None.
+        takers: A mapping from the name of an optimizer to the selection of its parameters. One selection may be None,
+            which selects all remaining parameters.
 
     Returns:
         A mapping from the name of an optimizer to its parameters.
@@ -152,7 +152,7 @@ class Grouping:
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the param groups of the parameters ``among``, or of all parameters if ``among`` is None.
 
-        ``base`` has the values that rules may multiply. A group has only the hyperparameters that rules change.
+        ``base`` has the values that rules may multiply. A group contains only the values that its rules change.
         """
         parameters = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
         by_name: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
@@ -168,7 +168,7 @@ class Grouping:
         return [group for group in by_name.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
-        """Return the config path of the rule that sets a group's hyperparameter; ``"param_groups"`` if no rule does."""
+        """Return the config path where a rule sets a group's ``key``, or ``"param_groups"`` if no rule sets it."""
         names = [part.partition("[")[0] for part in group_name.split("+")]
         giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
         rule = next(giving, None)

@@ -21,15 +21,15 @@ _PART = re.compile(r"(\w*[a-z])([1-9])")
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# The values that this package's most recent schedule of a hyperparameter wrote. The keys are the optimizer and the
-# hyperparameter. The values are either the alpha of each schedule (key: its name), or the number in each param group
-# (key: its index). If the number in a group differs from the value in _left, the user has set it. The second mapping is
-# that of the schedule before: it counts as long as the first mapping is empty, which means that nothing was written.
+# What this package's schedules wrote: optimizer -> hyperparameter -> (of the most recent schedule, of the one before).
+# A mapping of a schedule has either an alpha for each name of a schedule, or a number for each index of a param group.
+# If the number in a group is different, the user has set it. As long as the first mapping is empty, the most recent
+# schedule has written nothing, so the second mapping counts.
 _left: WeakKeyDictionary[Optimizer, dict[str, tuple[_Left, _Left | None]]] = WeakKeyDictionary()
 
 
 def multiplied(value: Any, base: float, alpha: float) -> float:
-    """Return ``base * alpha``, bitwise equal to LambdaLR's result. ``value`` is the current number, maybe a tensor."""
+    """Return ``base * alpha``, bitwise equal to LambdaLR's result. ``value`` is the current float or tensor."""
     if isinstance(value, Tensor) and value.dtype is not torch.float64:
         # The product of two float32 numbers is exact in float64. So the product is rounded only once, in the tensor.
         return base * c_float(alpha).value
@@ -82,7 +82,8 @@ class FieldPlace:
 def place_in_group(field: str, group: _Group) -> FieldPlace | None:
     """Return the place of a hyperparameter in a param group; None if the group does not have the hyperparameter.
 
-    ``field`` is a key of the group, or an element of a tuple, counted from 1, such as ``beta1``.
+    ``field`` is a key of the group, such as ``weight_decay``, or an element of a tuple, such as ``beta1`` for the first
+    of ``betas``.
     """
     if field.startswith("initial_"):  # this package has stored this value, so it is not a setting
         return None
@@ -97,7 +98,7 @@ def place_in_group(field: str, group: _Group) -> FieldPlace | None:
 
 
 class Target(NamedTuple):
-    """A param group that has the hyperparameter, and the place in the group."""
+    """A param group that has the hyperparameter, and the place of the hyperparameter in the group."""
 
     group: _Group
     place: FieldPlace
@@ -115,8 +116,8 @@ class InitialValues:
     The initial learning rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. But if the
     user has changed the ``lr`` after an earlier schedule set it, a new schedule starts from the user's ``lr``.
     :meth:`settle` stores this ``lr`` as the group's ``initial_lr``. If the new schedule resumes a run, :meth:`forget`
-    drops the user's ``lr``. The same holds for other hyperparameters, such as ``initial_weight_decay``. A group stores
-    the initial values of a tuple as a tuple, such as ``initial_betas``.
+    drops the user's ``lr``. Other hyperparameters work in the same way, with keys such as ``initial_weight_decay``. The
+    initial values of a tuple are a tuple too, such as ``initial_betas``.
 
     torch keeps a group's ``initial_lr`` when the user changes the group's ``lr``. torch's LambdaLR multiplies the
     ``initial_lr``, so it ignores the user's ``lr``. torch's StepLR multiplies the current ``lr``, so it starts from the
@@ -147,12 +148,12 @@ class InitialValues:
         self._set: list[tuple[Target, float]] = []
 
     def remember(self, left: _Left) -> None:
-        """Register ``left``, to which this schedule writes its alphas or values. The next schedule reads ``left``."""
+        """Store ``left``, the mapping to which this schedule writes its alphas or values, for the next schedule."""
         for optimizer, before in zip(self._optimizers, self._before, strict=True):
             _left.setdefault(optimizer, {})[self._field] = left, before
 
     def is_stale(self) -> bool:
-        """Return whether, since the last :meth:`follow`, a group was added or a loaded state replaced the groups."""
+        """Return whether a group was added or a state was loaded since the last :meth:`follow`."""
         return len(self._optimizers) != len(self._seen) or any(
             optimizer.param_groups is not groups or len(groups) != size
             for optimizer, (groups, size) in zip(self._optimizers, self._seen, strict=True)
@@ -185,7 +186,7 @@ class InitialValues:
     def _by_tensor(self) -> dict[int, Any]:
         """Return the initial values of the tensors in the known groups. The keys are the ids of the tensors.
 
-        A new group may share a tensor with a known group, such as a default value of the optimizer. The schedule has
+        A new group may share a tensor with a known group, for example the optimizer's default ``lr``. The schedule has
         changed this tensor, so the new group needs the tensor's initial value.
         """
         by_tensor: dict[int, Any] = {}
@@ -212,7 +213,7 @@ class InitialValues:
         return written is not None and float(value) == float(like(value, written))
 
     def correct(self, values: Sequence[float]) -> None:
-        """Set the initial values to ``values``, except in groups whose value is from this package's last schedule."""
+        """Set the initial values to ``values``, except in groups whose value this package's last schedule wrote."""
         for position, (target, value) in enumerate(zip(self.targets, values, strict=True)):
             if not self._was_left(target, self.values[position]):
                 self.values[position] = value
@@ -228,7 +229,7 @@ class InitialValues:
     def forget(self) -> None:
         """Drop the values that the user has set, and read the initial values of the groups again.
 
-        Call this method if the schedule resumes, or is part of another schedule.
+        Call this method if the schedule resumes, or is inside torch's SequentialLR.
         """
         if self._set:
             self._set, self._seen, self.targets, self._begins = [], [], [], False

@@ -16,15 +16,13 @@ _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers") -> dict[nn.Parameter, int]:
     """Return the layer of every parameter, counted from 0 in the order of the model's modules.
 
-    By default, the layers follow from the model's structure. Each element of an ``nn.Sequential`` or ``nn.ModuleList``
-    is one layer. Outside of these containers, each module without children is one layer. Consecutive embeddings are one
-    layer. If all parameters of a module are vectors, as in a norm, the module belongs to the layer before it. If there
-    is no layer before the module, the module belongs to the first layer. For example, the layers of a vision
-    transformer are the stem, each block and the head.
+    By default, each element of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer, and outside of these containers,
+    each module without children is one layer. There are two exceptions. Consecutive embeddings are one layer. A module
+    with only vectors, such as a norm, belongs to the layer before it, or to the first layer if there is none before it.
+    For example, the layers of a vision transformer are the stem, each block and the head.
 
-    If ``layers`` has patterns, each module whose name matches a pattern is a layer. Parameters outside of these modules
-    form additional layers: one before the first module, one between each pair of successive modules, and one after
-    the last module.
+    If ``layers`` has patterns, each module whose name matches a pattern is a layer. All parameters before, between or
+    after these modules form additional layers.
 
     Args:
         model: Any module.
@@ -70,10 +68,10 @@ def _kind(module: nn.Module | None, parameters: list[nn.Parameter]) -> str:
 
 
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parameter]]]:
-    """Yield each candidate for a layer as a pair (module, parameters).
+    """Yield (module, parameters) for each part of the model that may be a layer.
 
-    Candidates are modules without children, and elements of containers. If a module with children also has its own
-    parameters, these parameters form a pair (None, parameters).
+    The parts are modules without children, and elements of containers. If a module with children has parameters of its
+    own, these parameters are a part too, with None as the module.
     """
     children = [child for child in module.children() if next(child.parameters(), None) is not None]
     if not children:

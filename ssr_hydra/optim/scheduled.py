@@ -23,8 +23,8 @@ class ScheduledLR(AlphaLR):
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the ``lr`` of group g when you create the optimizer's first scheduler. If you change the ``lr``
-    and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
+    ``initial_lr_g`` is the ``lr`` that param group g has when you create the optimizer's first scheduler. If you later
+    set the ``lr`` and create a new scheduler, the new scheduler starts from this ``lr``.
 
     Call ``step()`` after each optimizer step. SSR stretches the schedule and the run. The run ends after
     ``max_duration * ssr``; see :attr:`max_duration` and :attr:`is_done`.
@@ -43,10 +43,10 @@ class ScheduledLR(AlphaLR):
         InputError: A time cannot be converted, for example epochs without ``dataloader_len``; or a group names an
             unknown schedule.
 
-    The clock counts seconds from the creation of this object. If a run is resumed, the clock adds the seconds that the
-    checkpoint contains. The seconds include evaluation and everything else between steps. The processes of one run
-    count slightly different numbers of seconds. If all processes need the same number, use
-    :func:`~ssr_hydra.optim.compile_composer_scheduler`, which reads the seconds of a ``State``.
+    The clock counts all seconds since the creation of this object, including evaluation and other work between steps.
+    In a resumed run, it adds the seconds in the checkpoint. The clocks of several processes differ slightly. If all
+    processes need equal seconds, use :func:`~ssr_hydra.optim.compile_composer_scheduler`, which reads the seconds of a
+    ``State``.
 
     Example:
         >>> import torch
@@ -103,8 +103,8 @@ class ScheduledLR(AlphaLR):
     def timestamp(self) -> Timestamp:
         """The current time. Unknown counters are 0.
 
-        To set the time and the learning rates, assign a timestamp. If the number of samples or tokens is 0, the clock
-        computes the number from ``samples_per_batch`` or ``tokens_per_batch``.
+        Assign a timestamp to set the time and the learning rates. If its number of samples or tokens is 0, the clock
+        computes this number from ``samples_per_batch`` or ``tokens_per_batch``.
 
         Raises:
             InputError: The assigned value is not a timestamp, or it has epochs but no batches.
@@ -127,7 +127,7 @@ class ScheduledLR(AlphaLR):
         """True if the run has reached ``max_duration * ssr``. False if it has not, or if the length is unknown.
 
         Raises:
-            InputError: The run does not count the unit of its length, for example epochs without ``dataloader_len``.
+            InputError: The length has a unit that cannot be counted, for example epochs without ``dataloader_len``.
         """
         if self._end is None:
             run = Run.of(self._bound[1])
@@ -145,9 +145,8 @@ class ScheduledLR(AlphaLR):
         ``step()`` do not change it.
 
         Raises:
-            AttributeError: The length is unknown, in seconds, or in a unit that cannot be converted to steps.
-                Frameworks call ``hasattr`` to ask whether a scheduler has an end. Because of this error, ``hasattr``
-                returns False.
+            AttributeError: The length is unknown, in seconds, or in a unit that cannot be converted to steps. So
+                ``hasattr(scheduler, "total_steps")``, which frameworks use, is False.
         """
         run = Run.of(self._bound[1])
         end = run.length()
@@ -173,8 +172,7 @@ class ScheduledLR(AlphaLR):
             tokens: Tokens of the batch; None means ``tokens_per_batch``.
 
         Raises:
-            InputError: A schedule has a unit that the run does not count, for example epochs without
-                ``dataloader_len``.
+            InputError: A schedule has a unit that cannot be counted, for example epochs without ``dataloader_len``.
         """
         if samples is not None or tokens is not None:
             self._clock.tell(samples, tokens)
@@ -200,8 +198,8 @@ class ScheduledLR(AlphaLR):
         """Load the time, and compute the learning rates from it. Load the optimizer's state before this call.
 
         Raises:
-            InputError: ``state_dict`` is damaged; it is from a different scheduler class; or a schedule needs samples
-                or tokens that the saved run did not count. In the first two cases, the scheduler does not change.
+            InputError: ``state_dict`` is not the state of a ScheduledLR, and this object does not change; or a schedule
+                needs samples or tokens that the saved run did not count.
         """
         try:
             timestamp, steps = state_dict["timestamp"], state_dict["_step_count"]

@@ -1,4 +1,4 @@
-"""The learning rates that torch's schedulers set for one optimizer, before this package's schedulers multiply them."""
+"""The learning rates that torch's schedulers set for one optimizer, without this package's multiplier alpha."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _ROUNDING = 1e-6  # the tolerance for rates in float32 tensors
 
 @dataclass(frozen=True)
 class SchedulerEntry:
-    """A torch scheduler of the user, and the length of its steps.
+    """A torch scheduler of the user.
 
     Attributes:
         field: Path of the scheduler in the config or arguments, for errors.
-        description: The scheduler as a function of time; None if the torch scheduler runs unchanged.
+        description: The scheduler as a function of time; None if torch's own scheduler runs instead.
         instance: The torch scheduler that the user created; None if the scheduler comes from a config.
         pace: The length of one step of the scheduler: ``"batch"`` or ``"epoch"``.
     """
@@ -53,11 +53,10 @@ class _Part:
 class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
-    Most schedulers are converted to functions of time. Several functions of time form a chain: each function changes
-    the rate that the previous function has set, as torch's schedulers do when all of them step. Three kinds of
-    schedulers are not converted: ReduceLROnPlateau, because it reads a metric; a user's own class; and a chain in which
-    schedulers overwrite each other's rates. The last two run unchanged, and only at ssr 1. Checkpoints save the state
-    of all three kinds.
+    Most schedulers are converted to functions of time. Several schedulers form a chain: as in torch, each scheduler
+    changes the rate that the previous scheduler has set. Three kinds of schedulers are not converted:
+    ReduceLROnPlateau, because it reads a metric; a custom class; and a chain in which schedulers overwrite each other's
+    rates. The last two kinds run unchanged, and only at ssr 1. Checkpoints save the state of all three kinds.
 
     Args:
         entries: The schedulers of the optimizer, in order.
@@ -93,7 +92,7 @@ class TorchRates:
             if part.course.has_momenta and not {"momentum", "betas"} & optimizer.defaults.keys():
                 rule = f"must be False, because {type(optimizer).__name__} has no momentum"
                 raise ConflictError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
-        # The rates that unconverted schedulers have set, before alpha multiplies these rates.
+        # The rates that unchanged torch schedulers have set, without alpha.
         self._found = [_copy(group["lr"]) for group in optimizer.param_groups]
         self._follow()
         self._initial.settle()
@@ -102,7 +101,7 @@ class TorchRates:
         self._initial.remember(self._written)
 
     def _begin_where_torch_does(self) -> None:
-        """Correct the initial rates if the user has set an ``lr`` after an earlier schedule used the optimizer.
+        """Correct the initial rates if an earlier schedule used the optimizer, and the user has then set an ``lr``.
 
         Most torch schedulers multiply the current rate, so they start from the ``lr`` of the user. LambdaLR,
         CosineAnnealingWarmRestarts and SequentialLR compute the rate from ``initial_lr``, so they ignore this ``lr``.
@@ -123,7 +122,7 @@ class TorchRates:
         return self._initial.values
 
     def _sort(self, entries: Sequence[SchedulerEntry], run: Run) -> list[SchedulerEntry]:
-        """Return the entries that are functions of time. Store the schedulers that need a metric."""
+        """Store the schedulers that need a metric. Of the others, return those that are functions of time."""
         for entry in entries:
             if isinstance(entry.description, ours.ReduceLROnPlateau):
                 with within(entry.field):
@@ -163,7 +162,7 @@ class TorchRates:
         return any(part.pace == pace for part in self._parts) or any(own == pace for _, own in self._as_they_are)
 
     def refresh(self, pace: str, timestamp: Any) -> None:
-        """At the end of a batch or epoch, compute the rates of the schedulers that step once per ``pace``."""
+        """Compute the rates of the schedulers that step once per ``pace``, at the end of this batch or epoch."""
         if self._initial.is_stale():
             self._follow()
         for part in self._parts:
@@ -184,7 +183,7 @@ class TorchRates:
                 _set_momentum(group, momentum)
 
     def _follow(self) -> None:
-        """Update the initial rates and the lists of rates after groups were added or loaded."""
+        """After groups were added or loaded, read their initial rates, and extend the lists of rates."""
         self._initial.follow()
         groups = self.optimizer.param_groups
         self._found = [*self._found[: len(groups)], *(_copy(group["lr"]) for group in groups[len(self._found) :])]
@@ -192,9 +191,9 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step the schedulers that run unchanged and step once per ``pace`` (batch or epoch).
+        """Step those unchanged torch schedulers that step once per ``pace`` (``"batch"`` or ``"epoch"``).
 
-        These schedulers start from the rates that they set in their previous step, before alpha multiplied these rates.
+        First set the rates of their previous step, without alpha, because the schedulers multiply the current rate.
         """
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:
@@ -217,7 +216,7 @@ class TorchRates:
             plateau.evaluated(metric, timestamp, self.rates())
 
     def rates(self) -> list[float]:
-        """Return the learning rate that torch's schedulers set for each group, before alpha multiplies it."""
+        """Return the learning rate that torch's schedulers set for each group, without alpha."""
         if self._initial.is_stale():
             self._follow()
         if self._as_they_are or self._waiting:

@@ -21,7 +21,7 @@ Description = ours.TorchScheduler | ours.ReduceLROnPlateau
 
 @dataclass(frozen=True)
 class Paced:
-    """A torch scheduler with its own pace, which overrides the trainer's ``use_stepwise_scheduler``.
+    """A torch scheduler that steps once per ``pace``, whatever the trainer's ``use_stepwise_scheduler`` is.
 
     Args:
         scheduler: A scheduler of ``torch.optim.lr_scheduler``.
@@ -48,7 +48,7 @@ class Paced:
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """Convert a new torch scheduler to a function of time, described by this package's class with the same name.
+    """Convert a new torch scheduler to this package's class with the same name, which is a function of time.
 
     Raises:
         InputError: The scheduler is not one of torch's classes, or it has already been stepped.
@@ -88,7 +88,7 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
             _check_fresh(part, -1 if is_sequence and number > 0 else expected)
         return
     steps = scheduler.last_epoch
-    # torch's SequentialLR undoes the first step of each scheduler, and more steps of a nested scheduler. So a new
+    # torch's SequentialLR undoes the first step of each scheduler, and nested sequences undo it several times. So a new
     # scheduler may have fewer steps than expected.
     if (steps != expected) if expected == 0 else (steps > expected):
         rule = f"must be new, but has already been stepped (steps: {steps})"

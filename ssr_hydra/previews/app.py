@@ -78,7 +78,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def _as_flag(error: InputError) -> InputError:
-    """Return the error. Its field and its fix name command-line flags instead of Python arguments."""
+    """Return the error with command-line flags instead of the Python arguments in its field and its fix."""
     missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]
     if isinstance(error, MissingRateError) and missing:
         return error.renamed(error.field, f"give {' or '.join(f'{_FLAGS[rate]} N' for rate in missing)}")
@@ -150,7 +150,7 @@ def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
 
 
 def _curve_name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> str:
-    """Return the name of a curve: the chosen scheduler, and the overrides that differ between curves."""
+    """Return the name of a curve: the scheduler, and the overrides other than ssr that differ between curves."""
     parts = [] if choice is None else [choice]
     for override in job:
         key, _, value = override.partition("=")

@@ -16,8 +16,8 @@ from ssr_hydra.time import Time, TimeUnit, as_time
 def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str = "") -> Iterator[tuple[str, Fraction]]:
     """Yield the label and the time of every landmark between the start of the run and ``end``, in no fixed order.
 
-    ``end`` and the returned times are in ``unit``. ``prefix`` is the start of each label. A scheduler that
-    is a function has no landmarks.
+    ``end`` and the times of the landmarks are in ``unit``. Each label starts with ``prefix``. A scheduler that is a
+    function has no landmarks.
     """
     begin = _value(run.convert(run.start, unit, "until"))
     if isinstance(scheduler, ProductScheduler):
@@ -29,7 +29,7 @@ def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str = 
         for (name, phase), until in zip(phases.items(), phase_ends(run, phases), strict=True):
             first = begin + _value(run.convert(start, unit, "until"))
             last = end if until is None else min(end, begin + _value(run.convert(until, unit, "until")))
-            if start.value != 0:  # the start of the first phase is the start of the sequence, not a landmark
+            if start.value != 0:  # the start of the first phase is not a landmark
                 yield f"{prefix}{name}: start", first
             part = run.phase(start, until, scale=phase.scale)
             yield from find(phase.scheduler, part, unit, last, f"{prefix}{name}: ")
@@ -51,7 +51,7 @@ def _value(time: Time) -> Fraction:
 
 
 def _times(part: Any) -> Iterator[Time | None]:
-    """Yield every time argument of a scheduler and of its inner schedulers, and None for each function."""
+    """Yield every time argument of a scheduler and of its inner schedulers. For each function, yield None."""
     if isinstance(part, Time):
         yield part
     elif isinstance(part, (Scheduler, Phase)) and is_dataclass(part):
@@ -70,6 +70,6 @@ def holds_functions(scheduler: Any) -> bool:
 
 
 def needs_only_epochs(scheduler: Any) -> bool:
-    """Return whether all times are in epochs or fractions of the run, so ``dataloader_len`` does not matter."""
+    """Return whether a schedule has no functions, and only times in epochs or ``dur``, except times of 0."""
     free = (TimeUnit.EPOCH, TimeUnit.DURATION)
     return all(time is not None and (time.value == 0 or time.unit in free) for time in _times(scheduler))

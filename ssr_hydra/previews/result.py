@@ -88,7 +88,7 @@ class Preview:
             title: See :meth:`figure`.
 
         Returns:
-            The paths of the written files. Equal curves give files with equal bytes.
+            The paths of the written files. Equal curves give equal files.
 
         Raises:
             InputError: The suffix is unknown, a file cannot be written, or :meth:`figure` refuses an argument.
@@ -149,7 +149,7 @@ def preview(
 
         lr(t) = lr * alpha(t / ssr),    0 <= t < max_duration * ssr
 
-    Time is the time of the scaled run, so SSR stretches the horizontal axis. Landmarks are at their exact times.
+    t is the time since the start of the scaled run. Landmarks, such as the end of a warmup, have exact times.
 
     Args:
         schedulers: One scheduler; a mapping from name to scheduler; or a sequence of schedulers, which get the names of

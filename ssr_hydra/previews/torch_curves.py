@@ -25,7 +25,7 @@ class TorchCurve(Scheduler):
     Args:
         schedulers: For each scheduler: its path, the scheduler itself, and its pace (``"batch"`` or ``"epoch"``).
         lr: The optimizer's learning rate. alpha is the scheduled learning rate divided by ``lr``.
-        times: All times in the schedulers' arguments. A number of steps becomes a time in batches or epochs.
+        times: All times in the schedulers' arguments. Numbers of steps are converted to batches or epochs.
         functions: All functions in the schedulers.
 
     Raises:
@@ -47,7 +47,7 @@ class TorchCurve(Scheduler):
 
     @classmethod
     def of(cls, schedulers: list[tuple[str, Any]], lr: float | None, use_stepwise_scheduler: bool | None) -> TorchCurve:
-        """Create the curve from pairs (path, scheduler)."""
+        """Create the curve of one or several schedulers, from pairs (path, scheduler)."""
         for path, scheduler in schedulers:
             if isinstance(scheduler, ReduceLROnPlateau):
                 rule = "has no curve without a run, because it depends on a metric"
@@ -83,7 +83,7 @@ class TorchCurve(Scheduler):
 
 
 def _walk(part: Any, pace: str) -> Iterator[Any]:
-    """Yield all times and all functions in a torch scheduler and in its inner schedulers."""
+    """Yield each time and each function in the arguments of a torch scheduler and of its inner schedulers."""
     unit = TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH
     if isinstance(part, TorchScheduler):
         yield Time(1, unit)  # one step of the scheduler

@@ -109,7 +109,7 @@ def ends_in_first_epoch(state: Any) -> bool:
 
 
 class Steps:
-    """A run, or a phase of a run, whose time is counted in the steps of one scheduler. SSR stretches these steps."""
+    """A run, or a phase of a run, that is measured in the steps of one scheduler. SSR stretches the steps."""
 
     def __init__(self, run: Run, unit: TimeUnit) -> None:
         self.run, self.unit = run, unit
@@ -125,7 +125,7 @@ class Steps:
         return self.run.resolve(amount if isinstance(amount, Time) else Time(amount, self.unit), name)
 
     def whole(self, time: Time, name: str) -> Fraction:
-        """Return the number of steps in a time of the run. The number may be a fraction."""
+        """Return how many steps ``time`` contains. The number may be a fraction."""
         return Fraction(self.run.convert(time, self.one.unit, name).value) / Fraction(self.one.value)
 
     def count(self) -> Callable[[Any], int | float]:
@@ -157,9 +157,9 @@ class Steps:
 
 
 class Course(ABC):
-    """A torch scheduler in one run, with its times converted to times of this run.
+    """The learning rates of a torch scheduler in one run, for every param group at any timestamp.
 
-    A course computes the learning rate of every param group at any timestamp. Some courses also compute the momentum.
+    Some courses also compute the momentum.
     """
 
     chains = False
@@ -173,10 +173,10 @@ class Course(ABC):
         """Return the learning rate of each param group at a timestamp. ``bases`` are the groups' initial rates."""
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
-        """Return, for each of ``count`` groups, the factor by which the rate changes from ``before`` to ``after``.
+        """Return, for each of ``count`` groups, the rate at ``after`` divided by the rate at ``before``.
 
-        Only courses whose :attr:`chains` is True need this method. By default, the method returns the quotient of the
-        rates at the two timestamps. A subclass overrides this method if the rate may be 0 or underflow.
+        Only courses with a true :attr:`chains` need this method. A subclass overrides it if a rate may be 0 or
+        underflow.
         """
         ones = [1.0] * count
         pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)
@@ -191,9 +191,8 @@ class Course(ABC):
 class Factor(Course):
     """A course that multiplies the initial rate: ``lr = base * extra * factor(t)``.
 
-    ``extra`` is the product of the factors of the extra first steps (see ``again`` in :meth:`TorchScheduler.course`).
-    ``growth(before, after)`` is the factor at ``after`` divided by the factor at ``before``. If ``growth`` is None, the
-    class divides the factors.
+    ``extra`` is the factor of the repeated first steps (see ``again`` in :meth:`TorchScheduler.course`).
+    ``growth(before, after)`` returns ``factor(after) / factor(before)``. If ``growth`` is None, the class divides.
     """
 
     chains = True
@@ -212,7 +211,7 @@ class Factor(Course):
 
 
 class _OnEpochs(Course):
-    """A course that keeps its rates within an epoch: those of an inner course at the start of the epoch."""
+    """A course with constant rates in each epoch: the rates of an inner course at the start of the epoch."""
 
     def __init__(self, course: Course) -> None:
         self._course, self.chains, self.has_momenta = course, course.chains, course.has_momenta
@@ -238,7 +237,7 @@ class TorchScheduler(metaclass=Opaque):
             torch's documentation.
     """
 
-    # Import no annotations from __future__ here: subclasses would evaluate this annotation in their own modules.
+    # No `from __future__ import annotations` here: the annotation would be evaluated in the modules of subclasses.
     pace: Annotated[str | None, (EPOCH, BATCH)] = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -270,18 +269,18 @@ class TorchScheduler(metaclass=Opaque):
 
     @abstractmethod
     def course(self, steps: Steps, again: int = 0) -> Course:
-        """Return the course of this scheduler in the run of ``steps``.
+        """Return the course of this scheduler in a run that is measured in ``steps``.
 
-        ``again`` is the number of extra first steps, which torch takes too: one for each SequentialLR whose first
+        ``again`` is how often torch repeats the first step of this scheduler: once for each SequentialLR whose first
         scheduler is a sequence or a chain that contains this scheduler.
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
-        """Return the course in a run. The course is valid only at timestamps where a step of length ``pace`` ends."""
+        """Return the course in a run. Its rates are correct only at timestamps where a step of length ``pace`` ends."""
         return self.course(Steps.at(run, pace))
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:
-        """Return the course of this scheduler in the run of ``state``. The course accepts any timestamp.
+        """Return the course of this scheduler in the run of ``state``. Its rates are correct at any timestamp.
 
         Raises:
             InputError: A time cannot be converted, or ssr is not above 0.

@@ -23,7 +23,7 @@ class Link(NamedTuple):
     Attributes:
         place: Path of the scheduler in the config or arguments, for errors.
         name: Name of the scheduler's class.
-        course: The course of the scheduler in the run, without the effects of the other schedulers.
+        course: The course that the scheduler has in the run without the other schedulers.
         resets: The times at which the scheduler replaces the current rate.
     """
 
@@ -37,8 +37,7 @@ def chain(links: list[Link], steps: Steps) -> Course:
     """Return the course of a chain.
 
     Raises:
-        UnchainableError: A scheduler overwrites the rates of other schedulers, or the chain has no defined rate between
-            two steps.
+        UnchainableError: The schedulers cannot be in one chain, e.g. because one overwrites the others' rates.
     """
     if len(links) == 1:
         return links[0].course
@@ -97,7 +96,7 @@ class Product(Course):
 
 
 class _Recursion(Course):
-    """A chain of factors and cosines. It repeats torch's recursion for all whole steps, then for a fraction."""
+    """A chain of factors and cosines. As in torch, each step computes the rate from the rate before the step."""
 
     chains = True
 
@@ -157,8 +156,8 @@ class _Resetting(Course):
         for number, link in enumerate(links):
             for time in link.resets:
                 clock = run.clock(time.unit, "milestones", time)
-                # The sequence takes its step before the later schedulers of the chain. So these schedulers multiply the
-                # new rate.
+                # At a milestone, the sequence sets the rate before the later schedulers of the chain step. So they
+                # multiply the new rate.
                 before = moment(run, time - run.convert(one, time.unit, "milestones"))
                 sinces = [moment(run, time) if i < number else before for i in range(len(links))]
                 key = run.convert(time, one.unit, "milestones").value

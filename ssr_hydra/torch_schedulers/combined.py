@@ -68,7 +68,7 @@ class _Continued(Course):
         return self._own.growth(before, after, count)
 
     def since_start(self, timestamp: Any, count: int) -> list[float]:
-        """Return the factor by which each group's rate has changed since the last step of the previous phase."""
+        """Return each group's rate divided by its rate at the last step of the previous phase."""
         return self._own.rates(timestamp, self._own.at_zero(count))
 
 
@@ -136,9 +136,9 @@ class SequentialLR(TorchScheduler):
     with the current rate instead. A time in ``dur`` is a fraction of the phase of its scheduler. SSR stretches the
     milestones and the schedulers.
 
-    A scheduler of the sequence may itself be a sequence or a chain. torch allows this only for the first scheduler, and
-    takes the first step of its inner schedulers twice. So an inner ExponentialLR is one step ahead, in torch and in
-    this class. A later sequence or chain, which only this class allows, starts as if it were the only scheduler.
+    The first scheduler may itself be a sequence or a chain. As in torch, its inner schedulers then take their first
+    step twice. For example, an inner ExponentialLR is one step ahead. Unlike in torch, a later scheduler may be a
+    sequence or a chain too. Its inner schedulers take their first step once.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All schedulers step at the
@@ -185,7 +185,7 @@ class SequentialLR(TorchScheduler):
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
                 rule = f"must not be before the previous milestone ({ends[i]} is before {ends[i - 1]})"
                 raise RangeError(name, str(value), rule, "reorder the milestones")
-        # In torch, the extra first steps of a nested sequence count, so the sequence reaches its milestones earlier.
+        # torch counts the repeated first steps too, so a nested sequence reaches its milestones earlier.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
         courses: list[Course] = []
         readers: list[tuple[Any, int, int]] = []
@@ -210,7 +210,7 @@ class SequentialLR(TorchScheduler):
         return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
 
     def resets(self, steps: Steps) -> list[Time]:
-        """Return the milestones at which torch replaces the rate: all that do not start a MultiplicativeLR."""
+        """Return the milestones at which torch replaces the rate: all except the starts of a MultiplicativeLR."""
         later = [part for _, part in _named(self.schedulers)][1:]
         return [
             steps.time(value, f"milestones[{i}]")
@@ -221,15 +221,15 @@ class SequentialLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class ChainedScheduler(TorchScheduler):
-    """Apply several schedulers at the same time. Each scheduler changes the learning rate that is already set.
+    """Apply several schedulers at the same time. Each one changes the rate that the schedulers before it have set.
 
     ::
 
         lr(t) = lr_0 * factor_1(t) * factor_2(t) * ...
 
     The formula above holds if all schedulers multiply the rate by a factor. As in torch, a CosineAnnealingLR multiplies
-    ``lr - eta_min`` by a factor, not ``lr``. A SequentialLR in the chain sets a new rate at each milestone, and the
-    factors of the other schedulers then apply to the new rate. SSR stretches all schedulers.
+    ``lr - eta_min`` by a factor, not ``lr``. A SequentialLR in the chain sets a new rate at each milestone. After a
+    milestone, the other schedulers multiply the new rate. SSR stretches all schedulers.
 
     LambdaLR, CosineAnnealingWarmRestarts, CyclicLR and OneCycleLR set the rate at every step, so they cannot be in a
     chain. To multiply one of these four with other schedulers of this package, write a list of schedulers instead of a
@@ -281,18 +281,18 @@ def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0)
 
 
 def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> list[tuple[str, Course, str]]:
-    """Combine the schedulers of one optimizer: as in torch, each scheduler changes the rate that is already set.
+    """Combine the schedulers of one optimizer. As in torch, each one changes the rate set by those before it.
 
     Args:
         entries: A tuple (path, scheduler, pace) for each scheduler.
         run: The run.
 
     Returns:
-        A list of tuples (path, course, pace). If there are several courses, the caller multiplies their rates.
+        A list of tuples (path, course, pace). If there are several courses, all are factors of the rate.
 
     Raises:
-        UnchainableError: A scheduler overwrites the rates of other schedulers, or schedulers with different paces
-            depend on each other's rates.
+        UnchainableError: The schedulers cannot be in one chain, or some of them cannot be combined with schedulers that
+            have a different pace.
         InputError: A time cannot be converted.
     """
     pairs = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]

@@ -21,8 +21,8 @@ class Cosine(Course):
     Args:
         tau: A function from a timestamp to the elapsed fraction of ``T_max`` or of the cycle.
         eta_min: The lowest learning rate.
-        chains: Whether torch computes the rate step by step from the current rate.
-        extra: A number that multiplies ``1 + cos(pi * tau)`` while tau is below 1.
+        chains: Whether torch computes each rate from the current rate, not from the initial rate.
+        extra: A factor of ``1 + cos(pi * tau)`` while tau is below 1, for a first step that torch takes twice.
     """
 
     def __init__(self, tau: Curve, eta_min: float, *, chains: bool, extra: float = 1.0) -> None:
@@ -36,11 +36,11 @@ class Cosine(Course):
         return [eta + (base - eta) * height / 2.0 for base in bases]
 
     def stepped(self, rates: Sequence[float], bases: Sequence[float], before: Any, after: Any) -> list[float]:
-        """Return the rates after one step of torch's recursion, or after a fraction of a step.
+        """Compute the rates after a step, or a fraction of a step, from the rates before it, as torch does.
 
         Args:
-            rates: The current rates, which other schedulers may have set.
-            bases: The initial rates. If ``before`` is at the lowest value of the cosine, the increase depends on them.
+            rates: The rates before the step. Other schedulers may have changed them.
+            bases: The initial rates, which are needed if ``before`` is at the minimum of the cosine.
             before: The timestamp of ``rates``.
             after: The timestamp after the step.
         """
@@ -86,7 +86,7 @@ class CosineAnnealingLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:
         end = steps.time(self.T_max, "T_max")
         length = float(steps.whole(end, "T_max")) if again else 1.0
-        # torch computes the extra step 0 like an ordinary step. This multiplies the height of the curve by ``extra``,
+        # torch computes the repeated first step like other steps. This multiplies the height of the curve by ``extra``,
         # which is 2 for a T_max of 1.
         extra = 2.0 / (1.0 + math.cos(math.pi / length)) if length != 1.0 else 2.0
         return Cosine(steps.share(end, "T_max"), self.eta_min, chains=True, extra=extra if again else 1.0)

@@ -202,7 +202,7 @@ class _OneCycle(Course):
 
 
 def _check_length(steps: Steps, total: Time, stated: Any) -> None:
-    """Raise an InputError if the schedule is shorter than the run. torch raises its error only during training."""
+    """Raise an InputError if the schedule is shorter than the run. torch raises an error only during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"must not end before the run (ends at {total}, but the run ends at {length})"

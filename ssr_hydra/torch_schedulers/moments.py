@@ -53,16 +53,16 @@ _BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
 
 
 def moment(run: Run, time: Time) -> Timestamp:
-    """Return the timestamp at a time of the run. Its counters follow from ``dataloader_len`` and the other rates."""
+    """Return the timestamp at a time of the run. Its counters are computed from ``dataloader_len`` and other rates."""
     return DerivedTimestamp((run, time), _BY_RATES)
 
 
 class EpochRun(Run):
-    """A run for schedulers that step by epoch. The run counts in epochs, because ``dataloader_len`` is unknown."""
+    """A run with unknown ``dataloader_len``, for schedulers that step once per epoch. It counts whole epochs."""
 
     @classmethod
     def of_run(cls, run: Run) -> Run:
-        """Return an EpochRun with the values of ``run``, or ``run`` itself if its ``dataloader_len`` is known."""
+        """Convert ``run`` to an EpochRun. If its ``dataloader_len`` is known, return ``run`` itself."""
         if run.dataloader_len is not None:
             return run
         return cls(**{item.name: getattr(run, item.name) for item in fields(run)})

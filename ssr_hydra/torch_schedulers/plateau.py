@@ -99,7 +99,7 @@ class _Wait:
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Return whether ``now - since`` is longer than the wait. Both are results of :meth:`now`."""
+        """Return whether ``now - since`` exceeds the length of the wait. Both are results of :meth:`now`."""
         return bool((now - since) * self._factor > self._length)
 
 
@@ -118,13 +118,13 @@ class Plateau:
         self._factors: list[float] = []
 
     def factors(self, count: int) -> list[float]:
-        """Return the product of the past reductions of each group. The product is 1 for a new group."""
+        """Return the product of all past reductions for each group; 1 for a group that was added later."""
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
-        """Process the metric of an evaluation, and return the rates. The rates decrease if ``patience`` is exceeded.
+        """Process the metric of an evaluation. Reduce the rates if ``patience`` is exceeded, and return them.
 
-        ``rates`` are the current rates of the groups, including past reductions.
+        ``rates`` are the current rates of the groups, after past reductions.
         """
         self._evaluations += 1
         now = self._patience.now(self._evaluations, timestamp)

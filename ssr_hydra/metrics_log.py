@@ -181,7 +181,6 @@ class MetricsLog:
         return self._size
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record."""
         self.check()
         line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
@@ -197,7 +196,6 @@ class MetricsLog:
             self._soft_lock.release()
 
     def close(self) -> None:
-        """Close the file and release the lock."""
         _open_logs.discard(self)
         self._file.close()
         self._unlock()

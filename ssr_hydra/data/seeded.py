@@ -129,7 +129,6 @@ class SeededDataset(Dataset[Any]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[_Key]) -> Any:
-        """Return the samples of one batch. torch's DataLoader calls this method."""
         whole_batch = getattr(self.dataset, "__getitems__", None)
         with preserved_rng():
             if whole_batch is not None:
@@ -171,7 +170,6 @@ class NamedStream(IterableDataset[Any]):
             yield sample
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the stream, if the stream has ``set_epoch``."""
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
 
@@ -238,7 +236,6 @@ class SeededDataLoader(DataLoader[Any]):
         super().__init__(dataset, generator=torch.Generator(), **options)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration."""
         self.seek(epoch)
 
     def seek(self, epoch: int, batch: int = 0) -> None:

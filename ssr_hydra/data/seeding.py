@@ -82,7 +82,6 @@ class GlobalRng(NamedTuple):
 
     @classmethod
     def now(cls) -> GlobalRng:
-        """Return the current state of the generators."""
         numpy = sys.modules.get("numpy")
         return cls(
             python=random.getstate(),
@@ -93,7 +92,6 @@ class GlobalRng(NamedTuple):
         )
 
     def restore(self) -> None:
-        """Restore the generators to this state."""
         random.setstate(self.python)
         torch.set_rng_state(self.cpu)
         if self.numpy is not None:

@@ -109,7 +109,6 @@ class TableReader:
         raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert the file")
 
     def _from_arrays(self, arrays: Any) -> SampleTable:
-        """Read the arrays of an .npz file, or of a folder of .npy files."""
         names = list(arrays)
 
         def get(selection: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
@@ -133,7 +132,6 @@ class TableReader:
         return SampleTable(self.path, x, y.reshape(len(y), -1), None, columns, None)
 
     def _from_matrix(self, matrix: NDArray[Any]) -> SampleTable:
-        """Choose the inputs and the targets from the columns of one matrix."""
         if matrix.ndim != 2:
             rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
             raise MismatchError(self.field, self.path, rule, "save inputs and targets in an .npz")

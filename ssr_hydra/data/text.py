@@ -99,7 +99,7 @@ class StdlibBytes(ByteWindows):
         super().__init__(b"".join(text for _, text in self._files), length, limit)
 
     def describe(self) -> dict[str, Any]:
-        """Return the Python version, and the SHA-256 and the sizes of the split."""
+        """Return the version of Python, and the SHA-256 and size of the files in this split."""
         return {**_describe("stdlib_bytes", self.split, self._files), "length": self.length, "samples": len(self)}
 
     def __repr__(self) -> str:
@@ -176,7 +176,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return the Python version, and the SHA-256 and the sizes of the split."""
+        """Return the version of Python, and the SHA-256 and size of the files in this split."""
         described = _describe("stdlib_documents", self.split, self._files)
         return {**described, "max_length": self.max_length, "samples": len(self)}
 

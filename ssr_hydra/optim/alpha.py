@@ -176,7 +176,6 @@ class AlphaLR(LRScheduler, ABC):
             yield from optimizer.param_groups
 
     def _name_of(self, group: _Group, i: int) -> str:
-        """Return the name of the schedule that a group follows."""
         name = group.get("schedule", DEFAULT)
         if isinstance(name, str) and name in self._curves:
             return name

@@ -106,7 +106,6 @@ class Target(NamedTuple):
     i: int  # the index of the group in the optimizer
 
     def get(self) -> Any:
-        """Return the current number: a float or a tensor."""
         return self.place.get(self.group)
 
 

@@ -48,7 +48,6 @@ class Preview:
         return table(self.curves)
 
     def _repr_html_(self) -> str:
-        """Return the figure and the table as HTML, for a notebook."""
         picture = base64.b64encode(render(self.figure(), "svg")).decode()
         image = f'<img alt="schedules" src="data:image/svg+xml;base64,{picture}">'
         return f"{image}<pre>{escape(self.table())}</pre>"

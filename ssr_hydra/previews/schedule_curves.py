@@ -58,7 +58,6 @@ class PreviewCurve:
 
     @property
     def unit(self) -> TimeUnit:
-        """The unit of the times."""
         return self.max_duration.unit
 
 

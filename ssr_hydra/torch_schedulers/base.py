@@ -117,7 +117,6 @@ class Steps:
 
     @classmethod
     def at(cls, run: Run, pace: str) -> "Steps":
-        """Return the :class:`Steps` of a run at a pace (``"batch"`` or ``"epoch"``)."""
         return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
 
     def time(self, amount: Any, name: str) -> Time:
@@ -152,7 +151,6 @@ class Steps:
         return lambda timestamp: float((read(timestamp) * factor - start) / width)
 
     def phase(self, start: Time, end: Time | None) -> "Steps":
-        """Return the :class:`Steps` of a phase from ``start`` to ``end``."""
         return Steps(self.run.phase(start, end, scale=True), self.unit)
 
 

@@ -20,7 +20,6 @@ Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
 
 def _named(parts: Any) -> list[tuple[str, Any]]:
-    """Return a pair (path, scheduler) for each inner scheduler."""
     if isinstance(parts, Mapping):
         return [(f"schedulers.{name}", part) for name, part in parts.items()]
     return [(f"schedulers[{i}]", part) for i, part in enumerate(parts)]

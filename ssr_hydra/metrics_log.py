@@ -63,7 +63,7 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """The file ``metrics.jsonl``, with one JSON object per line. A kill truncates at most one line.
+    """The file ``metrics.jsonl``, with one JSON object per line. If the run is killed, only the last line may be cut.
 
     An open log is locked, so a second run cannot use the same folder. A run that resumes does not change the old file:
     it copies the records up to its checkpoint to a new file, which replaces the old file. So other links to the old

@@ -43,8 +43,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         root: The folder of the data set.
         folder: The folder of the split in ``root``, such as ``train`` or ``val``.
         classes_from: The folder whose subfolders are the classes. Use an absolute path if it is not in ``root``.
-        transforms: A mapping from name to transform of ``torchvision.transforms.v2``. A name with None has no
-            effect. After the transforms, all images must have one size.
+        transforms: A mapping from name to transform of ``torchvision.transforms.v2``. None skips the
+            transform with this name. After the transforms, all images must have the same size.
         mean: Values to subtract from the channels; None subtracts nothing. The default is ImageNet's mean.
         std: Divisors of the channels; None does not divide. The default is ImageNet's standard deviation.
 
@@ -98,7 +98,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         if not samples:
             fix = f"add images ({' '.join(IMG_EXTENSIONS)})"
             raise MissingValueError("root", root, f"contains no images in {base / folder}", fix)
-        # In workers, reference counting would copy the memory of a list, so store two arrays.
+        # Reference counting writes to a list, so every worker would copy its memory. So store two arrays.
         prefix = len(os.fsencode(base / folder)) + 1
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in samples])
         self._labels = np.array([label for _, label in samples])

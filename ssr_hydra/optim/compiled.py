@@ -34,7 +34,7 @@ class CompiledScheduler(AlphaLR):
 
     def step(self) -> None:  # type: ignore[override]
         """Set the learning rates for ``state.timestamp``. Call this method after each change of the timestamp."""
-        if self._step_count < 2:  # torch's step() checks that the optimizer steps before the scheduler
+        if self._step_count < 2:  # let torch's step() check that the optimizer has stepped first
             if self._step_count == 1:
                 self._begin()
             super().step()

@@ -21,10 +21,10 @@ _PART = re.compile(r"(\w*[a-z])([1-9])")
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# What this package's schedules wrote: optimizer -> hyperparameter -> (of the most recent schedule, of the one before).
-# A mapping of a schedule has either an alpha for each name of a schedule, or a number for each index of a param group.
-# If the number in a group is different, the user has set it. As long as the first mapping is empty, the most recent
-# schedule has written nothing, so the second mapping counts.
+# For each optimizer and hyperparameter, what this package's last two schedules wrote. The first mapping is that of the
+# last schedule, and the second that of the schedule before. A mapping has either the alpha of each schedule (key: its
+# name), or the number in each param group (key: its index). If a group has a different number, the user has set it. The
+# second mapping is used while the first is empty, because the last schedule has not written anything yet.
 _left: WeakKeyDictionary[Optimizer, dict[str, tuple[_Left, _Left | None]]] = WeakKeyDictionary()
 
 

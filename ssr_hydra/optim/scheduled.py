@@ -176,7 +176,7 @@ class ScheduledLR(AlphaLR):
         """
         if samples is not None or tokens is not None:
             self._clock.tell(samples, tokens)
-        if self._step_count < 2:  # torch's step() checks that the optimizer steps before the scheduler
+        if self._step_count < 2:  # let torch's step() check that the optimizer has stepped first
             if self._step_count == 1:
                 self._begin()
             super().step()

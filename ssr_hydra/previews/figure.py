@@ -29,7 +29,7 @@ _TITLE = 0.25  # added to the height by a title
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 # Colours for the ratios of one schedule, from dark to light: matplotlib's viridis without its yellow end.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
-_PALEST = 0.6  # the lightest ratio is mixed with this fraction of white
+_PALEST = 0.6  # the colour of the lightest ratio is mixed with this fraction of white
 _MULTIPLES = ((1e12, 1e12, "trillion "), (1e9, 1e9, "billion "), (1e6, 1e6, "million "), (1e5, 1e3, "thousand "))
 
 

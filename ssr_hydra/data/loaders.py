@@ -220,7 +220,7 @@ def make_loaders(
                 world_size=world_size,
                 num_workers=workers,
                 prefetch_factor=chosen.prefetch_factor,
-                collate_fn=NamedCollate(dataset) if hasattr(dataset, "collate_fn") else _stacked,
+                collate_fn=_stacked if getattr(dataset, "collate_fn", None) is None else NamedCollate(dataset),
                 pin_memory=torch.device(device).type == "cuda",
                 # Workers of a stream must start again in each epoch to get the epoch and the seed.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),

@@ -226,6 +226,14 @@ class Batched(list[int]):
         return [torch.tensor(samples)]
 
 
+@each("limit", [None, 1])
+def test_data_set_whose_collate_fn_is_none_has_the_batches_of_default_collate(limit):
+    data = Batched(range(8))
+    data.collate_fn = None
+    loader, _ = make_loaders(data, batch_size=4, shuffle=False, limit_train=limit)
+    assert next(iter(loader)).tolist() == ([0, 1, 2, 3] if limit is None else [0, 2, 4, 6])
+
+
 @pytest.mark.parametrize("data", [TensorDataset(torch.arange(100)), Batched(range(100))])
 def test_every_epoch_has_the_given_number_of_batches_of_the_same_samples(data):
     train, evaluation = make_loaders(data, data, batch_size=8, eval_batch_size=16, limit_train=3, limit_eval=1, seed=2)

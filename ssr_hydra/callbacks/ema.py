@@ -113,7 +113,7 @@ class EMA:
 
     def eval_start(self, trainer: Any) -> None:
         """Replace the model's weights by the average."""
-        if self.evaluate and not self._model:  # evaluation before training: use the average from a checkpoint
+        if self.evaluate and not self._model:  # the evaluation is before fit(): use the average of the checkpoint
             saved = self._saved
             self.attach(trainer.model)
             self._saved, self._is_passing = saved, True
@@ -125,7 +125,7 @@ class EMA:
         del trainer, metrics
         if self._swapped:
             self._swap()
-        if self._is_passing:  # undo attach(), so that training starts as if this evaluation had not happened
+        if self._is_passing:  # undo the attach() of eval_start, so that it does not affect a later fit()
             self._model, self._average, self._is_passing = {}, {}, False
 
     def fit_end(self, trainer: Any, result: Any) -> None:

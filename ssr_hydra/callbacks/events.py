@@ -82,7 +82,7 @@ class Events:
         self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENTS, ())
         self._stateful: dict[str, Any] = {}
         self._closed = False
-        self._completing = 0  # number of callbacks whose method log may add values to a record
+        self._completing = 0  # the number of callbacks with a method ``log``, which may add values
         named = [(name, item, False) for name, item in _with_names(callbacks, "callbacks")]
         named += [(name, item, True) for name, item in _with_names(loggers, "loggers")]
         names: set[str] = set()

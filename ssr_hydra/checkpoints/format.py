@@ -91,7 +91,7 @@ class Index:
             is_whole = _encode(content) == text
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             is_whole = False
-        if not is_whole:  # a matching digest means that every byte equals the original
+        if not is_whole:  # _encode computes the digest, so an altered file differs from its result
             raise CheckpointError(path, "it is truncated or altered: its content does not match its digest")
         if content.get("format") != _FORMAT:
             what = f"it has format {content.get('format')!r}, but this release reads {_FORMAT}"
@@ -210,7 +210,7 @@ def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
             file.flush()
             os.fsync(file.fileno())
         finally:
-            with suppress(OSError):  # on a full disk, this error would replace an interrupt
+            with suppress(OSError):  # on a full disk, close() fails too, and would hide a KeyboardInterrupt
                 file.close()
     except OSError as error:
         raise write_error(error, path, 0 if out is None else out.size) from error
@@ -264,7 +264,7 @@ class _Outline(pickle.Unpickler):
         if (module == "torch._utils" and name.startswith("_rebuild_")) or (module, name) in _OF_SPARSE:
             return _no_tensor
         if module in ("torch", "torch.storage"):
-            return name  # return a string instead of the numeric type, because a pickle cannot call a string
+            return name  # a string instead of the dtype: the pickle cannot call a string
         raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
     def persistent_load(self, _: Any) -> None:
@@ -289,7 +289,7 @@ def _check_archive(file: BinaryIO, size: int) -> None:
             raise ValueError(f"its {size:,} bytes would unpack to {total:,}")
         pickles = [member for member in members if member.filename.endswith("data.pkl")]
         outline = [_outline(archive.read(member)) for member in pickles]
-    # A pickle stores a repeated object only once. So a small file could contain a structure that is too large to visit.
+    # A pickle stores a repeated object only once. So a small file could describe a structure too large to traverse.
     left, n_items = [(value, 0) for value in outline], 0
     while left:
         value, level = left.pop()
@@ -306,7 +306,7 @@ def _outline(data: bytes) -> Any:
     Without the check, the pickle module would allocate all memory that a damaged pickle asks for.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # genops refuses wrong lengths
-        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler numbers its objects 0, 1, 2, ...
+        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # valid numbers are 0, 1, 2, ...
             raise ValueError(f"its object {count:,} has the number {argument:,}")
     return _Outline(io.BytesIO(data)).load()
 

@@ -161,7 +161,7 @@ class CheckpointStore:
                 finally:
                     shutil.rmtree(new, ignore_errors=True)  # the folder exists only if the save has failed
                 self._rotate()
-        except RunError:  # also a WriteError, which names the file
+        except RunError:  # includes WriteError, which already names the file
             raise
         except OSError as error:
             raise write_error(error, Path(error.filename or target), 0) from error

@@ -38,7 +38,7 @@ _COUNTER_OF = {
     TimeUnit.TOKEN: "token",
     TimeUnit.SECOND: "nanoseconds",
 }
-_COUNTERS = tuple(_COUNTER_OF.values())  # checkpoints use these names
+_COUNTERS = tuple(_COUNTER_OF.values())  # checkpoints contain these names, so do not change them
 _READ = {name: Timestamp.reader(unit) for unit, name in _COUNTER_OF.items()}
 _STRETCH_FIX = "use resume.on_change=extend, which switches to the new schedule at the checkpoint"
 
@@ -207,7 +207,8 @@ class TimeMap:
         relative = _relative_slopes(self._plan, plan)
         stretch = left / (rest if mine == theirs else rest * _mean_rate(plan, now, mine, theirs)) / relative[mine]
         lines = {name: _through(name, now, value, stretch * relative[name]) for name, value in values.items()}
-        # Use the counter of the run's length, so that plan and run end at the same time even if their units differ.
+        # Compute this counter from the counter of the new length. So schedule and run end together, even if the old and
+        # the new length have different units.
         lines[mine] = _through(theirs, now, values[mine], left / rest)
         return TimeMap(self._plan, lines)
 
@@ -296,7 +297,7 @@ def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """
     pairs = ((getattr(old, name), getattr(new, name)) for name in _RATES)
     sample, token = (None if None in pair else Fraction(pair[0]) / Fraction(pair[1]) for pair in pairs)
-    # Seconds, epochs and iterations have the factor of samples, or the factor of tokens if that of samples is unknown.
+    # The factor of seconds, epochs and iterations is that of samples; if it is unknown, that of tokens; else 1.
     other = next((rate for rate in (sample, token) if rate is not None), Fraction(1))
     return {**dict.fromkeys(_COUNTERS, other), "batch": Fraction(1), "token": other if token is None else token}
 
@@ -342,7 +343,7 @@ def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[s
     functions: dict[str, _Count] = {name: attrgetter(name) for name in COUNTERS} | counts
     functions["nanoseconds"] = lambda true: math.floor(nanoseconds(true))
     if dataloader_len is not None:
-        # Compute epochs from the plan's batches, as a run with this plan from its start counts them.
+        # Compute epochs from the plan's number of batches, as in a run that had this plan from its start.
         functions["epochs"] = lambda true: batches(true) // dataloader_len
         functions["batches_in_epoch"] = lambda true: batches(true) % dataloader_len
     return functions

@@ -46,8 +46,8 @@ class Deadline:
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
-        # The number of trained batches, minus the number that the trained epochs would have at the current number of
-        # batches per epoch. The difference is 0, unless the number of batches per epoch has changed at a resume.
+        # The number of trained batches, minus (epochs * current batches per epoch + batches in this epoch). This is 0
+        # unless a resumed run has a different number of batches per epoch.
         self._shift = 0
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length

@@ -64,10 +64,11 @@ class EvaluationMean:
     """
 
     def __init__(self) -> None:
-        # The weighted sum of the values, and the sum of their weights. Each tensor of shape [1] has weight 1.
+        # The weighted sum of the values, and the sum of the weights, if a tensor of shape [1] has weight 1.
         self.total: Tensor | float = 0.0
         self.count = 0
-        # What to add to `total` and `count` if no batch has several values: then a tensor [1] is a single value.
+        # If no batch has several values, the weight of a tensor of shape [1] is its batch's number of samples. Then add
+        # these two numbers to `total` and `count`.
         self.more: Tensor | float = 0.0
         self.more_count = 0
         self.each = 0  # the number of batches that have several values

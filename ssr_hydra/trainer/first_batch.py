@@ -26,8 +26,8 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.records import as_number
 
-# Torch's pointwise losses give this warning if outputs and targets have different shapes. The pattern excludes a target
-# of one number: broadcasting one number cannot pair values of different samples.
+# Torch's pointwise losses give this warning if outputs and targets have different shapes. The pattern does not match a
+# target of one number, because broadcasting this number cannot compare an output with the target of another sample.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
 # Torch and Python raise these types of errors if shapes or types do not fit. Only user code raises other types.
 _FIT = (AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)

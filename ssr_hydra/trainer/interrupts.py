@@ -108,8 +108,8 @@ class StopRequest:
         True
     """
 
-    # Functions that return whether child processes must ignore signals now. The functions run in a forked child, which
-    # has the signal handlers of its parent until it installs its own handlers.
+    # Functions that return whether a forked child process must ignore stop signals now. A child calls them when it gets
+    # a signal, because it has the signal handlers of its parent until it installs its own handlers.
     children_outlive: ClassVar[list[Callable[[], bool]]] = []
 
     def __init__(self, tell: Callable[[str], object] | None = None) -> None:

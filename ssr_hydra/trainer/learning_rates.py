@@ -52,20 +52,20 @@ class LearningRates:
 
     - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
       timestamp, before every batch.
-    - A torch scheduler is an instance of torch's class, a :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an
-      instance, or an object of :mod:`ssr_hydra.torch_schedulers`. Such an object sets the rates of all optimizers.
-      ``LearningRates`` reads the scheduler's arguments once and computes its rates as a function of time: by default
-      at the end of every epoch, or before every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one
-      optimizer are chained.
+    - A torch scheduler is an instance of torch's class, such an instance inside
+      :class:`~ssr_hydra.optim.torch_schedulers.Paced`, or an object of :mod:`ssr_hydra.torch_schedulers`. An object of
+      :mod:`ssr_hydra.torch_schedulers` sets the rates of all optimizers. ``LearningRates`` reads the scheduler's
+      arguments once and computes its rates as a function of time: by default at the end of every epoch, or before
+      every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one optimizer are chained.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
     - If the arguments of a torch scheduler cannot be read, as for a user's class, ``LearningRates`` calls the ``step``
-      method of the scheduler. This works only with ssr 1.
+      method of the scheduler. This works only with ssr 1 and without a ``clock``.
 
-    ``use_stepwise_scheduler`` sets the pace of all schedulers without an explicit pace: True is ``batch``, False is
-    ``epoch``. ``clock`` and ``plan`` are those of :class:`~ssr_hydra.trainer.fields.FieldSchedules`.
+    ``use_stepwise_scheduler`` is the pace of all schedulers that do not set their own pace: True means ``batch``, False
+    means ``epoch``. :class:`~ssr_hydra.trainer.fields.FieldSchedules` explains ``clock`` and ``plan``.
 
     Raises:
-        InputError: A scheduler does not fit the run, its optimizers, or another scheduler.
+        InputError: A scheduler cannot be used with this run, with its optimizers, or with another scheduler.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class LearningRates:
         return any(rates.drives_momentum for rates in self._torch)
 
     def batch_ended(self) -> Callable[[], object]:
-        """Return a function that sets the rates of the next batch, to call after ``state.timestamp`` has moved."""
+        """Return a function that sets the rates of the next batch. Call it after each change of ``state.timestamp``."""
         if self._compiled is not None:
             step: Callable[[], object] = self._compiled.step if self._ours_by_batch else _do_nothing
             return step
@@ -125,8 +125,8 @@ class LearningRates:
     def epoch_ended(self, *, again: bool = False) -> None:
         """Step the schedulers that change by epoch.
 
-        ``again`` is True if the loop set the rates of the next batch before it knew that the epoch had ended. Then this
-        method sets these rates again.
+        If the loader has no length, the loop sets the rates of the next batch before it knows that the epoch has ended.
+        With ``again=True``, this method sets the rates of that batch again.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
@@ -149,17 +149,17 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of schedulers that cannot be read; {} if there are none."""
+        """Return the state of ReduceLROnPlateau and of schedulers whose arguments cannot be read; else {}."""
         states = [rates.state_dict() for rates in self._torch]
         return {"optimizers": states} if any(states) else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the result of :meth:`state_dict`, and set the rates. The optimizers and timestamp are already loaded."""
+        """Load the result of :meth:`state_dict`, and set the rates. Load the optimizers and the timestamp first."""
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
             raise wrong_state(state)
         if self._compiled is not None:
-            # Load its own state: this computes the rates.
+            # The compiled scheduler computes its rates when it loads a state, so load its current state.
             self._compiled.load_state_dict(self._compiled.state_dict())
             return
         states = state.get("optimizers", [{} for _ in self._torch])
@@ -173,7 +173,7 @@ class LearningRates:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def _now(self) -> Timestamp:
-        """Return the time for schedules: the state's timestamp, mapped by the clock."""
+        """Return the time at which to evaluate schedules: ``clock(timestamp)``; without a clock, the timestamp."""
         timestamp = self._state.timestamp
         return timestamp if self._clock is None else self._clock(timestamp)
 
@@ -193,7 +193,7 @@ class LearningRates:
         self._write()
 
     def _set_all(self) -> None:
-        """Set all learning rates for the current timestamp, even within an epoch. Do not step a scheduler."""
+        """Compute and set all learning rates for the current timestamp, without a step of any scheduler."""
         for rates in self._torch:
             rates.refresh(EPOCH, self._epoch_start())
             rates.refresh(BATCH, self._now())
@@ -266,7 +266,7 @@ def follows_metric(schedulers: Any) -> bool:
 
 
 def with_modes(schedulers: Any, metric: str, *, evaluates: bool) -> Any:
-    """Return the schedulers, with ``min`` or ``max`` instead of ``mode=auto`` in each ``ReduceLROnPlateau``.
+    """Return the schedulers. In each ReduceLROnPlateau, replace ``mode=auto`` by the ``min`` or ``max`` of the metric.
 
     Raises:
         InputError: The run has no evaluations, or a mode does not fit the metric (:func:`~ssr_hydra.metrics.mode_of`).
@@ -312,7 +312,7 @@ def _entry(
 
 
 def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> None:
-    """Refuse a scheduler without an explicit pace if the run ends before the scheduler's first step."""
+    """Refuse a scheduler that does not set its own pace, if the run ends before its first step."""
     if isinstance(entry.description, TorchScheduler):
         batch, epoch = (
             f"set pace='{pace}'" if entry.instance is None else f"use Paced(scheduler, '{pace}')"
@@ -323,7 +323,7 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
 
 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler whose rates this run must compute from time, but cannot."""
+    """Return the error for a torch scheduler whose rates cannot be stretched, because its arguments cannot be read."""
     assert entry.instance is not None
     action = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the changed config of a resumed run"
     try:

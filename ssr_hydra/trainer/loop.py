@@ -105,7 +105,7 @@ class Loop:
         }
 
     def reading(self) -> dict[str, Any] | None:
-        """Return the state that the loader of this process needs to resume; None if the loader has ``seek``."""
+        """Return this process's loader state for a checkpoint; None if the loader has ``seek`` and needs no state."""
         within = self.state.timestamp.batches_in_epoch > 0
         return None if self._rereading is None else self._rereading.state_dict(within=within)
 
@@ -211,7 +211,7 @@ class Loop:
         return set_all if self.fields.fields else set_rates
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Do the evaluation and checkpoint that a stopped run did not finish. Return whether the run is at its end."""
+        """Do the evaluation and the checkpoint that the stopped run lacks. Return True if the run is at its end."""
         over = self.plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):
@@ -241,7 +241,7 @@ class Loop:
         return batches
 
     def _check_tokens(self, tokens: int) -> None:
-        """Refuse a first batch without tokens if a deadline is in tokens. The run would never reach this deadline."""
+        """Refuse a first batch without tokens if a time such as max_duration is in tokens: it would never come."""
         due = next((due for due in self.plan.all() if due.time.unit is TimeUnit.TOKEN), None)
         if due is not None and tokens == 0:
             rule = "is in tokens, but the batches have no tokens to count"
@@ -274,7 +274,10 @@ class Loop:
         self.events.fire("epoch_end", self.owner)
 
     def _end_of_epoch(self, then: int) -> tuple[Timestamp, int]:
-        """Handle the end of an epoch of unknown length. Return the same values as :meth:`_do_what_is_due`."""
+        """Handle the end of an epoch of unknown length.
+
+        ``then`` is the argument ``now`` of :meth:`_do_what_is_due`. The return values are the same.
+        """
         state = self.state
         if state.timestamp.batches_in_epoch == 0:
             rule = f"must have a batch in every epoch, but had none in epoch {state.timestamp.epochs}"
@@ -291,7 +294,7 @@ class Loop:
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
         """Log, evaluate and show progress if due. ``timestamp`` includes the training time until ``now``.
 
-        Return the timestamp, maybe with a new iteration or more seconds, and the time at which training continues.
+        Return the current timestamp, and the clock time from which training time counts again.
         """
         plan = self.plan
         showing = now >= self._next_show
@@ -332,7 +335,8 @@ class Loop:
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint if one is due or the run must stop. End the run if a stop signal has arrived.
 
-        ``then`` is the time until which training time is counted. Return the time at which training continues.
+        The timestamp includes the training time until ``then``. Return ``then`` plus the time of saving, because saving
+        does not count as training time.
         """
         stop = self.stop
         leaving = bool(stop.number) and not (self._ended and not self._pending)
@@ -353,7 +357,7 @@ class Loop:
         self._saving = self._after = False
         if leaving:
             stop.leave(after)
-        # The time since ``waited`` does not count as training. The time before ``waited`` counts.
+        # The wait for the device, before ``waited``, counts as training time. The time of saving does not count.
         return then + time.perf_counter_ns() - waited
 
     def _log(self, timestamp: Timestamp) -> int:
@@ -372,12 +376,12 @@ class Loop:
         return time.perf_counter_ns() - began
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
-        """Evaluate. The evaluation is not training time. Return the time at which training continues."""
+        """Evaluate. Return the clock time from which training time counts again: the evaluation does not count."""
         if timestamp.batches == self._evaluated_at:
             # The loop has already evaluated after this batch.
             return now
         self._synchronize()
-        waited = time.perf_counter_ns() - now  # this wait is training time, because the device still trains
+        waited = time.perf_counter_ns() - now  # this wait counts as training time: the device completes its steps
         started = time.perf_counter()
         if self.plan.evaluation is not None and self.plan.evaluation.reached(timestamp):
             self.plan.evaluation.renew(timestamp)

@@ -76,7 +76,7 @@ class LossWatch:
         self._checked = batch
 
     def flush(self, batch: int) -> float:
-        """Call :meth:`settle`. Return the mean loss since the last call. Without a step, return the last mean."""
+        """Call :meth:`settle`. Return the mean loss since the previous ``flush``; without a step, the previous mean."""
         self.settle(batch)
         if self.count > self._logged_count:
             self.last = (self.sum - self._logged_sum) / (self.count - self._logged_count)
@@ -84,14 +84,14 @@ class LossWatch:
         return self.last
 
     def since_evaluation(self) -> float:
-        """Return the mean of the settled losses since the last call; NaN if there was no step."""
+        """Return the mean loss since the last call; NaN if there was no step. Call :meth:`settle` first."""
         mean = self.sum / self.count if self.count else math.nan
         self.sum = self._logged_sum = 0.0
         self.count = self._logged_count = 0
         return mean
 
     def state_dict(self) -> dict[str, float]:
-        """Return the sums and numbers of the settled losses since the last evaluation, and the last logged mean."""
+        """Return the sums and counts since the last evaluation, and the last logged mean. Call :meth:`settle` first."""
         return {
             "sum": self.sum,
             "count": self.count,

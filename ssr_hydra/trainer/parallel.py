@@ -17,7 +17,7 @@ from ssr_hydra.trainer.processes import Processes
 
 def is_sharded(model: nn.Module) -> bool:
     """Return whether :func:`shard` has sharded a model's parameters over the processes."""
-    # Check the class name that fully_shard gives to modules, because this needs no import. Do not check the parameters:
+    # Check the class names that fully_shard sets, because this needs no import. Do not check the parameters, because
     # they are unsharded after a forward pass without a backward pass.
     return any(_is_fsdp(type(module)) for module in model.modules())
 
@@ -94,7 +94,7 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
 
 
 class _Touch(nn.Module):
-    """A temporary replacement for a model, which gives all parameters zero gradients, from the last to the first."""
+    """A temporary replacement for a model. Its backward pass gives parameters zero gradients, the last one first."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
 
 
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
-    """Yield equally many batches in every process, because all processes compute a sharded model together.
+    """Yield equally many batches in every process, because a forward pass of a sharded model needs all processes.
 
     A process that has no more batches yields its last batch in a :class:`~ssr_hydra.data.seeded.Padding`.
     """
@@ -179,7 +179,7 @@ def load_weights(
 
 
 def _reshard(model: nn.Module) -> None:
-    """Shard the parameters that a forward pass without backward has left unsharded. Optimizers need the shards."""
+    """Shard the parameters that a forward pass without a backward pass has left unsharded. Optimizers need shards."""
     for module in model.modules():
         if _is_fsdp(type(module)):
             module.reshard()  # type: ignore[operator]
@@ -198,7 +198,7 @@ def _whole(value: Any) -> Any:
 
 
 def _shards_of(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Return an optimizer's state with sharded tensors. A tensor is sharded if its parameter has the same shape."""
+    """Return an optimizer's state. Shard each tensor that has the same shape as its sharded parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     like = dict(zip(numbers, parameters, strict=True))

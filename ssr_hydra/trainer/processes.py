@@ -25,7 +25,8 @@ _FIRST_PORT, _PORTS = 15000, 17000
 # _START limits the time to connect, and to exchange gradients. _SILENCE limits the time to wait for a message: it is
 # longer, because the sender may evaluate or save first.
 _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
-# How long a failing process waits for rank 0's error, and how long rank 0 waits until others have read its error.
+# A failing process waits _HEAR_SECONDS for the error of rank 0. Rank 0 waits _LINGER_SECONDS for the other processes to
+# read its error.
 _HEAR_SECONDS, _LINGER_SECONDS = 5.0, 2.0
 _TOLD = "ssr_hydra/told"
 _MOST_SHOWN = 6
@@ -104,8 +105,8 @@ class Processes:
     """This process in a group of processes that train a model together, and the communication in this group.
 
     A single process does not communicate. Messages use gloo on the CPU, even if gradients use NCCL, so messages never
-    wait for a GPU. If another process has ended, a method raises a :class:`LostProcessError`. The message
-    of this error contains the method's argument ``what``: the part of the run, such as ``"a batch"``.
+    wait for a GPU. If another process has ended, a method raises a :class:`LostProcessError`. The message of this error
+    contains the method's argument ``what``, which says what the run was doing, such as ``"an evaluation"``.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
@@ -181,7 +182,7 @@ class Processes:
         return list(tensor.tolist())
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor's mean over all processes. Use the gradients' backend, and do not wait for the GPU."""
+        """Return a tensor's mean over all processes. It uses the gradients' backend and does not wait for the GPU."""
         if self.world_size == 1:
             return tensor
         import torch.distributed as dist
@@ -254,10 +255,10 @@ class Processes:
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Disconnect because of an error. Return True if rank 0 reports the same error; on rank 0, return False.
+        """Disconnect because of an error. Return True if rank 0 reports an error with the same ``message``.
 
-        If ``message`` is ``""``, every error of rank 0 counts as the same error. Rank 0 may fail later: ``seconds`` is
-        the maximum time to wait for its error; None means 5 seconds.
+        On rank 0, return False. If ``message`` is ``""``, any error of rank 0 counts. Rank 0 may fail later than this
+        process, so wait at most ``seconds`` for the error of rank 0; None means 5 seconds.
         """
         store = self._store
         self.stop()

@@ -22,7 +22,7 @@ _BAR_WIDTH, _LONGEST_NAME = 14, 24
 
 @dataclass
 class Snapshot:
-    """The position of a run, for display."""
+    """The progress of a run, for display."""
 
     share: float  # the completed fraction of the run
     step: int
@@ -144,7 +144,7 @@ class ProgressDisplay:
                 self.interval = self._shown.interval
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
-        """Show the position of the run. ``evaluated`` is True if the metrics are from a new evaluation."""
+        """Show the progress of the run. ``evaluated`` is True if the metrics are from a new evaluation."""
         with self._stopping():
             if self._shown is not None:
                 self._shown.update(snapshot, evaluated=evaluated)

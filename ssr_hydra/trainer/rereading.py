@@ -26,8 +26,8 @@ class Rereading:
     Args:
         loader: Any iterable of batches.
         saves: Whether the run writes checkpoints. If so, the class checks the loader's state before training.
-        is_shared: Whether evaluations also read this loader. If so, the class does not store the
-            loader's state, because this state does not show the position in training.
+        is_shared: Whether evaluations also read this loader. If so, the class does not store the loader's state,
+            because evaluations change this state too.
     """
 
     def __init__(self, loader: Iterable[Any], *, saves: bool = False, is_shared: bool = False) -> None:
@@ -72,14 +72,14 @@ class Rereading:
         first = list(itertools.islice(batches, 1))
         if first:
             return itertools.chain(first, batches)
-        # The loaded state was at the end of the previous epoch, so create a new iterator for this epoch.
+        # There is no batch, because the saved state is from the end of the previous epoch. Start this epoch again.
         self._set_epoch(epoch)
         self._restore(saved)
         return iter(self._loader)
 
     def _set_epoch(self, epoch: int) -> None:
         *outer, within = self._parts()
-        # A batch sampler with set_epoch itself calls set_epoch of the sampler that it wraps.
+        # If a batch sampler has set_epoch, it calls set_epoch of its own sampler. Do not call that method twice.
         if not hasattr(outer[-1], "set_epoch") and within is not outer[1]:
             outer.append(within)
         for part in outer:
@@ -99,7 +99,7 @@ class Rereading:
         return state
 
     def state_dict(self, *, within: bool) -> dict[str, Any]:
-        """Return the loader's state, and the random state: at the epoch's start if ``within`` an epoch, else now."""
+        """Return the loader's state and a random state: of the epoch's start if ``within`` an epoch, else of now."""
         if self._saved is not None:  # the run stops again before it has read a batch, so the saved state is still valid
             return dict(self._saved)
         rng, generators = self._began if within and self._began is not None else self._now()

@@ -42,7 +42,7 @@ class Resuming:
         finished: The record of the run if the run has finished, else None.
         messages: Messages for the user.
         changes: The differences between the run and the checkpoint, as text.
-        count: How often the run was resumed. A start from shared steps (``is_planned``) does not count.
+        count: How often the run was resumed. A start from the checkpoint of shared steps does not count.
         keep: The number of bytes of ``metrics.jsonl`` that the resumed run keeps.
         seconds_before: The total seconds of the run before the checkpoint.
         is_planned: Whether the run starts from a checkpoint of steps that it shares with other runs of its sweep.
@@ -125,10 +125,10 @@ class Resuming:
     def restore(
         self, model: nn.Module, state: State, plan: State, ssr: Fraction, description: Mapping[str, Any]
     ) -> TimeMap:
-        """Load the model, optimizers and timestamp from the checkpoint, if any. Return the time map of the run.
+        """Load model, optimizers and timestamp from the checkpoint, if any. Return the map from run to schedule time.
 
-        ``plan`` has the length that the schedules follow, and ``ssr`` is its SSR. ``plan`` is ``state`` itself, unless
-        the trainer's ``control`` is ``truncate``: then ``plan`` has the full length, and ``state`` a shorter length.
+        ``plan`` is the run that the schedules follow, and ``ssr`` is its SSR. Normally, ``plan`` is ``state``. With
+        ``control=truncate``, ``plan`` has the full length, ``ssr`` is 1, and ``state`` has the shorter length.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -144,8 +144,8 @@ class Resuming:
         with checkpoint.part("time_map") as state_of_map:
             saved_map = TimeMap.from_state_dict(state_of_map)
         state.timestamp = plan.timestamp = timestamp
-        # Only a changed plan needs a new time map. After a change of the learning rate or of the number of processes,
-        # the schedule continues.
+        # Create a new time map only if a field of _PLAN has changed. After other changes, such as that of the learning
+        # rate or of the number of processes, the schedule continues as before.
         time_map = saved_map
         if any(_PLAN.match(item.field) for item in changes):
             if self._on_change == "rescale" and plan is not state:
@@ -160,7 +160,7 @@ class Resuming:
             before, now = checkpoint.description["optimizers"], description["optimizers"]
             restore_optimizers(model, state.optimizers, checkpoint.state["optimizers"], before, now)
         record = self._finished(timestamp)
-        # Only a change that extends a finished run has an effect, so refuse all other changes.
+        # A finished run can only be extended: any other change would have no effect, so refuse it.
         if record is not None and changes:
             TimeMap.planned(state, ssr).extended(state, ssr)
         elif record is not None:  # the weights of the finished run are loaded, to evaluate or export them
@@ -225,7 +225,7 @@ class Resuming:
         """Restore this process's random generators from the checkpoint. Return the saved loader state, or None.
 
         If the checkpoint has no state of this process, because the run had fewer processes, this method seeds the
-        generators from ``seed``, rank and batch.
+        generators from ``seed``, the rank and the number of trained batches.
         """
         assert self.checkpoint is not None
         saved, rank = self.checkpoint.state["random"], self._processes.rank

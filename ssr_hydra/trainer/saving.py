@@ -67,7 +67,7 @@ def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 class BestSoFar:
-    """Decide whether the metric in ``checkpoint.best`` is better than at all earlier evaluations. It must be finite."""
+    """Decides whether an evaluation has the best finite value so far of the metric in ``checkpoint.best``."""
 
     def __init__(self, settings: CheckpointSettings) -> None:
         self._name, self._mode = settings.best, settings.best_mode
@@ -141,7 +141,7 @@ def restore_optimizers(
 
 
 _COUNTERS = ("step", "eta", "mu", "mu_product")
-# The state of these torch optimizers has only the counters above and tensors of the parameter's shape.
+# In the state of these torch optimizers, each entry that is not in _COUNTERS has the shape of its parameter.
 _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Adafactor", "LBFGS", "Optimizer"))
 
 

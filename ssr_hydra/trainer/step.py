@@ -59,7 +59,7 @@ class TrainStep:
         self.total = (0, 0, 0)
 
     def function(self) -> _Step:
-        """Return the function that takes a step: from (batch, number of earlier batches) to (samples, tokens)."""
+        """Return the function that takes a step: ``step(batch, number_of_earlier_batches) -> (samples, tokens)``."""
         if self.settings.is_plain and self.processes.world_size == 1 and not self.keeps_loss:
             return self._plain()
         return self._step
@@ -200,7 +200,7 @@ def compile_clock() -> Iterator[Callable[[], int]]:
     # torch._dynamo.on_compile_start is public but cannot be removed again.
     from torch._dynamo.callback import callback_handler
 
-    changes: list[int] = []  # minus the time of each start, plus the time of each end
+    changes: list[int] = []  # the negative time of each start, and the time of each end
 
     def start(_: object) -> None:
         changes.append(-time.perf_counter_ns())

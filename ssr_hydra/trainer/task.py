@@ -48,8 +48,8 @@ class Task:
     Attributes:
         given_loss: The ``loss`` argument.
         train_model: The model for training, possibly wrapped for several processes.
-        evaluates_under: A context for the forward passes of evaluation: autocast, if training uses it.
-        needed: A mapping from a setting to the metric that it uses. Each evaluation must compute these metrics.
+        evaluates_under: A context manager for the forward passes of evaluation: autocast, if training uses it.
+        needed: The name of the metric that each setting needs, by setting. Each evaluation must compute these metrics.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Task:
             raise named from error
 
     def _computed(self, processes: Processes, *, is_trial: bool) -> dict[str, dict[str, float]]:
-        """Return the results of the metric objects. In a trial, which has one batch, omit objects that fail."""
+        """Return the results of the metric objects. If ``is_trial`` (only a few batches), omit objects that fail."""
         results = {}
         for name, metric in self._objects.items():
             whole = reduced(name, metric, processes, self.device, self._updates)
@@ -228,20 +228,20 @@ class Task:
     ) -> dict[str, float]:
         """Return the loss and the metrics over all batches of a loader, by name: ``eval/loss`` and ``eval/<metric>``.
 
-        The loss of a batch is weighted by the batch's samples or tokens. A metric's single value for a batch is
-        weighted by the batch's samples; each of several values has weight 1. For a metric object, the method calls
-        ``reset``, then ``update`` with every batch, then ``compute``. If the loss has an attribute ``aligned``, as
-        :func:`~ssr_hydra.models.next_token_loss` has, ``update`` gets the results of
-        ``loss.aligned(outputs, targets)``.
+        The loss of a batch is weighted by the batch's samples or tokens. If a metric returns one value for a batch,
+        this value is weighted by the batch's samples. If it returns a value per sample or token, each has weight 1.
+        For a metric object, the method calls ``reset``, then ``update`` with every batch, then ``compute``. If the
+        loss has an attribute ``aligned``, as :func:`~ssr_hydra.models.next_token_loss` has, ``update`` gets the results
+        of ``loss.aligned(outputs, targets)``.
 
-        At the end, the method restores the modes of all modules and the global random state.
+        At the end, the method restores the global random state, and the training or evaluation mode of each module.
 
         Args:
             loader: The batches. With several processes, each process passes its own part of the batches.
             processes: The processes that evaluate together.
             each_batch: A function to call before every batch. It may end the evaluation with an exception.
-            batches: The largest number of batches to read. None means all batches. With a number, the result
-                lacks metric objects that fail on so few batches.
+            batches: The largest number of batches to read. None means all batches. With a number, the method omits
+                the metric objects that fail, because a few batches may be too little for them.
             split: The first part of the metrics' names: ``eval`` or ``test``.
 
         Raises:

@@ -53,9 +53,10 @@ from ssr_hydra.trainer.task import Task
 class Trainer:
     """Trains a model for ``max_duration * ssr``, with learning rates that follow schedules of training time.
 
-    The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``. The trainer sets this rate before batch k.
-    If there are several schedulers, alpha is the product of their multipliers. The run ends at the first batch boundary
-    at or after ``max_duration * ssr``, even in the middle of an epoch.
+    Before batch k, the trainer sets the learning rate to ``lr_initial * alpha_ssr(t)``, where ``t`` is the timestamp
+    after the first k batches, and ``alpha_ssr`` is the multiplier of the scheduler. If there are several schedulers,
+    ``alpha_ssr`` is the product of their multipliers. The run ends at the first batch boundary at or after
+    ``max_duration * ssr``, even in the middle of an epoch.
 
     Args:
         model: Any module. The trainer moves the module to the device in place.
@@ -63,7 +64,7 @@ class Trainer:
             pair ``(inputs, targets)`` or a mapping. The loss of a pair is ``loss(model(inputs), targets)``, and the
             loss of a mapping is ``loss(model(**batch), batch)``; see :class:`~ssr_hydra.trainer.task.Task`. If the
             loader has a method ``set_epoch``, the trainer calls this method before every epoch. If the loader has no
-            length, no time of the run can be a fraction of an epoch.
+            length, times such as ``max_duration`` cannot be fractions of an epoch.
         eval_dataloader: An iterable of batches that the trainer reads at every evaluation. With None, the trainer does
             not evaluate.
         test_dataloader: An iterable of batches that the trainer reads once, after training. The names of the metrics
@@ -96,12 +97,12 @@ class Trainer:
         config: The config of the run, as plain data. The record contains a hash of this config.
         objective: The most important final metric, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` depends on this
             metric, or on ``"eval/loss"`` if the objective is None.
-        log_interval: Time between records of loss and learning rate in ``metrics.jsonl``. On a GPU, or
-            with several processes, the trainer checks only at records, evaluations and checkpoints that the loss is
-            finite.
+        log_interval: Time between records of loss and learning rate in ``metrics.jsonl``. On a GPU, or with several
+            processes, the trainer notices a NaN or infinite loss only when it writes a record, evaluates, or writes a
+            checkpoint.
         counts: How to count samples, tokens and iterations. A :class:`~ssr_hydra.settings.CountSettings`, or a mapping
             of its arguments.
-        precision: ``fp32``, ``bf16`` or ``fp16``. This is the same setting as ``precision`` in ``step``.
+        precision: ``fp32``, ``bf16`` or ``fp16``. A shortcut for ``precision`` in ``step``.
         step: The settings of a step: accumulation, clipping, compilation, several processes. A
             :class:`~ssr_hydra.settings.StepSettings`, or a mapping of its arguments.
         schedules: A mapping from hyperparameters other than the learning rate (such as ``weight_decay`` or
@@ -129,10 +130,10 @@ class Trainer:
         device: The device of training.
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint from which the run continues, or None.
-        jobs_beside: A function for the record. It returns how many other jobs of the same sweep ran on this machine
-            during the run, on average.
+        jobs_beside: A function that returns how many other jobs of the same sweep ran on this machine during the run,
+            on average. The record contains this number.
         checkpoints_at: Numbers of batches after which the run writes a checkpoint, in addition to ``checkpoint``.
-        code: A mapping from package or module to a digest of its source code, for the record. The app sets it.
+        code: A mapping from package or module to a digest of its source code, for the record. ``ssr-train`` sets it.
 
     Raises:
         InputError: An argument is invalid. The trainer raises this error before training starts. The error names field,
@@ -186,7 +187,7 @@ class Trainer:
         control: str | None = None,
         test_dataloader: Iterable[Any] | None = None,
     ) -> None:
-        # This method makes all checks that can refuse an argument, and begins with the cheap checks.
+        # Check all arguments here, before training. The cheap checks come first.
         ratio = check_ssr(ssr)
         length = as_time(max_duration, "max_duration")
         seed = None if seed is None else check_seed(seed)
@@ -294,19 +295,19 @@ class Trainer:
         saved_code = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
         self.code_before: Mapping[str, str] = saved_code if isinstance(saved_code, dict) else {}
         plan = state
-        if control is not None:  # a run with a control has the schedules of the full run
+        if control is not None:  # control=truncate: the schedules follow the full length
             rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
             plan, ratio = State(length, *rates), Fraction(1)
         time_map = resuming.restore(model, state, plan, ratio, description)
-        # In a rescaled run, the schedules still use the length of the original run. The time map converts the time of
-        # the run to the time of the original run.
+        # After resume.on_change=rescale, the schedules still follow the length of the original run. The time map
+        # converts the time of this run to the time of the original run.
         clock = None if time_map.is_identity else time_map
         plan = time_map.plan(state)
         learning_rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
         schedules = schedules or {}
         check_fields_are_free(schedules, learning_rates.drives_momentum)
         fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
-        if resuming.path is None:  # before this line, the param groups have no initial rates
+        if resuming.path is None:  # only now do the param groups have ``initial_lr``
             description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as held_rates:
@@ -379,9 +380,9 @@ class Trainer:
     def evaluate(self, split: str = "eval") -> dict[str, float]:
         """Compute ``eval/loss`` and the metrics of the current model over ``eval_dataloader``, as in the run.
 
-        The method also calls the callbacks of an evaluation. For example, if a callback makes the run evaluate an
-        average of its weights, this method evaluates that average too. If the trainer has resumed from a checkpoint,
-        the method first loads the state of the callbacks from this checkpoint.
+        The method also calls the ``eval_start`` and ``eval_end`` of callbacks. So if a callback makes the run evaluate
+        averaged weights, this method evaluates averaged weights too. If the trainer has resumed from a checkpoint, the
+        method first loads the state of the callbacks from this checkpoint.
 
         Args:
             split: ``eval``, or ``test`` for ``test/loss`` and the metrics over ``test_dataloader``.
@@ -407,7 +408,7 @@ class Trainer:
             callbacks: Whether to load the state of callbacks.
 
         Raises:
-            CheckpointError: A part of the checkpoint is missing or does not fit.
+            CheckpointError: The weights or the callbacks' state are missing, or do not match this trainer.
         """
         with checkpoint.part("model"):
             restore_weights(self.model, checkpoint.state)

@@ -138,7 +138,7 @@ class WrongTypeError(InputError):
 
 
 class MissingRateError(InputError, RuntimeError):
-    """A time cannot be converted to a different unit, because e.g. the batches per epoch are not known."""
+    """A time cannot be converted to a different unit, for example because the batches per epoch are unknown."""
 
 
 class RunError(Exception):

@@ -30,7 +30,7 @@ class Padding(NamedTuple):
 
 
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Return which samples of a batch a process gets. All processes get the same number of samples, or one more.
+    """Return the range of a batch's samples that a process gets. The sizes of the ranges differ by at most one.
 
     Returns:
         The index of the first sample, and the index after the last sample.

@@ -65,9 +65,9 @@ class ByteWindows(TensorDataset):
 class StdlibBytes(ByteWindows):
     """The source code of Python's standard library as windows of bytes. By default, a tenth of the files is held out.
 
-    The text consists of top-level modules that are one file, not a package: 166 files and 4.6 MB in CPython 3.11. The
-    text depends on the version of Python, so :meth:`describe` returns the version and a SHA-256. The split depends on
-    ``eval_fraction``, ``split_seed`` and the number of files.
+    The text consists of the top-level modules that are one file and do not depend on the build of Python: 166 files
+    and 4.6 MB in CPython 3.11. The text depends on the version of Python, so :meth:`describe` returns the version and a
+    SHA-256. The split depends on ``eval_fraction``, ``split_seed`` and the number of files.
 
     Args:
         split: ``"train"`` or ``"eval"``.

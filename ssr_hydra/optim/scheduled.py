@@ -198,8 +198,8 @@ class ScheduledLR(AlphaLR):
         """Load the time, and compute the learning rates from it. Load the optimizer's state before this call.
 
         Raises:
-            InputError: ``state_dict`` is not the state of a ScheduledLR, and this object does not change; or a schedule
-                needs samples or tokens that the saved run did not count.
+            InputError: ``state_dict`` is damaged, or is not the state of a ScheduledLR; this object then does not
+                change. Or a schedule needs samples or tokens that the saved run did not count.
         """
         try:
             timestamp, steps = state_dict["timestamp"], state_dict["_step_count"]

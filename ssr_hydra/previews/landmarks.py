@@ -70,6 +70,6 @@ def holds_functions(scheduler: Any) -> bool:
 
 
 def needs_only_epochs(scheduler: Any) -> bool:
-    """Return whether a schedule has no functions, and only times in epochs or ``dur``, except times of 0."""
+    """Return whether ``dataloader_len`` has no effect: no functions, and times only in epochs or ``dur``, or 0."""
     free = (TimeUnit.EPOCH, TimeUnit.DURATION)
     return all(time is not None and (time.value == 0 or time.unit in free) for time in _times(scheduler))

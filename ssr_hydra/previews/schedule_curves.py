@@ -58,6 +58,7 @@ class PreviewCurve:
 
     @property
     def unit(self) -> TimeUnit:
+        """The unit of ``times``."""
         return self.max_duration.unit
 
 

@@ -279,7 +279,7 @@ def _crossings(content: Content) -> Table:
 
 
 def _ranking(content: Content) -> Table:
-    """Return a table: how often short runs rank two recipes like the longest runs. Empty for less than 3 recipes."""
+    """Return a table: how often short runs rank two recipes like the longest runs. Empty for fewer than 3."""
     columns = (Column("at SSR"), Column("pairs of recipes"), Column("in the order of the longest runs"))
     rows = [
         _row(number(row.ssr), f"{row.pairs}", TableCell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else ""))

@@ -157,9 +157,9 @@ class SequentialScheduler(Scheduler):
 
     Raises:
         InputError: There are no phases; a phase before the last has no ``until``; the values of ``until`` do not
-            increase; or ``until`` of a phase with ``scale=False`` must be in ``dur``, like ``until`` of the phase
-            before it. :meth:`bind` raises an InputError if the run ends before the last phase starts, or if values
-            of ``until`` in different units do not increase.
+            increase; or a phase with ``scale=False`` has an ``until`` that is not in ``dur``, but the phase before it
+            ends in ``dur``. :meth:`bind` raises an InputError if the run ends before the last phase starts, or if
+            values of ``until`` in different units do not increase.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp

@@ -180,10 +180,9 @@ class MultiStepWithWarmupScheduler(Scheduler):
         alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
     A milestone inside the warmup takes effect when the warmup ends. The warmup and the milestones may have different
-    units. SSR stretches the milestones. SSR stretches the
-    warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Otherwise the equation holds only after the warmup: for
-    ``t >= max(1, ssr) * t_warmup``.
+    units. SSR stretches the milestones. SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in
+    ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Otherwise the equation holds only after the
+    warmup: for ``t >= max(1, ssr) * t_warmup``.
 
     Args:
         t_warmup: Length of the warmup, which must end within the run; ``0ba`` for no warmup.

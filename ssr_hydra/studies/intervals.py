@@ -193,7 +193,8 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
     If the cells have ``noise``, the variance from their own runs is averaged with the variance that the model of the
     noise predicts (:class:`ssr_hydra.studies.noise.Noise`). So a cell with one run has an interval if other cells of
-    the study have several runs. If no cell has several runs, there is no interval.
+    the study have several runs. If the noise is unknown, for example because no cell has several runs, there is no
+    interval.
 
     Args:
         cells: The cells to add up.

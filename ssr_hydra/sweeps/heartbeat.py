@@ -139,8 +139,9 @@ def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
     If the file is from this machine, look for a process with the id and start time in the file. If it is from a
-    different machine, or has no start time, check that the file was touched less than ``SILENT_SECONDS`` before
-    ``now``. ``now`` defaults to the result of :func:`clock_of`.
+    different machine, or has no start time, check that the time of the file differs from ``now`` by less than
+    ``SILENT_SECONDS``. So a date in the far future means that the process is not alive. ``now`` defaults to the result
+    of :func:`clock_of`.
     """
     pulse = Pulse.read(path)
     if pulse is None:

@@ -281,7 +281,11 @@ class Timestamp:
         return new
 
     def to_next_epoch(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next epoch. ``duration`` is the time since the last batch."""
+        """Return the timestamp at the start of the next epoch.
+
+        Args:
+            duration: Time since the last batch, in seconds or as a ``timedelta``; None if it was not measured.
+        """
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _epoch=self._epoch + 1,
@@ -296,7 +300,11 @@ class Timestamp:
         )
 
     def to_next_iteration(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next iteration. ``duration`` is the time since the last batch."""
+        """Return the timestamp at the start of the next iteration.
+
+        Args:
+            duration: Time since the last batch, in seconds or as a ``timedelta``; None if it was not measured.
+        """
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _iteration=self._iteration + 1,

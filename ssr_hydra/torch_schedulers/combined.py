@@ -287,7 +287,7 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
         run: The run.
 
     Returns:
-        A list of tuples (path, course, pace). If there are several courses, all are factors of the rate.
+        A list of tuples (path, course, pace). If there are several courses, the caller multiplies them.
 
     Raises:
         UnchainableError: The schedulers cannot be in one chain, or some of them cannot be combined with schedulers that

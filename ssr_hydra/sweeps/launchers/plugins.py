@@ -120,10 +120,10 @@ def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
 
 
 def queue_watcher() -> Any:
-    """Return a replacement for the object with which submitit reads the states of Slurm jobs.
+    """Return a replacement for submitit's watcher, which reads the states of Slurm jobs.
 
-    submitit's object calls ``sacct``. On a cluster without accounting, ``sacct`` returns nothing, so submitit would
-    wait forever for a killed job. The replacement calls ``squeue``, which lists all jobs that have not ended.
+    submitit's own watcher calls ``sacct``. On a cluster without accounting, ``sacct`` returns nothing, so submitit
+    would wait forever for a killed job. The replacement calls ``squeue``, which lists all jobs that have not ended.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
 

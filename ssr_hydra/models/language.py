@@ -176,7 +176,7 @@ class _DecoderBlock(nn.Module):
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs of values by an angle that is proportional to the position."""
     a, b = heads.chunk(2, -1)
-    # The heads are bf16 or fp16 under autocast.
+    # Under autocast, the heads are bf16 or fp16, but cos and sin are fp32.
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)
 
 

@@ -25,7 +25,8 @@ class Rereading:
 
     Args:
         loader: Any iterable of batches.
-        saves: Whether the run writes checkpoints. If so, the class checks the loader's state before training.
+        saves: Whether the run writes checkpoints. If so, the class checks at the first batch that a checkpoint can hold
+            the loader's state.
         is_shared: Whether evaluations also read this loader. If so, the class does not store the loader's state,
             because evaluations change this state too.
     """

@@ -52,7 +52,7 @@ def restore_random_numbers(state: Mapping[str, Any]) -> None:
 def saved_weights(
     model: nn.Module, optimizers: Sequence[Optimizer], processes: Processes, reading: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the state of the model, the optimizers and every process's random generators. Call it in all processes."""
+    """Return the state of model, optimizers and all processes' random generators. All processes must call this."""
     model_state, optimizer_states = weights(model, tuple(optimizers))
     return {
         "model": model_state,

@@ -197,7 +197,7 @@ class TrainStep:
 @contextmanager
 def compile_clock() -> Iterator[Callable[[], int]]:
     """Yield a function that returns the nanoseconds of compilation since its previous call."""
-    # torch._dynamo.on_compile_start is public but cannot be removed again.
+    # torch._dynamo.on_compile_start is public, but it cannot unregister a callback.
     from torch._dynamo.callback import callback_handler
 
     changes: list[int] = []  # the negative time of each start, and the time of each end

@@ -73,7 +73,8 @@ class Trainer:
             schedulers; without torch schedulers it means SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
             scheduler, or a list of these. Or a mapping from names to schedulers of this package: then the key
-            ``schedule`` of each param group selects one of these names. None keeps the learning rates constant.
+            ``schedule`` of a param group is the name of the group's scheduler (``default`` if the group has no such
+            key). None keeps the learning rates constant.
         max_duration: Length of the run before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
         ssr: The scale schedule ratio. It stretches the schedules and the length of the run.
         use_stepwise_scheduler: With True, all schedulers step by batch. With False, all schedulers step by epoch. With

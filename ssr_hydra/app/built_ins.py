@@ -105,8 +105,9 @@ def with_two_sources(data: Any) -> Any:
     """Return ``data``, prepared for evaluation data in a separate file or folder.
 
     For a table, several keys, such as ``data.eval_path`` and ``data.eval.path``, can name the evaluation file. The
-    result has this file as ``eval_path`` in ``data.train`` and ``data.eval``. For folders of images, the result has a
-    ``data.eval.classes_from``, so that the evaluation data uses the class numbers of the training folder.
+    result has this file as ``eval_path`` in ``data.train`` and ``data.eval``. If ``data.eval.root`` of a folder of
+    images differs from ``data.train.root``, the result has a ``data.eval.classes_from``, so that the evaluation data
+    uses the class numbers of the training folder.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):

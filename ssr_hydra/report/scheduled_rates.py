@@ -37,9 +37,9 @@ def scheduled_rates(
 ) -> tuple[list[float], list[float]] | None:
     """Return a list of steps and a list of the learning rates at these steps. Between them, the rate is almost linear.
 
-    Return None if the config has no ``optimizer.lr``, or has a scheduler that is not part of this package. Also return
-    None if the rates in ``logged`` contradict the schedule, for example after a resume with
-    ``resume.on_change=rescale``.
+    Return None if the config has no ``optimizer.lr``, no scheduler, several named schedulers, or a scheduler that is
+    not part of this package. Also return None if the rates in ``logged`` contradict the schedule, for example after a
+    resume with ``resume.on_change=rescale``.
     """
     try:
         if (config := reader.read(folder)) is None:

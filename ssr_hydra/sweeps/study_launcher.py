@@ -56,7 +56,7 @@ class StudyLauncher:
     retried alone.
 
     Without ``places``, jobs run seed by seed. The order within a seed is random but fixed (sorted by the SHA-256
-    identity), so that a short slowdown of the machine does not always affect neighboring settings.
+    identity), so that a short slowdown of the machine does not always affect neighbouring settings.
 
     Args:
         inner: The launcher that runs the jobs.

@@ -40,9 +40,8 @@ def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-                raise UnknownNameError(
-                    f"optimizer.{name}", name, "must contain only letters, digits and _", "e.g. optimizer.adamw"
-                )
+                rule = "must contain only letters, digits and _, and must not start with a digit"
+                raise UnknownNameError(f"optimizer.{name}", name, rule, "e.g. optimizer.adamw")
             check_whole(node[name], f"optimizer.{name}")
         return {f"optimizer.{name}": part for name, part in node.items()}
     check_node(node, "optimizer", _EXAMPLE)

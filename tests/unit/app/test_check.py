@@ -465,6 +465,8 @@ def test_optimizers_are_named_by_their_config_keys(experiment):
             optimizer_nodes(bad)
     with refused("optimizer.a.b", UnknownNameError):
         optimizer_nodes({"a.b": node})
+    with refused("optimizer.2nd", UnknownNameError, "must not start with a digit"):
+        optimizer_nodes({"2nd": node})
 
 
 def test_config_without_the_key_params_of_an_optimizer_is_valid(experiment):

@@ -8,7 +8,7 @@ from typing import TextIO
 from ssr_hydra.errors import InputError, visible
 from ssr_hydra.report.content import build
 from ssr_hydra.report.terminal import encodable, problem_lines, report_text, terminal, wrapped
-from ssr_hydra.report.write import looks_at, write
+from ssr_hydra.report.write import looks_at, report_folder, write
 from ssr_hydra.studies.reading import load
 
 
@@ -23,8 +23,9 @@ def report_of_sweep(folder: Path, stream: TextIO) -> None:
         if study.completed.empty:
             lines = ["No report: no run has completed.", *problem_lines(study.problems, width)]
         else:
-            content = build(study, looks=looks_at(study, folder / "report"))
-            page = write(content, folder / "report")[0]
+            target = report_folder(folder)
+            content = build(study, looks=looks_at(study, target))
+            page = write(content, target)[0]
             lines = [report_text(content, width, colour, stream), "", visible(str(page))]
     except InputError as error:
         option = {"objective": ": ssr-report {} --objective ...", "direction": ": ssr-report {} --direction ..."}

@@ -14,7 +14,7 @@ from ssr_hydra.errors import ConflictError, FormatError, InputError, MissingValu
 from ssr_hydra.output import Parser, exit_with_error
 from ssr_hydra.report.content import EQUAL, Content, Options, build
 from ssr_hydra.report.terminal import report_text, terminal
-from ssr_hydra.report.write import looks_at, write
+from ssr_hydra.report.write import looks_at, report_folder, write
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Study
@@ -83,12 +83,7 @@ def _report_folder(args: argparse.Namespace) -> Path:
         return Path(args.csv).parent / f"{Path(args.csv).stem}_report"
     if len(args.studies) > 1:
         return Path("report")
-    folder = Path(args.studies[0], "report")
-    for path in (folder, folder / "figures"):
-        if path.is_symlink():  # in a study from elsewhere, a link could point to any folder
-            rule = f"must not be a link (got a link to {path.readlink()})"
-            raise PathError("--out", str(path), rule, "remove the link, or choose the folder with --out DIR")
-    return folder
+    return report_folder(Path(args.studies[0]))
 
 
 def _check_source(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ssr_hydra.drawing import render
+from ssr_hydra.errors import PathError
 from ssr_hydra.files import read_bounded, write_atomically
 from ssr_hydra.report.content import Content
 from ssr_hydra.report.exports import as_json, as_latex, as_markdown, runs_csv, table_csv
@@ -29,6 +30,16 @@ def looks_at(study: Study, folder: str | Path) -> int:
         return 1
     runs = sum(study.summarized.get(index, (1,))[0] for index in study.completed.index)
     return max(looks, 1) + (completed != runs)
+
+
+def report_folder(study: Path) -> Path:
+    """Return the default folder of a study's report. Refuse a link: in a study from elsewhere, it may lead anywhere."""
+    folder = study / "report"
+    for path in (folder, folder / "figures"):
+        if path.is_symlink():
+            rule = f"must not be a link (got a link to {path.readlink()})"
+            raise PathError("--out", str(path), rule, "remove the link, or run ssr-report with --out DIR")
+    return folder
 
 
 def write(content: Content, folder: str | Path) -> list[Path]:

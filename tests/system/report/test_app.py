@@ -16,6 +16,7 @@ from report_study import write_study
 from warm import warm
 
 from ssr_hydra.report import main
+from ssr_hydra.report.after_sweep import report_of_sweep
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,8 @@ def test_link_in_a_study_is_not_followed_unless_out_names_it(name, small, tmp_pa
     stderr = capsys.readouterr().err
     assert stderr.startswith("error: --out=")
     assert "must not be a link" in stderr
+    report_of_sweep(study, sys.stdout)
+    assert capsys.readouterr().out.startswith("No report: must not be a link")
     assert not any(outside.iterdir())
     main([str(study), "--out", str(study / "report")])
     assert any(outside.iterdir())
@@ -173,6 +176,7 @@ def test_report_loads_neither_torch_nor_hydra_and_prints_no_font_warnings(small,
 import logging, sys
 logging.basicConfig(level=logging.INFO)
 from ssr_hydra.report import main
+from ssr_hydra.report.after_sweep import report_of_sweep
 main([{str(small)!r}, "--out", {str(tmp_path)!r}])
 heavy = {{"torch", "hydra", "omegaconf", "sklearn", "matplotlib.pyplot"}} & set(sys.modules)
 logging.getLogger("matplotlib.font_manager").info("still logs")

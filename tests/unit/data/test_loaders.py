@@ -38,6 +38,20 @@ class Stream(IterableDataset[int]):
         yield from range(7)
 
 
+class ShuffledStream(IterableDataset[int]):
+    def __iter__(self):
+        return iter(torch.randperm(7).tolist())  # not a generator: draws the order before the first sample
+
+
+def test_order_of_a_stream_depends_only_on_seed_and_epoch():
+    def order(seed):
+        torch.manual_seed(seed)  # the random state of the process must not matter
+        loader, _ = make_loaders(ShuffledStream(), batch_size=7, shuffle=False, seed=3)
+        return [[batch.tolist() for batch in loader] for _ in range(2)]
+
+    assert order(0) == order(1)
+
+
 def test_epoch_has_every_sample_once():
     loader = TensorLoader(ten(), 4, seed=3)
     batches = labels(loader)

@@ -30,8 +30,8 @@ class EMA:
     A ``half_life`` in ``dur``, such as ``0.05dur`` (5% of the run), stretches with SSR. ``decay``, and a ``half_life``
     in other units, do not depend on SSR.
 
-    A resumed run is bitwise equal to an uninterrupted run. Outside of evaluations, the model has the trained weights,
-    also after the run. :meth:`copy_to` and :meth:`swapped` give access to the average.
+    The average of a resumed run is bitwise equal to the average of an uninterrupted run. Outside of evaluations, the
+    model has the trained weights, also after the run. :meth:`copy_to` and :meth:`swapped` give access to the average.
 
     Args:
         decay: Decay of one update, from 0 to below 1; None means 0.999, or the value computed from ``half_life`` if

@@ -42,12 +42,12 @@ _FOR_ALL = frozenset({"eval_end", "fit_end", "close"})
 class Events:
     """The listeners of a run: the functions to call at each event. Callbacks are called before loggers.
 
-    A callback is any object with one or more of the methods in :data:`EVENTS`. An event without a listener costs
-    nothing. A logger is a callback with the method ``log``. If a callback has ``state_dict`` and ``load_state_dict``,
+    A callback is any object with one or more of the methods in :data:`EVENTS`. An event without a listener takes no
+    time. A logger is a callback with the method ``log``. If a callback has ``state_dict`` and ``load_state_dict``,
     checkpoints contain its state under its name.
 
-    If a callback raises an exception, the run ends with this exception. If a logger raises an exception, the run
-    ends with a :class:`~ssr_hydra.errors.RunError` that names the logger. Then ``metrics.jsonl`` has every record, and
+    If a callback raises an exception, the run ends with this exception. If a logger raises an exception, the run ends
+    with a :class:`~ssr_hydra.errors.RunError` that names the logger. Even then, ``metrics.jsonl`` has every record, and
     the run can be resumed.
 
     Args:
@@ -272,7 +272,7 @@ def _guarded(method: Listener, name: str, event: str) -> Listener:
 
 
 def _take_numbers(metrics: dict[str, Any], listener: Listener, names: Iterable[str]) -> None:
-    """Convert all metrics to floats after a call of a listener. Refuse a listener that removed one of ``names``."""
+    """Convert the metrics, which ``listener`` may have changed, to floats. Refuse a removal of one of ``names``."""
     for name in names:
         if name not in metrics:
             rule = f"must not be removed from the metrics (removed by {callable_name(listener)})"
@@ -303,7 +303,7 @@ def _plain_value(value: Any, name: str, listener: Listener) -> Any:
 
 
 def _is_slip(item: object, name: str) -> bool:
-    """Return whether a public method ``name`` of ``item`` looks like a misspelt event. Do not evaluate properties."""
+    """Return whether ``name`` is a public method of ``item`` and looks like a misspelled event name."""
     if name.startswith("_") or name in EVENTS or not callable(inspect.getattr_static(item, name, None)):
         return False
     cutoff = 0.75 if name.startswith("on_") else 0.92

@@ -28,10 +28,11 @@ class MLflowLogger(ServiceLogger):
     Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are metrics. The
     step of a metric is the number of batches. The values of the config are MLflow params.
 
-    MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the last
-    batch that was sent, and a resumed run sends no record twice. The logger starts a new MLflow run in two cases: the
-    run starts from the beginning again, or its config has changed and MLflow already has records after the checkpoint.
-    The tag ``resumed_from`` of the new MLflow run names the old MLflow run.
+    MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the batch
+    number of the last sent record. A resumed run uses this file to send no record twice. The logger starts a new MLflow
+    run in two cases: training restarts from the beginning, or the run resumes with a changed config and MLflow already
+    has records of batches after the checkpoint. The tag ``resumed_from`` of the new MLflow run names the old MLflow
+    run.
 
     Args:
         experiment: The MLflow experiment of the run; created if missing.
@@ -52,7 +53,7 @@ class MLflowLogger(ServiceLogger):
         self._status = "FAILED"  # MLflow's status of a run that ends without fit_end
 
     def fit_start(self, trainer: Any) -> None:
-        """Start a new MLflow run, or continue the MLflow run of the resumed run."""
+        """Start a new MLflow run. If training resumes, continue its earlier MLflow run if possible."""
         from mlflow.tracking import MlflowClient
 
         folder = run_folder(trainer, "mlflow")

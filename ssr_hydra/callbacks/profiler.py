@@ -83,7 +83,7 @@ class Profiler:
         self._profile.start()
 
     def batch_end(self, trainer: Any, loss: Any) -> None:
-        """Count a batch, and stop the profiler after the last cycle."""
+        """Count a batch, and stop the profiler after the last of the ``repeat`` cycles."""
         del loss
         if self._profile is not None:
             self._batch = trainer.state.timestamp.batches
@@ -93,7 +93,7 @@ class Profiler:
                 self._stop()
 
     def fit_end(self, trainer: Any, result: Any) -> None:
-        """Write the profile of an incomplete cycle. If no batch was profiled, write a note instead."""
+        """Write the profile of an incomplete cycle. If no batch was profiled, write ``nothing.txt`` with the reason."""
         del trainer, result
         self._stop()
         if self._folder.is_dir() and not any(self._folder.iterdir()):

@@ -19,13 +19,13 @@ class Sent:
     """The id of a run in a store (a service such as MLflow), and the last record that the store received.
 
     A killed run resumes from its last checkpoint and creates the records after the checkpoint again, with the same
-    values. :meth:`new_values` leaves out records that the store already has. The run needs a new id in two cases: the
-    run starts from the beginning again, or its config has changed and the store already has records after the
-    checkpoint. The store cannot replace those records.
+    values. :meth:`new_values` leaves out records that the store already has. The run needs a new id in two cases,
+    because the store cannot replace records: training restarts from the beginning, or the run resumes with a changed
+    config and the store already has records of batches after the checkpoint.
 
     Args:
         path: Path of the JSON file. Its folder must exist.
-        place: The name of the store. An id is valid only in one store.
+        place: Name of the store, such as a server and a project. If the file names another store, its id is ignored.
         config: The run's config.
     """
 
@@ -40,10 +40,11 @@ class Sent:
         self._before: tuple[int, list[str]] = (-1, [])
 
     def resume(self, batch: int) -> str | None:
-        """Return the id of a run that resumes after batch ``batch``; None if the run needs a new id.
+        """Return the id that the store already has for this run; None if the run needs a new id.
 
-        Call this method once, before any record is sent. If the run needs a new id, the method stores the old id in
-        ``previous`` and ``config["resumed_from"]``.
+        ``batch`` is the number of batches that were trained before this start of the run. Call this method once, before
+        any record is sent. If the run needs a new id, the method stores the old id in ``previous`` and
+        ``config["resumed_from"]``.
         """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
@@ -98,7 +99,7 @@ class Sent:
 
 
 class ServiceLogger:
-    """Base of loggers that send each record once. A subclass sets ``_run`` and ``_sent`` in ``fit_start``."""
+    """Base class of loggers that send a record only once. A subclass sets ``_run`` and ``_sent`` in ``fit_start``."""
 
     _run: Any = None
     _sent: Sent | None = None

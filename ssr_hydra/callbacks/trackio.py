@@ -26,9 +26,10 @@ class TrackioLogger(ServiceLogger):
     the number of batches as their step.
 
     Trackio cannot delete records. So ``trackio.json`` in the run's folder stores the name of the Trackio run and the
-    last batch that was sent, and a resumed run sends no record twice. The logger starts a new Trackio run in two cases:
-    the run starts from the beginning again, or its config has changed and Trackio already has records after the
-    checkpoint. The config value ``resumed_from`` of the new Trackio run names the old Trackio run.
+    batch number of the last sent record. A resumed run uses this file to send no record twice. The logger starts a new
+    Trackio run in two cases: training restarts from the beginning, or the run resumes with a changed config and Trackio
+    already has records of batches after the checkpoint. The config value ``resumed_from`` of the new Trackio run names
+    the old Trackio run.
 
     Args:
         project: The Trackio project of the run.
@@ -51,7 +52,7 @@ class TrackioLogger(ServiceLogger):
         require_extra("trackio")
 
     def fit_start(self, trainer: Any) -> None:
-        """Start a new Trackio run, or continue the Trackio run of the resumed run."""
+        """Start a new Trackio run. If training resumes, continue its earlier Trackio run if possible."""
         import trackio
 
         server = os.environ.get("TRACKIO_SERVER_URL", "").partition("?")[0]  # the text after the ? is a write token

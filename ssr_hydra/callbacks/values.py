@@ -20,10 +20,11 @@ PACKAGES = {
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record without lists and mappings. Each of their elements gets its own name.
+    """Flatten a record: each element of a list or mapping becomes a value with its own name.
 
     A list ``lrs`` becomes ``lrs/0``, ``lrs/1``. A mapping ``lrs`` becomes ``lrs/body``, ``lrs/head``. If the record
-    also has the name without the final s (``lr``), the new names use this name: ``lr/0``, ``lr/body``.
+    also has a value ``lr`` (the name without the final s), the names of the elements start with ``lr`` instead:
+    ``lr/0``, ``lr/body``.
 
     Example:
         >>> columns({"event": "train", "batch": 10, "lr": 0.1, "lrs": [0.1, 0.01], "momentum": {"body": 0.9}})

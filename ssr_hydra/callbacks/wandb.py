@@ -25,10 +25,10 @@ class WandbLogger(ServiceLogger):
     the number of batches as their step. Only the W&B login and the environment (``WANDB_ENTITY``,
     ``WANDB_BASE_URL``) can set the owner of the run and the server; a config cannot.
 
-    W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the last batch
-    that was sent, and a resumed run sends no record twice. The logger starts a new W&B run in two cases: the run starts
-    from the beginning again, or its config has changed and W&B already has records after the checkpoint. The config
-    value ``resumed_from`` of the new W&B run names the old W&B run.
+    W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the batch number
+    of the last sent record. A resumed run uses this file to send no record twice. The logger starts a new W&B run in
+    two cases: training restarts from the beginning, or the run resumes with a changed config and W&B already has
+    records of batches after the checkpoint. The config value ``resumed_from`` of the new W&B run names the old W&B run.
 
     Args:
         project: The W&B project of the run.
@@ -61,7 +61,7 @@ class WandbLogger(ServiceLogger):
         self._exit_code = 1  # fit_end sets the exit code to 0 if the run completes
 
     def fit_start(self, trainer: Any) -> None:
-        """Start a new W&B run, or continue the W&B run of the resumed run."""
+        """Start a new W&B run. If training resumes, continue its earlier W&B run if possible."""
         import wandb
 
         folder = run_folder(trainer, "wandb")

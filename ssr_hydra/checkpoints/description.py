@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 60
 
 
 class Change(Enum):
-    """When a field of a description may change: at any batch, only at the end of an epoch, or never."""
+    """When a resume may change a field of the run's description: at any batch, at the end of an epoch, or never."""
 
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
@@ -81,7 +81,7 @@ class Difference:
 
 
 def change_of(field: str) -> Change:
-    """Return the rule for a field.
+    """Return when a resume may change this field of the description.
 
     Example:
         >>> change_of("optimizers[0].lr").name, change_of("data.batch_size").name, change_of("model.weight").name
@@ -92,7 +92,7 @@ def change_of(field: str) -> Change:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Return the fields that differ between two descriptions, or other nested mappings, in the order of the fields.
+    """Return the fields that differ between two descriptions (or two other nested mappings).
 
     If two data sets have the same SHA-256, the function ignores their names, which contain paths.
 
@@ -162,7 +162,7 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
 
 
 def joined(changes: Sequence[Difference]) -> str:
-    """Return the first differences as text, and how many more differences there are."""
+    """Return the first differences as text, followed by the number of differences that are left out."""
     parts = [str(item) for item in changes[:_MOST_SHOWN]]
     if len(changes) > _MOST_SHOWN:
         parts.append(f"and {len(changes) - _MOST_SHOWN} more")

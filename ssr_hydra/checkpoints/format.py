@@ -44,7 +44,7 @@ class CheckpointError(RunError):
 
 @dataclass(frozen=True)
 class Index:
-    """The content of ``checkpoint.json``. ``size`` (in bytes) and ``sha256`` belong to ``state.pt``."""
+    """The content of ``checkpoint.json``. ``size`` and ``sha256`` are the size in bytes and hash of ``state.pt``."""
 
     number: int  # the latest save into a folder has the highest number
     size: int
@@ -55,7 +55,7 @@ class Index:
 
     @property
     def batch(self) -> int:
-        """Number of batches that the run had trained."""
+        """Number of batches that were trained before the checkpoint."""
         return int(self.timestamp["batch"])
 
     def write(self, folder: Path) -> None:
@@ -168,8 +168,8 @@ def check_state(value: Any, field: str = "state") -> None:
 class _HashingFile:
     """A file for ``torch.save`` that computes the hash of its content.
 
-    ``torch.save`` would replace a write error by its own error about a wrong position. So this class stores the first
-    write error in ``error``, and then only counts bytes.
+    After a write error, ``torch.save`` would raise a different error, about an unexpected file position. So this class
+    stores the first write error in ``error``, and then only counts bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -279,7 +279,7 @@ def _no_tensor(*_: Any) -> None:
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
-    """Raise an error if the content needs more than ``size`` bytes of memory. Call this before torch reads the file."""
+    """Raise an error if the file would unpack to more than ``size`` bytes. Call this before torch reads the file."""
     if file.read(len(_ZIP)) != _ZIP:  # torch would try to read this file in an older format
         raise ValueError("it is not a zip archive")
     with zipfile.ZipFile(file) as archive:
@@ -303,7 +303,7 @@ def _check_archive(file: BinaryIO, size: int) -> None:
 def _outline(data: bytes) -> Any:
     """Check the sizes in a pickle, then read the pickle without its tensors.
 
-    Without the check, the pickle module would allocate all memory that a damaged pickle asks for.
+    A damaged pickle may contain huge sizes. Without the check, the pickle module would allocate that much memory.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # genops refuses wrong lengths
         if opcode.name.endswith("PUT") and int(argument or 0) > count:  # valid numbers are 0, 1, 2, ...

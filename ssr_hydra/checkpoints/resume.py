@@ -33,7 +33,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
 
 
 def _find(resume: str | Path, run_dir: Path | None) -> tuple[Path | None, bool]:
-    """Return the result of :func:`find`, and True if it ignores the path ``resume``, else False."""
+    """Return the result of :func:`find`, and whether :func:`find` ignores the path ``resume``."""
     check_path(resume, "resume")
     if run_dir is not None:
         check_path(run_dir, "run_dir")

@@ -3,7 +3,7 @@
 ::
 
     checkpoints/ba1200/state.pt          tensors and plain values
-    checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, digest of this content
+    checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, digest of these values
 
 The store writes a checkpoint into a folder with a temporary name, syncs it, and renames it. To remove a checkpoint, the
 store renames the folder and then deletes it. So a kill never leaves an incomplete folder with a checkpoint's name.
@@ -49,7 +49,7 @@ class Checkpoint:
         path: The checkpoint's folder.
         state: Tensors and plain values, on the CPU.
         timestamp: The counters of the run.
-        description: Settings, model and data of the run, by which a resume detects changes.
+        description: Settings, model and data of the run. A resume compares them with those of the new run.
         metric: The metric that decides which checkpoint is best; None if it is unknown or not finite.
     """
 
@@ -61,11 +61,11 @@ class Checkpoint:
 
     @contextmanager
     def part(self, name: str) -> Iterator[Any]:
-        """Return a context manager that gives one entry of the state, such as ``"model"``.
+        """Return a context manager that yields one entry of the state, such as ``"model"``.
 
         Raises:
-            CheckpointError: The entry is missing, or the code in the ``with`` block raised an error, because the entry
-                does not fit this run.
+            CheckpointError: The entry is missing, or the code in the ``with`` block raised an error, for example
+                because the entry does not fit this run.
         """
         try:
             yield self.state[name]
@@ -86,7 +86,8 @@ class CheckpointStore:
 
     Args:
         folder: The folder of the checkpoints, created with the first checkpoint.
-        keep: Number of the newest checkpoints to keep, at least 2. If the newest is damaged, the run can use the other.
+        keep: Number of the newest checkpoints to keep, at least 2. If the newest checkpoint is damaged, the run can
+            resume from an older one.
         best_mode: ``max`` or ``min`` also keeps the checkpoint with the best metric; None keeps only the newest.
 
     Raises:
@@ -296,7 +297,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return first the folders without a valid ``checkpoint.json``, then the other checkpoints, the newest first."""
+    """Return the checkpoint folders, newest first. Folders without a valid ``checkpoint.json`` come before the rest."""
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 
@@ -340,7 +341,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder for saves in the ``with`` block. A killed process loses the lock."""
+    """In the ``with`` block, only this process may save into the folder. If the process dies, the lock is released."""
     with (folder / _LOCK).open("ab") as file:
         until = time.monotonic() + _LOCK_SECONDS
         while not try_lock(file.fileno()):

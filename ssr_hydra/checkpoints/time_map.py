@@ -1,17 +1,17 @@
 """The time map of a run that resumes with a changed plan. It computes the time at which schedules are evaluated.
 
 A plan is the length of a run, its SSR, and its rates (batches per epoch, samples and tokens per batch). A schedule is a
-function of time. After a change of the plan, the user chooses how schedules follow the time of the run. t is the true
-time of the run, and t0 is the time of the checkpoint:
+function of time. After a change of the plan, ``resume.on_change`` selects the time at which schedules are evaluated. t
+is the current time of the run, and t0 is the time of the checkpoint:
 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
 ``alpha_new`` is the scheduler of the new config. M is the new length of the run, and N is the length of the old plan.
 With ``extend``, ``0.5dur`` is half of M. With ``rescale``, ``0.5dur`` is half of N, and alpha is evaluated at a virtual
-time v. At the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N,
-is stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate does not jump at
-the checkpoint, and a finished warmup is not repeated.
+time v. At the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the old plan, from v0 to
+N, is stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate does not jump
+at the checkpoint, and a finished warmup is not repeated.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STRETCH_FIX = "use resume.on_change=extend, which switches to the new schedule 
 
 @dataclass(frozen=True)
 class _PlannedRun:
-    """A plan: the length of a run (already multiplied by the SSR), the SSR, and rates such as batches per epoch."""
+    """The plan that schedules follow: a length (already multiplied by SSR), the SSR, and rates (batches per epoch)."""
 
     max_duration: Time
     ssr: Fraction
@@ -67,18 +67,18 @@ class _PlannedRun:
 
     @property
     def counter(self) -> str:
-        """The counter for the unit of the plan's length; the counter of batches if :attr:`epoch_len` is not None."""
+        """Name of the counter that measures the plan's length; ``batch`` if :attr:`epoch_len` is not None."""
         return _COUNTER_OF[self.max_duration.unit] if self.epoch_len is None else "batch"
 
     @property
     def end(self) -> Fraction:
-        """The length of the plan, measured by :attr:`counter`."""
+        """The length of the plan, in units of :attr:`counter`."""
         if self.max_duration.unit is TimeUnit.SECOND:
             return Fraction(self.max_duration.value) * NANOSECONDS
         return Fraction(self.max_duration.value) * (1 if self.epoch_len is None else self.epoch_len)
 
     def position(self, now: Timestamp) -> Fraction:
-        """Return how far the run is, measured by :attr:`counter`. Raise an InputError if the plan has ended.
+        """Return the run's progress in units of :attr:`counter`. Raise an InputError if the plan has ended.
 
         If the plan counts epochs in batches, a finished epoch counts as :attr:`epoch_len` batches, even if the run had
         a different batch size in that epoch. So the end of epoch 5 of 10 is always half of the run.
@@ -95,7 +95,7 @@ class _PlannedRun:
 
 
 class _Line(NamedTuple):
-    """The function ``offset + slope * source``. It computes a counter of the plan from a counter of the run."""
+    """The function ``offset + slope * source`` from a counter of the run's time to a counter of the plan's time."""
 
     source: str
     offset: Fraction
@@ -119,8 +119,8 @@ class TimeMap:
     If the plan has not changed, the plan's time equals the run's time. :meth:`extended` and :meth:`rescaled` return the
     map with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.
 
-    Each counter of the plan's time is a linear function of a counter of the run's time, in exact fractions. The counter
-    that measures the plan's length reaches the end of the plan exactly when the run ends.
+    Each counter of the plan's time is a linear function of a counter of the run's time, in exact fractions. The plan's
+    time reaches the plan's length exactly when the run ends.
 
     Attributes:
         max_duration: Length of the plan, already multiplied by ssr.
@@ -143,7 +143,7 @@ class TimeMap:
 
     @classmethod
     def planned(cls, state: State, ssr: Number) -> TimeMap:
-        """Return the map of a run whose plan has not changed.
+        """Return the map of a run with an unchanged plan: the plan's time equals the run's time.
 
         Args:
             state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
@@ -165,9 +165,9 @@ class TimeMap:
         return self._plan.ssr
 
     def extended(self, state: State, ssr: Number) -> TimeMap:
-        """Return the map for ``extend``: schedules follow the new plan, as if it had been the plan from the start.
+        """Return the map for ``extend``: schedules behave as if the run had used the new plan from its start.
 
-        The new map discards an earlier rescaling. If the length is in epochs and the number of batches per epoch has
+        The new map ignores an earlier ``rescale``. If the length is in epochs and the number of batches per epoch has
         changed, each finished epoch counts as the new number of batches.
 
         Args:
@@ -193,8 +193,9 @@ class TimeMap:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
 
         Raises:
-            InputError: The run is already at or after its new end, the old plan has no time left, or the length has a
-                new unit and the run's counter of the old or of the new unit is 0.
+            InputError: The run is already at or after its new end, the old plan has no time left, or the new length has
+                a different unit and cannot be converted, because the run's counter of the old or new unit (such as
+                tokens) is 0.
         """
         plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
         rest = plan.end - plan.position(now)
@@ -213,7 +214,7 @@ class TimeMap:
         return TimeMap(self._plan, lines)
 
     def plan(self, state: State) -> State:
-        """Return the state that schedules read: it has the length, the rates and the time of the plan.
+        """Return the state to pass to schedules: it has the plan's length, rates and time.
 
         If the plan has not changed, return ``state`` itself.
         """
@@ -230,10 +231,10 @@ class TimeMap:
         )
 
     def __call__(self, timestamp: Timestamp) -> Timestamp:
-        """Return the plan's time for a timestamp of the run. If both times are equal, return ``timestamp`` itself.
+        """Convert a timestamp of the run to the plan's time. If both times are equal, return ``timestamp`` itself.
 
-        If the plan's number of batches per epoch is known, ``batches_in_epoch`` is the plan's. Other counters of the
-        current epoch, such as the samples in the epoch, are always the run's.
+        If the plan's number of batches per epoch is known, ``batches_in_epoch`` is computed from the plan's time. The
+        other counters of the current epoch, such as its samples, have the run's values.
         """
         return timestamp if self.is_identity else DerivedTimestamp(timestamp, self._functions)
 
@@ -290,20 +291,20 @@ _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
 def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
-    """Return a factor for each counter: its slope is this factor times the slope of the counter of batches.
+    """Return for each counter the ratio of its slope to the slope of the batch counter.
 
-    If the batch size is unchanged, all factors are 1. If a new batch has twice as many samples as an old batch, the
-    factor of samples is 1/2.
+    If the batch size is unchanged, all ratios are 1. If a new batch has twice as many samples as an old batch, the
+    ratio for samples is 1/2.
     """
     pairs = ((getattr(old, name), getattr(new, name)) for name in _RATES)
     sample, token = (None if None in pair else Fraction(pair[0]) / Fraction(pair[1]) for pair in pairs)
-    # The factor of seconds, epochs and iterations is that of samples; if it is unknown, that of tokens; else 1.
+    # The ratio for seconds, epochs and iterations is the ratio for samples; if unknown, the ratio for tokens; else 1.
     other = next((rate for rate in (sample, token) if rate is not None), Fraction(1))
     return {**dict.fromkeys(_COUNTERS, other), "batch": Fraction(1), "token": other if token is None else token}
 
 
 def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
-    """Return the counter ``of`` divided by the counter ``per``: the mean rate of the run so far, to convert units."""
+    """Return the counter ``of`` divided by the counter ``per``. This mean rate of the run so far converts units."""
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]

@@ -50,7 +50,8 @@ class ByteMLP(nn.Module):
 
         Args:
             input_ids: Tokens.
-            attention_mask: [N, L], 0 for padding. The model treats padding like the positions before the window.
+            attention_mask: [N, L], 0 for padding. A special token replaces padding, and also positions before the start
+                of the window.
             labels: The tokens of ``input_ids``, with -100 for positions without a loss. The model predicts each token
                 from the tokens before it.
         """
@@ -72,7 +73,7 @@ class ByteTransformer(nn.Module):
     initialization. After the blocks, a norm and a linear layer compute the logits. With the defaults, the model has 115
     thousand weights.
 
-    A window may have any length. But a model that was trained on short windows is poor on longer windows.
+    A window may have any length. But a model that was trained on short windows predicts poorly on longer windows.
 
     Args:
         vocab_size: Number of different tokens; 256 for bytes.

@@ -18,15 +18,15 @@ def next_token_loss(outputs: Any, targets: Any) -> Tensor:
 
     If the batch is a pair ``(inputs, targets)``, ``targets`` [N, L] has the next token of each position. If the batch
     is a mapping, as for Hugging Face models, ``labels`` equal ``input_ids``, and this function shifts the labels by one
-    position. If the model returns its own ``loss`` for a mapping, this function returns that loss. A target of -100 is
-    ignored.
+    position. If the batch is a mapping and the model returns its own ``loss``, this function returns that loss. A
+    target of -100 is ignored.
 
     Args:
         outputs: Logits [N, L, C], or a mapping or object with ``logits`` and optionally ``loss``.
         targets: Targets [N, L], or a batch with ``labels``.
 
     Raises:
-        InputError: The shapes of logits and targets do not match, or a mapping has no ``labels``.
+        InputError: The shapes of logits and targets do not match, or ``targets`` is a mapping without ``labels``.
 
     Example:
         >>> import torch

@@ -39,7 +39,7 @@ def check_control(control: Any, ssr: Fraction) -> None:
 
 
 def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
-    """Return the settings of a step. If ``precision`` is given, it is the value of ``step.precision``."""
+    """Return the settings of a step. The argument ``precision`` sets ``step.precision`` if it is not None."""
     settings = setting_of(StepSettings, step, "step")
     if precision is None:
         return settings
@@ -82,7 +82,7 @@ def check_same_length(loader: Any, field: str, processes: Processes) -> None:
 
 
 def samples_per_batch(loader: Any, processes: Processes) -> int | None:
-    """Return the number of samples in one batch of all processes; None if any loader has no batch size."""
+    """Return the samples per batch, summed over all processes; None if a process has a loader without a batch size."""
     size = batch_size(loader)
     if getattr(loader, "global_batch_size", None) is not None:
         return size

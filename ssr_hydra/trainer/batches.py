@@ -27,9 +27,9 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
 
 
 def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Return a copy of nested mappings, tuples and lists, with ``function(part)`` instead of each part.
+    """Return a copy of nested mappings, tuples and lists, with ``function(leaf)`` instead of each leaf.
 
-    A part is any other object, or a tuple with a method ``to``, such as a packed sequence.
+    A leaf is any other object, or a tuple with a method ``to``, such as a packed sequence.
     """
     if isinstance(value, Mapping):
         return {key: map_parts(item, function) for key, item in value.items()}

@@ -16,14 +16,14 @@ class Deadline:
     """The next time of an event that happens once, or at every multiple of an interval.
 
     The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
-    counted in batches: half of an epoch of seven batches is over after the fourth batch. If the number of batches per
-    epoch changes at a resume, each finished epoch counts as the new number of batches. So a run of whole epochs still
-    ends at the end of an epoch.
+    counted in batches: with seven batches per epoch, an event at ``0.5ep`` is due after the fourth batch. If the number
+    of batches per epoch changes at a resume, each finished epoch counts as the new number of batches. So a run of whole
+    epochs still ends at the end of an epoch.
 
     Args:
         time: The time of the event, or the interval, in both cases not scaled by ssr. ``dur`` is a fraction of
             ``state.max_duration``.
-        state: The run, with its ``max_duration`` and ``dataloader_len``.
+        state: State of the run, with ``max_duration`` and ``dataloader_len``.
         field: Name of the argument, for errors.
         repeats: Whether ``time`` is an interval.
 
@@ -96,7 +96,7 @@ class Deadline:
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
-        """Return the number of batches after which the event is due; None if that number is unknown."""
+        """Return after how many batches the event is due, from the state's rates; None if a rate is unknown."""
         rates = {TimeUnit.BATCH: 1, TimeUnit.SAMPLE: state.samples_per_batch, TimeUnit.TOKEN: state.tokens_per_batch}
         rate = rates.get(self._unit)
         return None if rate is None else math.ceil(self.count / rate) + self._shift
@@ -125,7 +125,7 @@ class Deadlines:
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Return the batch of the earliest deadline that is not in seconds; 0 if unknown, infinity if there is none."""
+        """Return the batch at which the first deadline not in seconds is due; 0 if unknown, infinity if none exists."""
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
@@ -135,7 +135,7 @@ class Deadlines:
         return is_due
 
     def next_time(self) -> float:
-        """Return the earliest of the deadlines in seconds, as nanoseconds; infinity if there is none."""
+        """Return the training time, in nanoseconds, of the earliest deadline in seconds; infinity if there is none."""
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:

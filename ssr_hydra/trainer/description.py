@@ -91,7 +91,7 @@ def describe_run(
 
 
 def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **others: Any) -> dict[str, Any]:
-    """Return ``others`` and the parts of a description that must be equal in all processes of a run."""
+    """Return the values that must be equal in all processes of a run: parts of the description, and ``others``."""
     # If the loader has a global batch size, all processes share one order of the data, and must have equal loaders.
     shares_order = hasattr(loader, "global_batch_size")
     data = {key: value for key, value in description["data"].items() if key != "dataset"} if shares_order else None
@@ -100,7 +100,7 @@ def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of a run's code by package. If a package changed at a resume, its text is ``old+new``."""
+    """Return a digest of the code of each package. If the code changed at a resume, the value is ``old+new``."""
     both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
     return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 
@@ -173,9 +173,9 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as JSON data that is equal in all processes. An object becomes its class and its arguments.
+    """Convert a value to JSON data that is equal in all processes. Replace an object by its class and arguments.
 
-    ``around`` has the ids of the values that contain this value.
+    ``around`` has the ids of the containers around this value, to detect a value that contains itself.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -59,8 +59,9 @@ class EvaluationMean:
     """The mean of a loss or metric over the samples of an evaluation.
 
     If a batch has a single value, the weight of this value is the number of the batch's samples. If a batch has a value
-    per sample or token, each value has weight 1. A tensor of shape [1] could mean both. If any other batch of the
-    evaluation has several values, the tensor counts as the value of one sample or token, else as a single value.
+    per sample or token, each value has weight 1. A tensor of shape [1] is ambiguous. If any other batch of the
+    evaluation has several values, the tensor counts as the value of one sample or token. Otherwise it counts as the
+    single value of its batch.
     """
 
     def __init__(self) -> None:
@@ -120,13 +121,13 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
 
 
 def removal(name: str, metric: Any) -> str:
-    """Return a hint for an error message: how to remove a metric, and where the default metric comes from."""
+    """Return the part of an error message that explains how to remove a metric."""
     origin = " of trainer=default" if metric is accuracy else ""
     return f"remove the metric {name}{origin} with trainer.metrics.{name}=null (in Python, pass metrics without {name})"
 
 
 def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of a metric. For an error of a built-in type, raise a UserCodeError that names the metric."""
+    """Call a metric's function. Replace a built-in exception by a UserCodeError that names the metric."""
     try:
         return function(*arguments)
     except Exception as error:
@@ -190,7 +191,7 @@ def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
 
 
 def _syncs(metric: Any) -> bool | None:
-    """Return whether a torchmetrics metric exchanges its state in ``compute``; None for other classes of metrics."""
+    """Return whether ``compute`` of a torchmetrics metric combines the states of all processes; None if unknown."""
     parts = list(metric.values()) if isinstance(metric, nn.ModuleDict) else [metric]
     flags = [getattr(part, "sync_on_compute", None) for part in parts]
     return None if not flags or None in flags else all(flags)
@@ -199,8 +200,9 @@ def _syncs(metric: Any) -> bool | None:
 def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
     """Return a metric object that has accumulated the batches of all processes.
 
-    The result is ``metric`` itself for one process, or for a metric that exchanges its state. Otherwise ``merge_state``
-    merges copies of the processes' objects on the CPU, in the order of the ranks.
+    If there is only one process, or ``metric.compute`` combines the states of all processes, the function returns
+    ``metric`` itself. Otherwise ``merge_state`` merges copies of all processes' metric objects on the CPU, in rank
+    order.
     """
     if processes.world_size == 1:
         return metric

@@ -51,8 +51,8 @@ class FieldSchedules:
     after every change of ``state.timestamp``.
 
     A param group stores the initial value next to the field (``initial_weight_decay``, ``initial_betas``), as torch
-    stores ``initial_lr``. There is no other state: to resume, load the optimizer and set the timestamp. If the user
-    sets a field after a run, a new run uses this value as the initial value.
+    stores ``initial_lr``. To resume, load the optimizer's state and set the timestamp; this class has no state of its
+    own. If the user changes a field after a run, the next run uses the changed value as the initial value.
 
     A field is a key of the param groups (``weight_decay``, ``momentum``, ``eps``), or an element of a tuple, counted
     from 1: ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
@@ -60,16 +60,17 @@ class FieldSchedules:
     Args:
         schedules: A mapping from field to a scheduler, or to several schedulers whose multipliers are multiplied. The
             mapping may be empty.
-        state: The run: ``timestamp``, ``max_duration`` (already multiplied by ssr), ``optimizers``, and the numbers of
-            batches per epoch, of samples per batch, and of tokens per batch.
+        state: State of the run: ``timestamp``, ``max_duration`` (already multiplied by ssr), ``optimizers``, and the
+            numbers of batches per epoch, of samples per batch, and of tokens per batch.
         ssr: The scale schedule ratio.
         clock: A function from the state's timestamp to the time at which schedules are evaluated; None means the
             timestamp itself.
-        plan: The run whose length and rates (such as batches per epoch) the schedules use; None means ``state``.
+        plan: A state whose length and rates (such as batches per epoch) the schedules use; None means ``state``.
 
     Raises:
         InputError: A field is ``lr``, exists in no group, is not a number, or is 0 in all groups; or a schedule does
-            not fit the run. :meth:`step` raises this error if alpha moves a field out of its valid range.
+            not fit the run. :meth:`step` raises this error if the schedule would set a field to an invalid value, such
+            as a momentum of 1.
 
     Example:
         >>> import torch
@@ -111,7 +112,7 @@ class FieldSchedules:
         return tuple(self._curves)
 
     def step(self) -> None:
-        """Set the fields to their values at ``state.timestamp``. Find new param groups first, if there are any."""
+        """Set the fields, also those of newly added param groups, to their values at ``state.timestamp``."""
         if not self._curves:
             return
         if any(initial.is_stale() for initial in self._initial.values()):

@@ -39,10 +39,10 @@ _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
 def first_batch(
     field: str, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool = False
 ) -> Iterator[None]:
-    """Add an explanation to errors of the ``with`` block, which computes outputs, loss and metrics of the first batch.
+    """Explain errors of the ``with`` block, which computes the outputs, loss and metrics of the first batch.
 
-    ``is_own`` is True if the user gave no loss, so that the model computes the loss of a batch that is a mapping. An
-    exception passes unchanged if the user has defined its class.
+    ``is_own`` is True if the user set no loss: if a batch is a mapping, the model must then return the loss. Exceptions
+    of a class that the user has defined are not changed.
 
     Raises:
         InputError: Outputs and targets have different shapes, and torch would broadcast them.

@@ -1,4 +1,4 @@
-"""The device of a run, and the hardware and package versions, because they affect the last bits of results."""
+"""The device of a run, and the hardware and package versions, which can change the rounding errors of results."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class StopRequest:
                 self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops immediately")
 
     def _is_the_same(self) -> bool:
-        """Return whether torchrun has repeated the previous ctrl-C."""
+        """Return whether this ctrl-C is torchrun's repetition of the previous ctrl-C."""
         is_recent = self._interrupted > 0 and time.monotonic() - self._interrupted < _SAME_INTERRUPT_SECONDS
         return is_recent and "TORCHELASTIC_RUN_ID" in os.environ
 
@@ -191,7 +191,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Share any process's stop signal with all processes. Return rank 0's ``nanoseconds`` in all processes."""
+        """Send a stop signal of any process to all processes. Return rank 0's ``nanoseconds`` in every process."""
         own_signal = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
@@ -206,7 +206,7 @@ class AgreedStop:
 
 @contextmanager
 def _explained_exit(number: int, after: str = "") -> Iterator[None]:
-    """If a launcher's handler in the ``with`` block raises ``SystemExit``, store the reason in the exception."""
+    """If a launcher's signal handler raises ``SystemExit`` in the ``with`` block, store the reason of the stop."""
     try:
         yield
     except SystemExit as leaving:

@@ -73,7 +73,7 @@ class Sent:
         return batch > last or (batch == last and record.get("event", "") not in events)
 
     def new_values(self, record: Mapping[str, Any]) -> dict[str, float]:
-        """Return a record's counters and numbers. Return {} if the record has no numbers or is in the store."""
+        """Return a record's counters and numbers. Return {} if it has no numbers or was already sent."""
         values = scalars(record)
         if not values or not self.is_new(record):
             return {}

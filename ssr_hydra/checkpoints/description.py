@@ -139,8 +139,9 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: A changed field must never change. Or it may change only at the end of an epoch, and the checkpoint
-            is within an epoch. Or ``on_change`` is ``refuse``. The message has the old and new value of the fields.
+        InputError: ``on_change`` is ``refuse``; a field differs that must never change; or a field differs that may
+            change only at the end of an epoch, and the checkpoint is within an epoch. The message has the old and new
+            values.
     """
     one_of(on_change, "resume.on_change", ON_CHANGE)
     of_change = {change: [item for item in changes if change_of(item.field) is change] for change in Change}

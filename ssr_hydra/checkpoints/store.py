@@ -50,7 +50,7 @@ class Checkpoint:
         state: Tensors and plain values, on the CPU.
         timestamp: The counters of the run.
         description: Settings, model and data of the run. A resume compares them with those of the new run.
-        metric: The metric that decides which checkpoint is best; None if it is unknown or not finite.
+        metric: The value of the metric that selects the best checkpoint; None if unknown or not finite.
     """
 
     path: Path
@@ -129,7 +129,8 @@ class CheckpointStore:
             state: Tensors, numbers, strings, lists and dicts.
             timestamp: ``Timestamp.state_dict()``.
             description: The description of the run, as data that JSON can store.
-            metric: The metric that decides which checkpoint is best. A value that is not finite is stored as None.
+            metric: The value of the metric that selects the best checkpoint. A value that is not finite is stored as
+                None.
 
         Returns:
             The checkpoint's folder.

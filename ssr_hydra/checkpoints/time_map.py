@@ -80,8 +80,8 @@ class _PlannedRun:
     def position(self, now: Timestamp) -> Fraction:
         """Return the run's progress in units of :attr:`counter`. Raise an InputError if the plan has ended.
 
-        If the plan counts epochs in batches, a finished epoch counts as :attr:`epoch_len` batches, even if the run had
-        a different batch size in that epoch. So the end of epoch 5 of 10 is always half of the run.
+        If the plan counts epochs in batches, each finished epoch counts as :attr:`epoch_len` batches, even if that
+        epoch had a different number of batches. So the end of epoch 5 of 10 is always half of the run.
         """
         epoch_len = self.epoch_len
         counted = _READ[self.counter](now) if epoch_len is None else now.epochs * epoch_len + now.batches_in_epoch

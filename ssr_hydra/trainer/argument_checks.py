@@ -103,7 +103,7 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """Return the checked optimizers of a run. With None, return the torch schedulers' optimizers, or a new SGD."""
+    """Return the checked optimizers of a run; if None, those of the torch schedulers, or a new SGD."""
     if optimizers is None:
         of_schedulers = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
         if of_schedulers:

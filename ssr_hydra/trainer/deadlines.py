@@ -21,8 +21,8 @@ class Deadline:
     epochs still ends at the end of an epoch.
 
     Args:
-        time: The time of the event, or the interval, in both cases not scaled by ssr. ``dur`` is a fraction of
-            ``state.max_duration``.
+        time: The time of the event, or the interval between events. It is not multiplied by ssr. ``dur`` is a fraction
+            of ``state.max_duration``.
         state: State of the run, with ``max_duration`` and ``dataloader_len``.
         field: Name of the argument, for errors.
         repeats: Whether ``time`` is an interval.
@@ -129,7 +129,7 @@ class Deadlines:
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
-        """Return whether ``saves`` contains ``batch``. Remove ``batch`` and all smaller numbers from ``saves``."""
+        """Return whether ``saves`` lists ``batch``. Remove ``batch`` and all earlier batches from ``saves``."""
         is_due = batch in self.saves
         self.saves = [later for later in self.saves if later > batch]
         return is_due

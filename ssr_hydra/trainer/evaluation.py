@@ -39,7 +39,8 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
         Booleans [N] or [N, ...].
 
     Raises:
-        InputError: The targets have a wrong shape, so torch would compare classes of different samples.
+        InputError: The targets have a wrong shape, so torch would broadcast them and compare classes of different
+            samples.
 
     Example:
         >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))

@@ -46,8 +46,8 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """In the ``with`` block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
-    If a library has installed a handler for a signal, the signal only calls that handler. In a thread other than the
-    main thread, the block changes nothing, because Python does not allow new handlers there.
+    If a library has already installed a handler for a signal, that signal calls the handler and raises no error. In a
+    thread other than the main thread, the block changes nothing, because Python does not allow new handlers there.
     """
     process = os.getpid()
     ours: list[int] = []

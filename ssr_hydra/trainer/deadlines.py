@@ -96,7 +96,7 @@ class Deadline:
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
-        """Return after how many batches the event is due, from the state's rates; None if a rate is unknown."""
+        """Return after how many batches the event is due, from the state's rates; None if unknown."""
         rates = {TimeUnit.BATCH: 1, TimeUnit.SAMPLE: state.samples_per_batch, TimeUnit.TOKEN: state.tokens_per_batch}
         rate = rates.get(self._unit)
         return None if rate is None else math.ceil(self.count / rate) + self._shift

@@ -46,8 +46,8 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """In the ``with`` block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
-    If a library has already installed a handler for a signal, that signal calls the handler and raises no error. In a
-    thread other than the main thread, the block changes nothing, because Python does not allow new handlers there.
+    If a library has already installed a handler for a signal, that signal calls the handler instead. In a thread other
+    than the main thread, the block changes nothing, because Python does not allow new handlers there.
     """
     process = os.getpid()
     ours: list[int] = []
@@ -94,7 +94,7 @@ class StopRequest:
     ``KeyboardInterrupt`` immediately. Torchrun repeats the ctrl-C of the terminal within two seconds: the block
     ignores this repetition.
 
-    A job launcher may have installed a handler for SIGUSR2 that requeues the job: :meth:`leave` calls this handler.
+    If a job launcher has installed a handler for SIGUSR2 that requeues the job, :meth:`leave` calls this handler.
     For all other signals, the block keeps a handler that a user has installed. In a thread other than the main
     thread, the block changes nothing, because Python does not allow new handlers there.
 

@@ -41,10 +41,11 @@ def chain(links: list[Link], steps: Steps) -> Course:
     """
     if len(links) == 1:
         return links[0].course
+    fix = "use scheduler=product with schedulers of this package"
     for link in links:
         if not link.course.chains:
             rule = "cannot be in a chain, because it overwrites the rate of the other schedulers at every step"
-            raise UnchainableError(link.place, link.name, rule, "use scheduler=product with schedulers of this package")
+            raise UnchainableError(link.place, link.name, rule, fix)
     cosines = [link for link in links if isinstance(link.course, Cosine)]
     resetting = [link for link in links if link.resets]
     if cosines and resetting:
@@ -53,10 +54,8 @@ def chain(links: list[Link], steps: Steps) -> Course:
         raise UnchainableError(first.place, first.name, rule, f"move {cosines[0].name} into {first.name}")
     for link in links:
         if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in all_courses(link.course)):
-            rule = "cannot be in a chain with these schedulers, because it contains a CosineAnnealingLR"
-            raise UnchainableError(
-                link.place, link.name, rule, "combine it only with schedulers that multiply by a factor"
-            )
+            rule = "cannot be in a chain, because it contains a CosineAnnealingLR"
+            raise UnchainableError(link.place, link.name, rule, fix)
     courses = [link.course for link in links]
     if cosines:
         return _Recursion(courses, steps)

@@ -10,6 +10,7 @@ from torch_helpers import build, decay
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import MissingRateError, RangeError
+from ssr_hydra.schedulers import CosineAnnealingScheduler, Phase, ProductScheduler, SequentialScheduler, StepScheduler
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
@@ -71,8 +72,12 @@ def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate():
     with refused("schedulers[1]", UnchainableError):
         rates(ours.ChainedScheduler([ours.CosineAnnealingLR(9), sequence]), [0])
     inner = ours.SequentialLR([ours.CosineAnnealingLR(9), ours.StepLR(3)], [3])
-    with refused("schedulers[0]", UnchainableError):
+    with refused("schedulers[0]", UnchainableError) as refusal:
         rates(ours.ChainedScheduler([inner, ours.StepLR(3)]), [0])
+    assert refusal.value.fix == "use scheduler=product with schedulers of this package"
+    cosine = SequentialScheduler({"a": Phase(CosineAnnealingScheduler(), "9ba"), "b": StepScheduler("3ba")})
+    product = ProductScheduler({"sequence": cosine, "step": StepScheduler("3ba", gamma=0.1)})
+    assert product(State("20ba", timestamp=Timestamp(batch=3))) == pytest.approx(0.75 * 0.1)
 
 
 # Each reaches 0 as a float within 400 steps, or has a factor of 0.

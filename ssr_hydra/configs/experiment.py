@@ -126,8 +126,9 @@ class AppConfig(ExperimentConfig):
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
         share: Whether a sweep trains the first steps only once for jobs whose first steps are equal.
-        share_keep: Which checkpoints of shared steps a study keeps for later jobs: ``ends`` (each job's last such
-            checkpoint), ``all``, or ``none``. The command line also accepts ``share.keep``.
+        share_keep: Which checkpoints of shared steps a study keeps for later jobs: ``ends`` (for each job, only the
+            checkpoint at the end of its shared steps), ``all``, or ``none``. The command line also accepts
+            ``share.keep``.
         zip: Swept keys whose values are paired instead of combined: a list of keys, or several lists of keys.
     """
 

@@ -45,9 +45,9 @@ def pieces_of(curve: Curve) -> Pieces | None:
 
 
 def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | None:
-    """Return the :data:`Pieces` of a sequence of curves. Return None if the units of the curves differ.
+    """Join the :data:`Pieces` of curves that follow each other. Return None if the units of the curves differ.
 
-    ``parts`` has a pair for each curve: the time at which the next curve starts, and the pieces of the curve.
+    ``parts`` has a pair for each curve: the time at which the curve ends, and the pieces of the curve.
     """
     units = {None if pieces is None else pieces[0] for _, pieces in parts}
     if len(units) != 1 or None in units:

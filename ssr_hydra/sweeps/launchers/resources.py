@@ -86,7 +86,7 @@ def _identities(gpus: Any) -> list[str]:
     identities = [str(gpu) for gpu in gpus]
     for gpu, text in zip(gpus, identities, strict=True):
         if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _IDENTITY.fullmatch(text):
-            raise UnknownNameError("gpus", gpu, "must be the number or the id of a GPU", fix)
+            raise UnknownNameError("gpus", gpu, "must be the index or the UUID of a GPU", fix)
     if len(set(identities)) < len(identities):
         raise ConflictError("gpus", ",".join(identities), "must name each GPU once", "remove the repeated GPU")
     return identities

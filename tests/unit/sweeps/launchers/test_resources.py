@@ -93,8 +93,8 @@ def test_cuda_visible_devices_sets_the_visible_gpus(monkeypatch, visible, expect
         ),
         ({"gpus": "all"}, "gpus='all': must be auto, none or a list"),
         ({"gpus": []}, "gpus=[]: must be auto, none or a list"),
-        ({"gpus": [0, -1]}, "gpus=-1: must be the number or the id of a GPU"),
-        ({"gpus": [True]}, "gpus=True: must be the number"),
+        ({"gpus": [0, -1]}, "gpus=-1: must be the index or the UUID of a GPU"),
+        ({"gpus": [True]}, "gpus=True: must be the index"),
         ({"gpus": [1, "1"]}, "gpus='1,1': must name each GPU once"),
         (
             {"gpus": [0, 1], "workers": 3},

@@ -132,7 +132,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if message.startswith("Cannot merge"):
         message = "a mapping cannot replace a list, and a list cannot replace a mapping"
     kind = WrongTypeError if "could not be converted to" in message else FormatError
-    return kind(field, value, message.rstrip("."), "compare the config with the output of --cfg job")
+    return kind(field, value, message.rstrip("."), "remove this value; --cfg job then prints the default")
 
 
 def _choice_of(group: str) -> str:

@@ -34,6 +34,16 @@ def test_error_shows_the_value_of_an_interpolation():
     assert (error.field, error.value) == ("a", "${nowhere}")
 
 
+def test_fix_for_null_in_a_file_works(app, refused, mine):
+    mine("optimizer/null_lr", "defaults: [sgd, _self_]\nlr: null\n")
+    error = refused("--config-dir=mine", "optimizer=null_lr", "--cfg", "job")
+    assert error.startswith("error: optimizer.lr=None: ")
+    assert error.endswith("; remove this value; --cfg job then prints the default\n")
+    mine("optimizer/null_lr", "defaults: [sgd, _self_]\n")
+    answer = app("--config-dir=mine", "optimizer=null_lr", "--cfg", "job", "--package", "optimizer.lr")
+    assert (answer.code, answer.out) == (0, "0.001\n")
+
+
 def test_error_says_that_a_mapping_cannot_replace_a_list():
     error = explain(raised(lambda: OmegaConf.merge({"points": [1]}, {"points": {"a": 1}})))
     assert "a mapping cannot replace a list" in str(error)

@@ -175,7 +175,13 @@ def _print_output(line: CommandLine) -> None:
         register_source()
         register_resolvers()
         register_resolver("run_id", lambda: "...")
-        _call_hydra([*line.show, *line.main_config, *line.overrides])
+        try:
+            _call_hydra([*line.show, *line.main_config, *line.overrides])
+        except (AssertionError, ValueError):  # Hydra raises these errors for values such as model=null
+            from ssr_hydra.app.preflight import checked
+
+            with checked(line, secrets.token_hex(4)):  # composes the config, and raises an error that explains itself
+                raise
     sys.stdout.flush()
     failure = getattr(sys.stdout, "failure", None)
     if failure is not None:

@@ -70,6 +70,15 @@ def test_flags_cfg_and_package_print_a_part_of_the_config(app, typed, printed):
     assert printed in answer.out if "_global_" in typed else printed == answer.out
 
 
+@pytest.mark.parametrize("flag", ["--cfg job", "--info defaults", "--help"])
+@pytest.mark.parametrize("override", ["model=null", "data=null", "experiment=3"])
+def test_override_that_names_no_choice_is_a_one_line_error_with_every_flag(app, override, flag):
+    answer = app(override, *flag.split())
+    assert answer.code == 2
+    assert one_line(answer).startswith(f"error: {override.partition('=')[0]}=")
+    assert "must name a config of this group" in answer.err
+
+
 def test_error_names_a_record_that_cannot_be_written(app, in_tmp, monkeypatch):
     def fail(descriptor):
         raise OSError(28, "No space left on device")

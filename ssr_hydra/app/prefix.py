@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # ctrl-C stops both jobs, and reaches the waiting job within this time
+_STOP_SECONDS = 5.0  # ctrl-C also stops the waiting job, at most this long after the job that it waits for
 _START_SECONDS = 120.0  # a started job writes its first heartbeat within this time
 
 

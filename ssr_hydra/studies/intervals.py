@@ -39,7 +39,8 @@ class Cell:
         diverged: The number of runs that diverged and have no value.
         adjusted: The mean that :func:`ssr_hydra.studies.effects.with_effects` estimates if some cells lack seeds that
             other cells have. None means that the mean of ``values`` is used.
-        influence: For each seed of the study, its contribution to the error of ``adjusted``; None without ``adjusted``.
+        influence: One number for each seed of the study: how much the seed contributes to the standard error of
+            ``adjusted``. None if ``adjusted`` is None.
         summarized: If ``values`` has only the mean of several runs: the number of runs and their standard deviation
             (NaN if unknown). Otherwise None.
         noise: The noise of the whole study. None means that only the noise of the cell's own runs is used.

@@ -154,7 +154,10 @@ class LearningRates:
         return {"optimizers": states} if any(states) else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the result of :meth:`state_dict`, and set the rates. Load the optimizers and the timestamp first."""
+        """Load the result of :meth:`state_dict`, and set the rates.
+
+        Before this call, the states of the optimizers and the timestamp must be loaded.
+        """
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
             raise wrong_state(state)

@@ -211,7 +211,7 @@ class Loop:
         return set_all if self.fields.fields else set_rates
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Do the evaluation and the checkpoint that the stopped run lacks. Return True if the run is at its end."""
+        """Do the evaluation and checkpoint that were due when the run stopped. Return True at the end of the run."""
         over = self.plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):

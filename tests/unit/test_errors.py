@@ -44,7 +44,7 @@ def test_package_raises_each_kind_of_error_and_never_the_base_class():
 
 
 @each("kind", KINDS.values())
-def test_renamed_error_keeps_its_kind_and_value_and_rule(kind):
+def test_error_with_a_new_field_keeps_its_class_and_value_and_rule(kind):
     error = kind("t_0", 1, "rule", "fix")
     for other, message in (
         (error.renamed("t_1"), "t_1=1: rule; fix"),

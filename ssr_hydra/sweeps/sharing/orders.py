@@ -128,7 +128,7 @@ class Point:
 
 
 def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
-    """Sum over the jobs in ``run_dirs``: the steps that a job got from other jobs, and their training time."""
+    """Return how many steps the jobs in ``run_dirs`` took from other jobs, and how long these steps were trained."""
     # Look for a study only once per parent folder, because a table may have a million jobs in few studies.
     studies: dict[str, Path | None] = {}
     total = Taken(0, 0.0)

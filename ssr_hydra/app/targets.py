@@ -194,7 +194,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
     if not _is_name(name):
         raise FormatError(field, name, "must be the dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
-        rule = "is neither in the built-in list of allowed names nor in trust"
+        rule = "is neither in the built-in list of allowed names nor in the setting trust"
         raise UntrustedError(field, name, rule, _how_to_trust_all(name, trust, whole))
     are_valid = {
         "_args_": isinstance(node.get("_args_", []), (list, tuple)),

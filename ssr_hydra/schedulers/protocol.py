@@ -1,8 +1,8 @@
 """The scheduler protocol, and :func:`bind`, which converts any scheduler to a curve for a run.
 
 Binding a scheduler to a run converts the scheduler's times into exact values of the run's counters, such as batches.
-The conversion uses the length, the SSR and the rates of the run: ``dataloader_len``, ``samples_per_batch`` and
-``tokens_per_batch``. The result is a curve: a fast function from a timestamp to alpha.
+The conversion uses the run's length, its SSR, ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``. The
+result is a curve: a fast function from a timestamp to alpha, the multiplier of the learning rate.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ _RUNS_CODE = {
     "the params are a list": (PARAMS, "must be a mapping", sweep(f"[{EVIL}]")),
     "partial in a sweep": (f"{PARAMS}._partial_", "number or text", sweep("{_partial_: true}")),
     "a preset put there": ("model", NOT_CHOSEN, "defaults: [/model@hydra.callbacks.x: conv]"),
-    "target of a job": ("model._target_", "nor in trust", sweep("{model._target_: os.mkdir}")),
+    "target of a job": ("model._target_", "nor in the setting trust", sweep("{model._target_: os.mkdir}")),
     "another sweeper": ("hydra/sweeper", NOT_CHOSEN, "defaults: [override /hydra/sweeper: optuna]"),
     "another launcher's preset": ("launcher", NOT_CHOSEN, "defaults: [override /launcher: ray]"),
     "a launcher": ("hydra/launcher", "write launcher=joblib on", "defaults: [override /hydra/launcher: joblib]"),

@@ -236,12 +236,12 @@ def test_config_of_a_run_folder_is_not_trusted(run, app):
         (
             trusted.replace("resume_lab.Net", "evil.Net"),
             (TRUST,),
-            "is neither in the built-in list of allowed names nor in trust",
+            "is neither in the built-in list of allowed names nor in the setting trust",
         ),
         (
             text.replace("resume_lab.Net", "evil.Net"),
             (TRUST,),
-            "is neither in the built-in list of allowed names nor in trust",
+            "is neither in the built-in list of allowed names nor in the setting trust",
         ),
         (text + "hydra: {callbacks: {x: {_target_: evil.Run}}}\n", (TRUST,), "can run code or write anywhere"),
     ):

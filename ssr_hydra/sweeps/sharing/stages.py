@@ -58,7 +58,7 @@ class _Stage:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The steps that each job of a sweep trains: a branch for each job."""
+    """The steps that each job of a sweep trains itself."""
 
     branches: tuple[Branch, ...]
 

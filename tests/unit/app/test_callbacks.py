@@ -61,7 +61,7 @@ def test_a_missing_package_is_reported_before_any_object_is_created(composed, mo
 def test_a_trusted_callback_is_accepted(composed):
     cfg = composed("+callbacks.mine._target_=my_package.Mine", "+callbacks.mine.every=3")
     assert check(cfg, trust=["my_package"])["callbacks"]["mine"] == {"_target_": "my_package.Mine", "every": 3}
-    assert "is neither in the built-in list of allowed names nor in trust" in message(cfg)
+    assert "is neither in the built-in list of allowed names nor in the setting trust" in message(cfg)
 
 
 @pytest.mark.parametrize("preset", ["one_batch", "overfit", "limit"])

@@ -17,7 +17,7 @@ def test_different_content_has_a_different_hash():
     assert len({describe_tensors("x", [content])["sha256"] for content in contents}) == 5
 
 
-def test_description_accepts_any_memory_format_and_any_type():
+def test_tensors_of_any_memory_format_and_dtype_can_be_described():
     x = torch.randn(3, 4, 5)
     turned = x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
     assert not turned.is_contiguous()

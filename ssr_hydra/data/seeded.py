@@ -130,19 +130,19 @@ class SeededDataset(Dataset[Any]):
 
     def __getitems__(self, keys: Sequence[_Key]) -> Any:
         whole_batch = getattr(self.dataset, "__getitems__", None)
-        with preserved_rng():
+        index: int | None = None  # None while the data set reads the batch as a whole
+        with (
+            preserved_rng(),
+            _named_errors(lambda: "a batch" if index is None else f"sample {index}", self.dataset),
+        ):
             if whole_batch is not None:
                 seed_global_rng(keys[0].seed)
-                return self._read(whole_batch, [key.sample for key in keys])
+                return whole_batch([key.sample for key in keys])
             samples = []
             for index, seed in keys:
                 seed_global_rng(seed)
-                samples.append(self._read(self.dataset.__getitem__, index))
+                samples.append(self.dataset.__getitem__(index))
             return samples
-
-    def _read(self, read: Callable[[Any], Any], key: int | list[int]) -> Any:
-        with _named_errors("a batch" if isinstance(key, list) else f"sample {key}", self.dataset):
-            return read(key)
 
 
 class NamedStream(IterableDataset[Any]):
@@ -159,15 +159,13 @@ class NamedStream(IterableDataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]  # as in torch, a stream may have a length
 
     def __iter__(self) -> Iterator[Any]:
-        with _named_errors("the iterator", self.dataset):
+        with _named_errors(lambda: "the iterator", self.dataset):
             samples = iter(self.dataset)
-        for number in itertools.count():
-            with _named_errors(f"sample {number}", self.dataset):
-                try:
-                    sample = next(samples)
-                except StopIteration:
-                    return
-            yield sample
+        count = 0
+        with _named_errors(lambda: f"sample {count}", self.dataset):
+            for sample in samples:
+                yield sample
+                count += 1
 
     def set_epoch(self, epoch: int) -> None:
         if hasattr(self.dataset, "set_epoch"):
@@ -185,19 +183,19 @@ class NamedCollate:
         self.dataset = dataset
 
     def __call__(self, samples: list[Any]) -> Any:
-        with _named_errors("collate_fn", self.dataset):
+        with _named_errors(lambda: "collate_fn", self.dataset):
             return self.dataset.collate_fn(samples)
 
 
 @contextmanager
-def _named_errors(part: str, dataset: Any) -> Iterator[None]:
-    """Convert an exception of the user's data set to a UserCodeError that names the data set and ``part``."""
+def _named_errors(part: Callable[[], str], dataset: Any) -> Iterator[None]:
+    """Convert an exception of the user's data set to a UserCodeError that names the data set and ``part()``."""
     try:
         yield
     except (InputError, RunError, MemoryError):
         raise
     except Exception as error:
-        place = f"{part} of the data set ({callable_name(dataset)})"
+        place = f"{part()} of the data set ({callable_name(dataset)})"
         raise UserCodeError(f"{place}: {described_error(error)}") from error
 
 
